@@ -1,0 +1,2 @@
+//! The contract between the eBPF programs and user space.
+#![no_std]
