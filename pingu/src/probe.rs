@@ -68,7 +68,7 @@ pub trait ProbeTransport {
 }
 
 /// Which hooks serve an uplink.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EngineKind {
     /// TCX on both sides.
