@@ -95,7 +95,8 @@ pub const PAYLOAD_BYTES_MIN: u16 = 24;
 
 /// The largest ICMP payload of a probe. The programs check a reply's checksum block by block, and the verifier wants an end to
 /// that: this covers a jumbo frame of 9,216 bytes.
-pub const PAYLOAD_BYTES_MAX: u16 = (CHECKSUM_BLOCKS_MAX * CHECKSUM_BLOCK_BYTES - ICMP_HEADER_BYTES) as u16;
+pub const PAYLOAD_BYTES_MAX: u16 =
+    (CHECKSUM_BLOCKS_MAX * CHECKSUM_BLOCK_BYTES - ICMP_HEADER_BYTES) as u16;
 
 /// Bytes that are summed at once.
 pub const CHECKSUM_BLOCK_BYTES: usize = 64;
@@ -106,7 +107,8 @@ pub const CHECKSUM_BLOCKS_MAX: usize = 144;
 /// Bytes of an ICMP echo header.
 pub const ICMP_HEADER_BYTES: usize = 8;
 
-const _: () = assert!(PAYLOAD_HEADER_BYTES == 20 && PAYLOAD_HEADER_BYTES <= PAYLOAD_BYTES_MIN as usize);
+const _: () =
+    assert!(PAYLOAD_HEADER_BYTES == 20 && PAYLOAD_HEADER_BYTES <= PAYLOAD_BYTES_MIN as usize);
 
 /// `SO_MARK` of the sockets that send probes ("PING" in ASCII): one load tells the egress program that a packet is foreign.
 pub const MARK: u32 = 0x5049_4e47;

@@ -1,0 +1,154 @@
+//! The probe path on real devices: what is sent is stamped, what comes back is matched, and nothing is left behind.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a deadline for the network needs the clock"
+)]
+
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::{Duration, Instant},
+};
+
+use pingu::{
+    config::ReceiveHook,
+    probe::{
+        EngineKind, LinkHeader, ProbeOrder, ProbeTransport, SendResult, Stamps,
+        kernel::KernelTransport,
+    },
+    units::{Ifindex, SlotId},
+};
+use pingu_tests::bench::namespace::Namespace;
+
+/// More than a reply takes on a busy machine.
+const DEADLINE: Duration = Duration::from_secs(5);
+
+struct Pair {
+    sender: Namespace,
+    peer: Namespace,
+    ifindex: Ifindex,
+    link: LinkHeader,
+}
+
+const HERE_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+const THERE_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
+const HERE_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
+const THERE_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2));
+
+impl Pair {
+    fn new() -> Self {
+        let sender = Namespace::new().unwrap();
+        let peer = Namespace::new().unwrap();
+        sender.veth("up0", &peer, "down0").unwrap();
+        for (namespace, device, number) in [(&sender, "up0", 1), (&peer, "down0", 2)] {
+            namespace
+                .ip(&format!("address add 192.0.2.{number}/24 dev {device}"))
+                .unwrap();
+            namespace
+                .ip(&format!(
+                    "address add 2001:db8::{number}/64 dev {device} nodad"
+                ))
+                .unwrap();
+        }
+        let ifindex = Ifindex(sender.ifindex("up0").unwrap());
+        let (source, destination) = (sender.mac("up0").unwrap(), peer.mac("down0").unwrap());
+        peer.ip(&format!(
+            "neighbour replace 192.0.2.1 lladdr {} dev down0",
+            text(source)
+        ))
+        .unwrap();
+        peer.ip(&format!(
+            "neighbour replace 2001:db8::1 lladdr {} dev down0",
+            text(source)
+        ))
+        .unwrap();
+        Self {
+            sender,
+            peer,
+            ifindex,
+            link: LinkHeader::Ethernet {
+                source,
+                destination,
+            },
+        }
+    }
+
+    fn order(&self, slot: u32, source: IpAddr, target: IpAddr) -> ProbeOrder {
+        ProbeOrder {
+            slot: SlotId(slot),
+            ifindex: self.ifindex,
+            link: self.link,
+            source,
+            target,
+            ident: 0x1234,
+            sequence: slot as u16,
+            payload_bytes: 56,
+        }
+    }
+}
+
+fn text(mac: [u8; 6]) -> String {
+    mac.map(|byte| format!("{byte:02x}")).join(":")
+}
+
+/// Sends the orders from a fresh transport and waits until all are answered or the deadline is over.
+fn probe(
+    pair: &Pair,
+    receive: ReceiveHook,
+    orders: Vec<ProbeOrder>,
+) -> (EngineKind, Vec<SendResult>, Vec<Stamps>) {
+    let ifindex = pair.ifindex;
+    pair.sender.run(move || {
+        let mut transport = KernelTransport::load(256, receive).unwrap();
+        let bare = orders.iter().any(|order| order.link == LinkHeader::Bare);
+        let kind = transport.attach(ifindex, bare).unwrap();
+        let mut results = Vec::new();
+        transport.send(&orders, &mut results);
+        let stamps = await_replies(&transport, &orders);
+        (kind, results, stamps)
+    })
+}
+
+fn await_replies(transport: &KernelTransport, orders: &[ProbeOrder]) -> Vec<Stamps> {
+    let end = Instant::now() + DEADLINE;
+    loop {
+        let stamps: Vec<_> = orders
+            .iter()
+            .map(|order| transport.read(order.slot))
+            .collect();
+        if stamps.iter().all(|stamps| stamps.received_ns.is_some()) || Instant::now() > end {
+            return stamps;
+        }
+        std::thread::yield_now();
+    }
+}
+
+fn assert_answered(stamps: &[Stamps]) {
+    for stamps in stamps {
+        let (sent_ns, received_ns) = (stamps.sent_ns.unwrap(), stamps.received_ns.unwrap());
+        assert!(
+            sent_ns < received_ns && received_ns - sent_ns < DEADLINE.as_nanos() as u64,
+            "{stamps:?}"
+        );
+    }
+}
+
+#[test]
+fn every_hook_answers_both_families() {
+    for (receive, expected) in [
+        (ReceiveHook::Auto, EngineKind::Tcx),
+        (ReceiveHook::Tcx, EngineKind::Tcx),
+        (ReceiveHook::Clsact, EngineKind::Clsact),
+        (ReceiveHook::Xdp, EngineKind::Xdp),
+    ] {
+        let pair = Pair::new();
+        let mut orders: Vec<_> = (0..100)
+            .map(|slot| pair.order(slot, HERE_V4, THERE_V4))
+            .collect();
+        orders.extend((100..200).map(|slot| pair.order(slot, HERE_V6, THERE_V6)));
+        let (kind, results, stamps) = probe(&pair, receive, orders);
+        assert_eq!(kind, expected);
+        assert_eq!(results, [SendResult::Sent; 200]);
+        assert_answered(&stamps);
+        drop(pair.peer);
+    }
+}
