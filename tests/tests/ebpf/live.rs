@@ -1,8 +1,4 @@
 //! The probe path on real devices: what is sent is stamped, what comes back is matched, and nothing is left behind.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a deadline for the network needs the clock"
-)]
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
