@@ -22,7 +22,8 @@ fn no_random_packet_is_judged_otherwise_than_by_the_rules() {
                 replies[slot] = random_reply(&mut random, receiver, slot as u32);
                 arm(&mut random, &mut rig, &replies[slot]);
             }
-            let packet = random_packet(&mut random, &replies[slot]);
+            let mut packet = random_packet(&mut random, &replies[slot]);
+            packet.resize(packet.len().max(receiver.shortest_run(&packet)), 0);
             let place = match rig.check(receiver, &packet) {
                 Decision::Foreign => 0,
                 Decision::Stale => 1,

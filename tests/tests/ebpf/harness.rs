@@ -60,6 +60,16 @@ impl Receiver {
     pub fn has_ethernet(self) -> bool {
         self != Self::Bare
     }
+
+    /// The kernel test-runs no program on less than an Ethernet header, and no classifier on what looks like IP by its Ethernet type
+    /// but is too short for an IP header. On a device, both may come.
+    pub fn shortest_run(self, packet: &[u8]) -> usize {
+        match (self, packet.get(12..14)) {
+            (Self::Ethernet | Self::Bare, Some([0x08, 0x00])) => 14 + 20,
+            (Self::Ethernet | Self::Bare, Some([0x86, 0xdd])) => 14 + 40,
+            _ => 14,
+        }
+    }
 }
 
 struct Verdicts {
