@@ -1,0 +1,335 @@
+//! Answered probes a second and the processor time that one costs, of pingu's own transport, `ping -f` and `fping` on the same veth pair.
+//! All of them, and the answering kernel, run on one core; what softirq does on their behalf is charged to them.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use pingu::{
+    config::ReceiveHook,
+    probe::{EngineKind, LinkHeader, ProbeOrder, ProbeTransport, SendResult, kernel::KernelTransport},
+    units::{Ifindex, SlotId},
+};
+use serde::Serialize;
+
+use super::{
+    cpu,
+    namespace::Namespace,
+    report::median,
+};
+
+/// What to measure.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Options {
+    /// Addresses that answer
+    #[arg(long, default_value_t = 1_024, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub targets: u32,
+    /// Probes in flight at once
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub window: u32,
+    /// Probes of pingu and of ping in a run
+    #[arg(long, default_value_t = 200_000)]
+    pub probes: u32,
+    /// Runs of each, in turns; the medians count
+    #[arg(long, default_value_t = 7)]
+    pub runs: usize,
+    /// The core that everything runs on
+    #[arg(long, default_value_t = 1)]
+    pub core: usize,
+    /// Where pingu matches replies
+    #[arg(long, default_value = "tcx", value_parser = receive_hook)]
+    pub receive: ReceiveHook,
+    /// Measure pingu alone
+    #[arg(long)]
+    pub alone: bool,
+}
+
+fn receive_hook(text: &str) -> Result<ReceiveHook, String> {
+    match text {
+        "tcx" => Ok(ReceiveHook::Tcx),
+        "clsact" => Ok(ReceiveHook::Clsact),
+        "xdp" => Ok(ReceiveHook::Xdp),
+        _ => Err("one of tcx, clsact, xdp".to_owned()),
+    }
+}
+
+/// One prober's medians.
+#[derive(Clone, Debug, Serialize)]
+pub struct Row {
+    /// Who.
+    pub prober: &'static str,
+    /// Echo replies that counted, over the time that it took.
+    pub answered_per_second: f64,
+    /// Processor time of tasks and softirq over probes sent.
+    pub cpu_ns_per_probe: f64,
+    /// Probes without an answer, over all runs.
+    pub lost: u64,
+    /// pingu's rate over this one's.
+    pub rate_ratio: f64,
+    /// pingu's processor time for a probe over this one's.
+    pub cpu_ratio: f64,
+}
+
+/// All probers.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// pingu first.
+    pub rows: Vec<Row>,
+    /// Runs of each.
+    pub runs: usize,
+    /// The hooks that served pingu.
+    pub engine: EngineKind,
+    /// The core that everything ran on.
+    pub core: usize,
+}
+
+/// One run of one prober.
+#[derive(Clone, Copy, Debug)]
+struct Run {
+    sent: u64,
+    answered: u64,
+    elapsed: Duration,
+    cpu: Duration,
+}
+
+/// 10.78.0.0/16 answers, and nothing else is reachable.
+const TARGETS: u32 = u32::from_be_bytes([10, 78, 0, 0]);
+const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 1));
+/// Unanswered for so long, a probe is lost.
+const TIMEOUT: Duration = Duration::from_secs(1);
+/// fping 5.1 aborts when its 16-bit sequence numbers run out within 10 s.
+const FPING_PROBES_MAX: u32 = 60_000;
+/// fping's own minimum between two probes to one target, in milliseconds.
+const FPING_TARGETS_MAX: u32 = 2_000;
+
+/// Measures, in namespaces that vanish with the process.
+pub fn run(options: &Options) -> Result<Report> {
+    let sender = Namespace::new()?;
+    let peer = Namespace::new()?;
+    sender.veth("uplink0", &peer, "peer0")?;
+    sender.ip("address add 10.77.0.1/30 dev uplink0")?;
+    peer.ip("address add 10.77.0.2/30 dev peer0")?;
+    peer.ip("route add local 10.78.0.0/16 dev lo")?;
+    sender.ip("route add 10.78.0.0/16 via 10.77.0.2")?;
+    let link = LinkHeader::Ethernet { source: sender.mac("uplink0")?, destination: peer.mac("peer0")? };
+    let ifindex = Ifindex(sender.ifindex("uplink0")?);
+    // Both ends learn each other's address before anything is timed.
+    sender.command("ping -q -c 1 -W 5 10.78.0.1")?;
+
+    let core = options.core;
+    sender.run(move || cpu::pin(core))?;
+    let mut probers = vec![("pingu", Vec::new())];
+    if !options.alone {
+        probers.extend(["ping -f", "ping -f -q", "fping", "fping -q"].map(|prober| (prober, Vec::new())));
+    }
+    let mut engine = EngineKind::Socket;
+    for _ in 0..options.runs {
+        let (kind, run) = {
+            let options = options.clone();
+            sender.run(move || flood(&options, ifindex, link))?
+        };
+        engine = kind;
+        probers[0].1.push(run);
+        for (prober, runs) in &mut probers[1..] {
+            let command = prober.to_owned();
+            let (count, targets) = (options.probes, options.targets.min(FPING_TARGETS_MAX));
+            runs.push(sender.run(move || match command {
+                "ping -f" => ping(count, &[]),
+                "ping -f -q" => ping(count, &["-q"]),
+                "fping" => fping(targets, &[]),
+                _ => fping(targets, &["-q"]),
+            })?);
+        }
+    }
+    Ok(Report { rows: rows(&probers), runs: options.runs, engine, core })
+}
+
+fn rows(probers: &[(&'static str, Vec<Run>)]) -> Vec<Row> {
+    let mut rows: Vec<Row> = probers
+        .iter()
+        .map(|(prober, runs)| Row {
+            prober,
+            answered_per_second: median(runs.iter().map(|run| run.answered as f64 / run.elapsed.as_secs_f64())),
+            cpu_ns_per_probe: median(runs.iter().map(|run| run.cpu.as_nanos() as f64 / run.sent as f64)),
+            lost: runs.iter().map(|run| run.sent - run.answered).sum(),
+            rate_ratio: 1.0,
+            cpu_ratio: 1.0,
+        })
+        .collect();
+    let (rate, cpu) = (rows[0].answered_per_second, rows[0].cpu_ns_per_probe);
+    for row in &mut rows {
+        row.rate_ratio = rate / row.answered_per_second;
+        row.cpu_ratio = cpu / row.cpu_ns_per_probe;
+    }
+    rows
+}
+
+/// Sends as fast as it can with a bounded number of probes in flight, as the daemon would: whole bursts, then a look at the slots.
+fn flood(options: &Options, ifindex: Ifindex, link: LinkHeader) -> Result<(EngineKind, Run)> {
+    let mut transport = KernelTransport::load(options.window, options.receive)?;
+    let engine = transport.attach(ifindex, false)?;
+    let mut flood = Flood::new(options, ifindex, link);
+    let softirq_before = cpu::softirq_threads_time()?;
+    let cpu_before = cpu::thread_time();
+    let begin = Instant::now();
+    flood.run(&mut transport)?;
+    let elapsed = begin.elapsed();
+    let cpu = cpu::thread_time() - cpu_before + (cpu::softirq_threads_time()? - softirq_before);
+    let run = Run { sent: flood.sent, answered: flood.answered, elapsed, cpu };
+    let counters = transport.counters()?;
+    ensure!(counters.matched == run.answered, "{counters:?} does not agree with {run:?}");
+    Ok((engine, run))
+}
+
+struct Flood {
+    /// One for each slot, with its next target.
+    orders: Vec<ProbeOrder>,
+    results: Vec<SendResult>,
+    /// Slots in flight.
+    waiting: Vec<SlotId>,
+    targets: u32,
+    next_target: u32,
+    wanted: u64,
+    sent: u64,
+    answered: u64,
+}
+
+impl Flood {
+    fn new(options: &Options, ifindex: Ifindex, link: LinkHeader) -> Self {
+        let orders = (0..options.window)
+            .map(|slot| ProbeOrder {
+                slot: SlotId(slot),
+                ifindex,
+                link,
+                source: SOURCE,
+                target: SOURCE,
+                ident: 0x7069,
+                sequence: 0,
+                payload_bytes: 56,
+            })
+            .collect();
+        let wanted = u64::from(options.probes);
+        Self {
+            orders,
+            results: Vec::new(),
+            waiting: Vec::new(),
+            targets: options.targets,
+            next_target: 0,
+            wanted,
+            sent: 0,
+            answered: 0,
+        }
+    }
+
+    fn run(&mut self, transport: &mut KernelTransport) -> Result<()> {
+        let mut last_answer = Instant::now();
+        loop {
+            if self.sent < self.wanted && !self.orders.is_empty() {
+                self.send(transport)?;
+            }
+            let answered = self.answered;
+            self.collect(transport);
+            if self.waiting.is_empty() && self.sent >= self.wanted {
+                return Ok(());
+            }
+            if self.answered != answered {
+                last_answer = Instant::now();
+            } else if last_answer.elapsed() > TIMEOUT {
+                return Ok(());
+            } else {
+                // Softirq work was put off to its own thread, which needs this core.
+                std::thread::yield_now();
+            }
+        }
+    }
+
+    fn send(&mut self, transport: &mut KernelTransport) -> Result<()> {
+        let room = (self.wanted - self.sent).min(self.orders.len() as u64) as usize;
+        let orders = &mut self.orders[..room];
+        for order in orders.iter_mut() {
+            order.target = IpAddr::V4(Ipv4Addr::from(TARGETS + self.next_target));
+            order.sequence = order.sequence.wrapping_add(1);
+            self.next_target = (self.next_target + 1) % self.targets;
+        }
+        transport.send(orders, &mut self.results);
+        ensure!(self.results.iter().all(|result| *result == SendResult::Sent), "not sent: {:?}", self.results);
+        self.sent += room as u64;
+        self.waiting.extend(orders.iter().map(|order| order.slot));
+        Ok(())
+    }
+
+    fn collect(&mut self, transport: &KernelTransport) {
+        let before = self.waiting.len();
+        self.waiting.retain(|slot| transport.read(*slot).received_ns.is_none());
+        self.answered += (before - self.waiting.len()) as u64;
+    }
+}
+
+fn ping(count: u32, options: &[&str]) -> Result<Run> {
+    let answered_before = echo_replies()?;
+    let begin = Instant::now();
+    let mut command = Command::new("ping");
+    // Its dots go nowhere: nobody who reads them must cost it time.
+    command.args(["-f", "-c", &count.to_string(), "10.78.0.1"]).args(options).stdout(Stdio::null());
+    let (_, cpu) = timed(&mut command)?;
+    let elapsed = begin.elapsed();
+    Ok(Run { sent: u64::from(count), answered: echo_replies()? - answered_before, elapsed, cpu })
+}
+
+/// The echo replies that this namespace's kernel has taken in.
+fn echo_replies() -> Result<u64> {
+    let text = std::fs::read_to_string("/proc/thread-self/net/snmp")?;
+    let mut lines = text.lines().filter(|line| line.starts_with("Icmp:"));
+    let (names, values) = lines.next().zip(lines.next()).context("no Icmp lines")?;
+    let mut columns = names.split(' ').zip(values.split(' '));
+    Ok(columns.find(|(name, _)| *name == "InEchoReps").context("no InEchoReps")?.1.parse()?)
+}
+
+fn fping(targets: u32, options: &[&str]) -> Result<Run> {
+    let count = (FPING_PROBES_MAX / targets).to_string();
+    let addresses = (0..targets).map(|target| Ipv4Addr::from(TARGETS + target + 1).to_string());
+    let mut command = Command::new("fping");
+    command.args(["-s", "-i", "0", "-p", "1", "-c", &count]).args(options).args(addresses).stdout(Stdio::null());
+    let (output, cpu) = timed(&mut command)?;
+    let value = |label: &str| {
+        let line = output.lines().find(|line| line.contains(label));
+        line.and_then(|line| line.split_whitespace().next()).with_context(|| format!("fping says no `{label}`"))
+    };
+    Ok(Run {
+        sent: value("ICMP Echos sent")?.parse()?,
+        answered: value("ICMP Echo Replies received")?.parse()?,
+        elapsed: Duration::from_secs_f64(value("elapsed real time")?.parse()?),
+        cpu,
+    })
+}
+
+/// Runs a command to its end; what it wrote to standard error, and the processor time that it cost.
+fn timed(command: &mut Command) -> Result<(String, Duration)> {
+    let softirq_before = cpu::softirq_threads_time()?;
+    let before = cpu::children_time();
+    let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
+    let cpu = cpu::children_time() - before + (cpu::softirq_threads_time()? - softirq_before);
+    Ok((String::from_utf8_lossy(&output.stderr).into_owned(), cpu))
+}
+
+/// The report as a table.
+pub fn table(report: &Report) -> String {
+    let mut lines = vec![format!(
+        "{:<12} {:>10} {:>13} {:>5}   {:>10} {:>9}",
+        "prober", "answered/s", "CPU ns/probe", "lost", "pingu rate", "pingu CPU"
+    )];
+    for row in &report.rows {
+        lines.push(format!(
+            "{:<12} {:>10.0} {:>13.0} {:>5}   {:>8.2} x {:>7.2} x",
+            row.prober, row.answered_per_second, row.cpu_ns_per_probe, row.lost, row.rate_ratio, row.cpu_ratio
+        ));
+    }
+    lines.push(format!(
+        "medians of {} runs in turns; pingu's engine is {:?}; all on core {}, the answering kernel included",
+        report.runs, report.engine, report.core
+    ));
+    lines.join("\n")
+}
