@@ -134,7 +134,7 @@ pub fn run(options: &Options) -> Result<Report> {
         engine = kind;
         probers[0].1.push(run);
         for (prober, runs) in &mut probers[1..] {
-            let command = prober.to_owned();
+            let command: &str = prober;
             let (count, targets) = (options.probes, options.targets.min(FPING_TARGETS_MAX));
             runs.push(sender.run(move || match command {
                 "ping -f" => ping(count, &[]),
