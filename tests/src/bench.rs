@@ -1,7 +1,9 @@
 //! What the benchmarks and the tests of the probe path stand on.
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 
+pub mod bpf;
 pub mod cpu;
+pub mod forward;
 pub mod namespace;
 pub mod probe;
 pub mod report;

@@ -18,21 +18,24 @@ pub fn pin(core: usize) -> Result<()> {
     Ok(())
 }
 
-/// What the calling thread has used, with the softirq work done in its name.
+/// What the calling thread has used, with the softirq work done in its name. Not getrusage(2), which for a thread that runs knows only
+/// what the last tick knew.
 pub fn thread_time() -> Duration {
-    usage(libc::RUSAGE_THREAD)
+    // SAFETY: a plain system call that fills the structure.
+    let time = unsafe {
+        let mut time: libc::timespec = mem::zeroed();
+        libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time);
+        time
+    };
+    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }
 
 /// What all children that ended and were waited for have used, likewise.
 pub fn children_time() -> Duration {
-    usage(libc::RUSAGE_CHILDREN)
-}
-
-fn usage(who: i32) -> Duration {
     // SAFETY: a plain system call that fills the structure.
     let usage = unsafe {
         let mut usage: libc::rusage = mem::zeroed();
-        libc::getrusage(who, &mut usage);
+        libc::getrusage(libc::RUSAGE_CHILDREN, &mut usage);
         usage
     };
     let of = |time: libc::timeval| Duration::new(time.tv_sec as u64, time.tv_usec as u32 * 1_000);

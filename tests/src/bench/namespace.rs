@@ -95,9 +95,9 @@ impl Namespace {
         self.command(&format!("ip {arguments}"))
     }
 
-    /// Sets a `net.` sysctl in the namespace; dots stand between its parts.
+    /// Sets a `net.` sysctl in the namespace (`/proc/sys/net` shows that of the thread that reads it).
     pub fn sysctl(&self, name: &str, value: &str) -> Result<()> {
-        let path = format!("/proc/thread-self/{}", name.replace('.', "/"));
+        let path = format!("/proc/sys/{}", name.replace('.', "/"));
         let value = value.to_owned();
         self.run(move || std::fs::write(&path, value).with_context(|| path))
     }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use pingu_tests::bench::probe;
+use pingu_tests::bench::{forward, probe};
 
 #[derive(Parser)]
 #[command(about = "Measures pingu beside its peers, in namespaces of its own. Needs root.")]
@@ -18,6 +18,8 @@ struct Arguments {
 enum Benchmark {
     /// Answered probes a second and processor time per probe, against ping -f and fping
     Probe(probe::Options),
+    /// What the programs add to a forwarded packet that is not pingu's
+    Forward(forward::Options),
 }
 
 fn main() -> Result<()> {
@@ -26,6 +28,10 @@ fn main() -> Result<()> {
         Benchmark::Probe(options) => {
             let report = probe::run(&options)?;
             print(arguments.json, &report, probe::table)
+        }
+        Benchmark::Forward(options) => {
+            let report = forward::run(&options)?;
+            print(arguments.json, &report, forward::table)
         }
     }
 }
