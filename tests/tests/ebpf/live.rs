@@ -18,20 +18,20 @@ use pingu_tests::bench::namespace::Namespace;
 /// More than a reply takes on a busy machine.
 const DEADLINE: Duration = Duration::from_secs(5);
 
-struct Pair {
-    sender: Namespace,
-    peer: Namespace,
-    ifindex: Ifindex,
-    link: LinkHeader,
+pub struct Pair {
+    pub sender: Namespace,
+    pub peer: Namespace,
+    pub ifindex: Ifindex,
+    pub link: LinkHeader,
 }
 
-const HERE_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
-const THERE_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
+pub const HERE_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1));
+pub const THERE_V4: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
 const HERE_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1));
 const THERE_V6: IpAddr = IpAddr::V6(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2));
 
 impl Pair {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let sender = Namespace::new().unwrap();
         let peer = Namespace::new().unwrap();
         sender.veth("up0", &peer, "down0").unwrap();
@@ -68,7 +68,7 @@ impl Pair {
         }
     }
 
-    fn order(&self, slot: u32, source: IpAddr, target: IpAddr) -> ProbeOrder {
+    pub fn order(&self, slot: u32, source: IpAddr, target: IpAddr) -> ProbeOrder {
         ProbeOrder {
             slot: SlotId(slot),
             ifindex: self.ifindex,
@@ -82,12 +82,12 @@ impl Pair {
     }
 }
 
-fn text(mac: [u8; 6]) -> String {
+pub fn text(mac: [u8; 6]) -> String {
     mac.map(|byte| format!("{byte:02x}")).join(":")
 }
 
 /// Sends the orders from a fresh transport and waits until all are answered or the deadline is over.
-fn probe(
+pub fn probe(
     pair: &Pair,
     receive: ReceiveHook,
     orders: Vec<ProbeOrder>,
@@ -104,7 +104,7 @@ fn probe(
     })
 }
 
-fn await_replies(transport: &KernelTransport, orders: &[ProbeOrder]) -> Vec<Stamps> {
+pub fn await_replies(transport: &KernelTransport, orders: &[ProbeOrder]) -> Vec<Stamps> {
     let end = Instant::now() + DEADLINE;
     loop {
         let stamps: Vec<_> = orders
@@ -118,7 +118,7 @@ fn await_replies(transport: &KernelTransport, orders: &[ProbeOrder]) -> Vec<Stam
     }
 }
 
-fn assert_answered(stamps: &[Stamps]) {
+pub fn assert_answered(stamps: &[Stamps]) {
     for stamps in stamps {
         let (sent_ns, received_ns) = (stamps.sent_ns.unwrap(), stamps.received_ns.unwrap());
         assert!(
@@ -145,6 +145,5 @@ fn every_hook_answers_both_families() {
         assert_eq!(kind, expected);
         assert_eq!(results, [SendResult::Sent; 200]);
         assert_answered(&stamps);
-        drop(pair.peer);
     }
 }

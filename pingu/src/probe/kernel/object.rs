@@ -2,9 +2,6 @@
 
 /// The object's bytes.
 pub(super) fn bytes() -> Option<&'static [u8]> {
-    let bytes: &[u8] = aya::include_bytes_aligned!(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../target/ebpf/bpfel-unknown-none/release/pingu-ebpf"
-    ));
+    let bytes: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/pingu-ebpf"));
     (!bytes.is_empty()).then_some(bytes)
 }
