@@ -22,5 +22,6 @@ fn main() {
         );
         Vec::new()
     });
-    fs::write(&embedded, bytes).unwrap_or_else(|error| panic!("cannot write {}: {error}", embedded.display()));
+    fs::write(&embedded, bytes)
+        .unwrap_or_else(|error| panic!("cannot write {}: {error}", embedded.display()));
 }

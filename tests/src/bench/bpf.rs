@@ -86,11 +86,24 @@ pub fn attach(program: BorrowedFd<'_>, ifindex: u32, hook: Hook) -> io::Result<O
         Hook::TcxEgress => (47, 0),
         Hook::XdpNative => (37, 1 << 2),
     };
-    descriptor(BPF_LINK_CREATE, &LinkCreate { program_fd: program.as_raw_fd() as u32, ifindex, hook, flags, rest: [0; 2] })
+    descriptor(
+        BPF_LINK_CREATE,
+        &LinkCreate {
+            program_fd: program.as_raw_fd() as u32,
+            ifindex,
+            hook,
+            flags,
+            rest: [0; 2],
+        },
+    )
 }
 
 /// Runs a program so often on a packet; what it returned, and its mean time.
-pub fn test_run(program: BorrowedFd<'_>, packet: &[u8], repeat: u32) -> io::Result<(u32, Duration)> {
+pub fn test_run(
+    program: BorrowedFd<'_>,
+    packet: &[u8],
+    repeat: u32,
+) -> io::Result<(u32, Duration)> {
     let mut attributes = TestRun {
         program_fd: program.as_raw_fd() as u32,
         return_value: 0,
@@ -103,18 +116,36 @@ pub fn test_run(program: BorrowedFd<'_>, packet: &[u8], repeat: u32) -> io::Resu
         rest: [0; 4],
     };
     // SAFETY: the attributes and the packet live through the call.
-    let result =
-        unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, &raw mut attributes, size_of::<TestRun>()) };
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_bpf,
+            BPF_PROG_TEST_RUN,
+            &raw mut attributes,
+            size_of::<TestRun>(),
+        )
+    };
     if result != 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok((attributes.return_value, Duration::from_nanos(u64::from(attributes.duration_ns))))
+    Ok((
+        attributes.return_value,
+        Duration::from_nanos(u64::from(attributes.duration_ns)),
+    ))
 }
 
 fn descriptor<T>(command: libc::c_int, attributes: &T) -> io::Result<OwnedFd> {
     // SAFETY: the attributes, and what they point to, live through the call; the commands used here return a descriptor.
     unsafe {
-        let result = libc::syscall(libc::SYS_bpf, command, std::ptr::from_ref(attributes), size_of::<T>());
-        if result < 0 { Err(io::Error::last_os_error()) } else { Ok(OwnedFd::from_raw_fd(result as i32)) }
+        let result = libc::syscall(
+            libc::SYS_bpf,
+            command,
+            std::ptr::from_ref(attributes),
+            size_of::<T>(),
+        );
+        if result < 0 {
+            Err(io::Error::last_os_error())
+        } else {
+            Ok(OwnedFd::from_raw_fd(result as i32))
+        }
     }
 }

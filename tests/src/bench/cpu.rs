@@ -13,7 +13,8 @@ pub fn pin(core: usize) -> Result<()> {
         libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &set)
     };
     if result != 0 {
-        return Err(std::io::Error::last_os_error()).with_context(|| format!("cannot pin to core {core}"));
+        return Err(std::io::Error::last_os_error())
+            .with_context(|| format!("cannot pin to core {core}"));
     }
     Ok(())
 }
@@ -48,10 +49,17 @@ pub fn softirq_threads_time() -> Result<Duration> {
     for entry in fs::read_dir("/proc")? {
         let path = entry?.path();
         // Processes come and go while the directory is read.
-        let Ok(name) = fs::read_to_string(path.join("comm")) else { continue };
+        let Ok(name) = fs::read_to_string(path.join("comm")) else {
+            continue;
+        };
         if name.starts_with("ksoftirqd/") {
-            let text = fs::read_to_string(path.join("schedstat")).context("schedstat of ksoftirqd")?;
-            total += text.split(' ').next().and_then(|field| field.parse::<u64>().ok()).context("schedstat")?;
+            let text =
+                fs::read_to_string(path.join("schedstat")).context("schedstat of ksoftirqd")?;
+            total += text
+                .split(' ')
+                .next()
+                .and_then(|field| field.parse::<u64>().ok())
+                .context("schedstat")?;
         }
     }
     Ok(Duration::from_nanos(total))

@@ -99,12 +99,19 @@ pub fn run(options: &Options) -> Result<Report> {
     }
     let [without, empty, with] = &times;
     let differences = |times: &[f64]| {
-        let mut differences: Vec<f64> = times.iter().zip(without).map(|(with, without)| with - without).collect();
+        let mut differences: Vec<f64> = times
+            .iter()
+            .zip(without)
+            .map(|(with, without)| with - without)
+            .collect();
         differences.sort_by(f64::total_cmp);
         let quarter = differences.len() / 4;
         Added {
             median_ns: median(differences.iter().copied()),
-            quartiles_ns: [differences[quarter], differences[differences.len() - 1 - quarter]],
+            quartiles_ns: [
+                differences[quarter],
+                differences[differences.len() - 1 - quarter],
+            ],
         }
     };
     let [empty_ns, request_ns, reply_ns] = test_runs(options, &lab)?;
@@ -126,13 +133,26 @@ fn test_runs(options: &Options, lab: &Lab) -> Result<[f64; 3]> {
     lab.source.run(move || {
         let empty = bpf::load_returning(Kind::Classifier, -1)?;
         let transport = KernelTransport::load(64, ReceiveHook::Tcx)?;
-        let program = |name| -> Result<_> { Ok(transport.program(name).context("no such program")?.fd()?.as_fd()) };
-        let programs = [empty.as_fd(), program(PROGRAM_REQUEST_ETHERNET)?, program(PROGRAM_REPLY_ETHERNET)?];
+        let program = |name| -> Result<_> {
+            Ok(transport
+                .program(name)
+                .context("no such program")?
+                .fd()?
+                .as_fd())
+        };
+        let programs = [
+            empty.as_fd(),
+            program(PROGRAM_REQUEST_ETHERNET)?,
+            program(PROGRAM_REPLY_ETHERNET)?,
+        ];
         let mut times: [Vec<f64>; 3] = Default::default();
         for _ in 0..runs {
             for (program, times) in programs.iter().zip(&mut times) {
                 let (verdict, time) = bpf::test_run(*program, &packet, repeat)?;
-                ensure!(verdict == u32::MAX, "a foreign packet did not pass: {verdict}");
+                ensure!(
+                    verdict == u32::MAX,
+                    "a foreign packet did not pass: {verdict}"
+                );
                 times.push(time.as_nanos() as f64);
             }
         }
@@ -160,10 +180,20 @@ impl Lab {
         // Not the sink's own address: it drops what it gets before that costs anything.
         router.ip("neighbour add 10.80.2.2 lladdr 02:00:00:00:00:99 dev out0")?;
         router.sysctl("net.ipv4.ip_forward", "1")?;
-        let interfaces = [Ifindex(router.ifindex("in0")?), Ifindex(router.ifindex("out0")?)];
+        let interfaces = [
+            Ifindex(router.ifindex("in0")?),
+            Ifindex(router.ifindex("out0")?),
+        ];
         let frame = udp_frame(source.mac("source0")?, router.mac("in0")?);
         let outlet = Ifindex(source.ifindex("source0")?);
-        Ok(Self { source, router, _sink: sink, interfaces, frame, outlet })
+        Ok(Self {
+            source,
+            router,
+            _sink: sink,
+            interfaces,
+            frame,
+            outlet,
+        })
     }
 
     /// Nanoseconds for a packet through the router.
@@ -173,7 +203,9 @@ impl Lab {
             Setup::Empty => self.with(options.packets, empty_pair),
             Setup::Programs => {
                 let receive = options.receive;
-                self.with(options.packets, move |interfaces| programs(interfaces, receive))
+                self.with(options.packets, move |interfaces| {
+                    programs(interfaces, receive)
+                })
             }
         }
     }
@@ -197,14 +229,19 @@ impl Lab {
         let (frame, outlet) = (self.frame.clone(), self.outlet);
         let time = self.source.run(move || flood(&frame, outlet, packets))?;
         let forwarded = self.forwarded()? - before;
-        ensure!(forwarded >= u64::from(packets), "only {forwarded} of {packets} packets were forwarded");
+        ensure!(
+            forwarded >= u64::from(packets),
+            "only {forwarded} of {packets} packets were forwarded"
+        );
         Ok(time.as_nanos() as f64 / f64::from(packets))
     }
 
     fn forwarded(&self) -> Result<u64> {
         let text = self.router.ip("-s -j link show dev out0")?;
         let links: serde_json::Value = serde_json::from_str(&text)?;
-        links[0]["stats64"]["tx"]["packets"].as_u64().context("no tx count of out0")
+        links[0]["stats64"]["tx"]["packets"]
+            .as_u64()
+            .context("no tx count of out0")
     }
 }
 
@@ -230,7 +267,10 @@ const BATCH: usize = 64;
 
 fn flood(frame: &[u8], outlet: Ifindex, packets: u32) -> Result<Duration> {
     let socket = packet_socket(outlet)?;
-    let mut vector = libc::iovec { iov_base: frame.as_ptr().cast_mut().cast(), iov_len: frame.len() };
+    let mut vector = libc::iovec {
+        iov_base: frame.as_ptr().cast_mut().cast(),
+        iov_len: frame.len(),
+    };
     // SAFETY: all of these are integers or pointers, for which zero is a value.
     let mut messages: [libc::mmsghdr; BATCH] = unsafe { mem::zeroed() };
     for message in &mut messages {
@@ -243,7 +283,8 @@ fn flood(frame: &[u8], outlet: Ifindex, packets: u32) -> Result<Duration> {
     while left > 0 {
         let count = left.min(BATCH);
         // SAFETY: the messages point to one vector, and it to the frame; the kernel only reads it.
-        let sent = unsafe { libc::sendmmsg(socket.as_raw_fd(), messages.as_mut_ptr(), count as u32, 0) };
+        let sent =
+            unsafe { libc::sendmmsg(socket.as_raw_fd(), messages.as_mut_ptr(), count as u32, 0) };
         ensure!(sent > 0, "sendmmsg: {}", io::Error::last_os_error());
         left -= sent as usize;
     }
@@ -274,7 +315,10 @@ fn udp_frame(source: [u8; 6], router: [u8; 6]) -> Vec<u8> {
     let mut ip = vec![0x45, 0, 0, 50, 0, 1, 0x40, 0, 64, 17, 0, 0];
     ip.extend(Ipv4Addr::new(10, 80, 1, 2).octets());
     ip.extend(Ipv4Addr::new(10, 80, 2, 2).octets());
-    let sum: u32 = ip.chunks(2).map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1])).sum();
+    let sum: u32 = ip
+        .chunks(2)
+        .map(|pair| u32::from(pair[0]) << 8 | u32::from(pair[1]))
+        .sum();
     let checksum = !(((sum & 0xffff) + (sum >> 16)) as u16);
     ip[10..12].copy_from_slice(&checksum.to_be_bytes());
     // Ports 4000 and 9, 30 bytes, no checksum.
@@ -287,16 +331,37 @@ fn udp_frame(source: [u8; 6], router: [u8; 6]) -> Vec<u8> {
 pub fn table(report: &Report) -> String {
     let added = |added: Added| {
         let [low, high] = added.quartiles_ns;
-        format!("{:>7.0} ns   (quartiles {low:.0} to {high:.0})", added.median_ns)
+        format!(
+            "{:>7.0} ns   (quartiles {low:.0} to {high:.0})",
+            added.median_ns
+        )
     };
     [
-        format!("test run of an empty program      {:>7.0} ns", report.empty_ns),
-        format!("test run, egress, foreign packet  {:>7.0} ns", report.request_ns),
-        format!("test run, ingress, foreign packet {:>7.0} ns", report.reply_ns),
-        format!("forwarded packet without programs {:>7.0} ns", report.forwarded_ns),
-        format!("an empty TCX pair adds            {}", added(report.empty_added)),
+        format!(
+            "test run of an empty program      {:>7.0} ns",
+            report.empty_ns
+        ),
+        format!(
+            "test run, egress, foreign packet  {:>7.0} ns",
+            report.request_ns
+        ),
+        format!(
+            "test run, ingress, foreign packet {:>7.0} ns",
+            report.reply_ns
+        ),
+        format!(
+            "forwarded packet without programs {:>7.0} ns",
+            report.forwarded_ns
+        ),
+        format!(
+            "an empty TCX pair adds            {}",
+            added(report.empty_added)
+        ),
         format!("pingu's pair adds                 {}", added(report.added)),
-        format!("medians; {} pairs in turns; all on core {}", report.pairs, report.core),
+        format!(
+            "medians; {} pairs in turns; all on core {}",
+            report.pairs, report.core
+        ),
     ]
     .join("\n")
 }

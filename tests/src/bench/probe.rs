@@ -11,16 +11,14 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use pingu::{
     config::ReceiveHook,
-    probe::{EngineKind, LinkHeader, ProbeOrder, ProbeTransport, SendResult, kernel::KernelTransport},
+    probe::{
+        EngineKind, LinkHeader, ProbeOrder, ProbeTransport, SendResult, kernel::KernelTransport,
+    },
     units::{Ifindex, SlotId},
 };
 use serde::Serialize;
 
-use super::{
-    cpu,
-    namespace::Namespace,
-    report::median,
-};
+use super::{cpu, namespace::Namespace, report::median};
 
 /// What to measure.
 #[derive(Clone, Debug, clap::Args)]
@@ -121,7 +119,10 @@ pub fn run(options: &Options) -> Result<Report> {
     let fping_targets = options.targets.clamp(FPING_TARGETS_MIN, FPING_TARGETS_MAX);
     add_targets(&peer, options.targets.max(fping_targets))?;
     sender.ip("route add 10.78.0.0/16 via 10.77.0.2")?;
-    let link = LinkHeader::Ethernet { source: sender.mac("uplink0")?, destination: peer.mac("peer0")? };
+    let link = LinkHeader::Ethernet {
+        source: sender.mac("uplink0")?,
+        destination: peer.mac("peer0")?,
+    };
     let ifindex = Ifindex(sender.ifindex("uplink0")?);
     // Both ends learn each other's address before anything is timed.
     sender.command("ping -q -c 1 -W 5 10.78.0.0")?;
@@ -130,7 +131,9 @@ pub fn run(options: &Options) -> Result<Report> {
     sender.run(move || cpu::pin(core))?;
     let mut probers = vec![("pingu", Vec::new())];
     if !options.alone {
-        probers.extend(["ping -f", "ping -f -q", "fping", "fping -q"].map(|prober| (prober, Vec::new())));
+        probers.extend(
+            ["ping -f", "ping -f -q", "fping", "fping -q"].map(|prober| (prober, Vec::new())),
+        );
     }
     let mut engine = EngineKind::Socket;
     for _ in 0..options.runs {
@@ -151,7 +154,12 @@ pub fn run(options: &Options) -> Result<Report> {
             })?);
         }
     }
-    Ok(Report { rows: rows(&probers), runs: options.runs, engine, core })
+    Ok(Report {
+        rows: rows(&probers),
+        runs: options.runs,
+        engine,
+        core,
+    })
 }
 
 /// Addresses of the peer's own, as hosts have them. A `local` route for all of them would be shorter, but it makes the kernel check every
@@ -159,7 +167,11 @@ pub fn run(options: &Options) -> Result<Report> {
 fn add_targets(peer: &Namespace, targets: u32) -> Result<()> {
     let mut batch = tempfile::NamedTempFile::new()?;
     for target in 0..targets.min(ADDRESSES_MAX) {
-        writeln!(batch, "address add {}/32 dev lo", Ipv4Addr::from(TARGETS + target))?;
+        writeln!(
+            batch,
+            "address add {}/32 dev lo",
+            Ipv4Addr::from(TARGETS + target)
+        )?;
     }
     if targets > ADDRESSES_MAX {
         writeln!(batch, "address add 10.78.255.255/16 dev lo")?;
@@ -173,8 +185,14 @@ fn rows(probers: &[(&'static str, Vec<Run>)]) -> Vec<Row> {
         .iter()
         .map(|(prober, runs)| Row {
             prober,
-            answered_per_second: median(runs.iter().map(|run| run.answered as f64 / run.elapsed.as_secs_f64())),
-            cpu_ns_per_probe: median(runs.iter().map(|run| run.cpu.as_nanos() as f64 / run.sent as f64)),
+            answered_per_second: median(
+                runs.iter()
+                    .map(|run| run.answered as f64 / run.elapsed.as_secs_f64()),
+            ),
+            cpu_ns_per_probe: median(
+                runs.iter()
+                    .map(|run| run.cpu.as_nanos() as f64 / run.sent as f64),
+            ),
             lost: runs.iter().map(|run| run.sent - run.answered).sum(),
             rate_ratio: 1.0,
             cpu_ratio: 1.0,
@@ -199,9 +217,17 @@ fn flood(options: &Options, ifindex: Ifindex, link: LinkHeader) -> Result<(Engin
     flood.run(&mut transport)?;
     let elapsed = begin.elapsed();
     let cpu = cpu::thread_time() - cpu_before + (cpu::softirq_threads_time()? - softirq_before);
-    let run = Run { sent: flood.sent, answered: flood.answered, elapsed, cpu };
+    let run = Run {
+        sent: flood.sent,
+        answered: flood.answered,
+        elapsed,
+        cpu,
+    };
     let counters = transport.counters()?;
-    ensure!(counters.matched == run.answered, "{counters:?} does not agree with {run:?}");
+    ensure!(
+        counters.matched == run.answered,
+        "{counters:?} does not agree with {run:?}"
+    );
     Ok((engine, run))
 }
 
@@ -276,7 +302,13 @@ impl Flood {
             self.next_target = (self.next_target + 1) % self.targets;
         }
         transport.send(orders, &mut self.results);
-        ensure!(self.results.iter().all(|result| *result == SendResult::Sent), "not sent: {:?}", self.results);
+        ensure!(
+            self.results
+                .iter()
+                .all(|result| *result == SendResult::Sent),
+            "not sent: {:?}",
+            self.results
+        );
         self.sent += room as u64;
         self.waiting.extend(orders.iter().map(|order| order.slot));
         Ok(())
@@ -284,7 +316,8 @@ impl Flood {
 
     fn collect(&mut self, transport: &KernelTransport) {
         let before = self.waiting.len();
-        self.waiting.retain(|slot| transport.read(*slot).received_ns.is_none());
+        self.waiting
+            .retain(|slot| transport.read(*slot).received_ns.is_none());
         self.answered += (before - self.waiting.len()) as u64;
     }
 }
@@ -294,10 +327,18 @@ fn ping(count: u32, options: &[&str]) -> Result<Run> {
     let begin = Instant::now();
     let mut command = Command::new("ping");
     // Its dots go nowhere: nobody who reads them must cost it time.
-    command.args(["-f", "-c", &count.to_string(), "10.78.0.0"]).args(options).stdout(Stdio::null());
+    command
+        .args(["-f", "-c", &count.to_string(), "10.78.0.0"])
+        .args(options)
+        .stdout(Stdio::null());
     let (_, cpu) = timed(&mut command)?;
     let elapsed = begin.elapsed();
-    Ok(Run { sent: u64::from(count), answered: echo_replies()? - answered_before, elapsed, cpu })
+    Ok(Run {
+        sent: u64::from(count),
+        answered: echo_replies()? - answered_before,
+        elapsed,
+        cpu,
+    })
 }
 
 /// The echo replies that this namespace's kernel has taken in.
@@ -306,18 +347,27 @@ fn echo_replies() -> Result<u64> {
     let mut lines = text.lines().filter(|line| line.starts_with("Icmp:"));
     let (names, values) = lines.next().zip(lines.next()).context("no Icmp lines")?;
     let mut columns = names.split(' ').zip(values.split(' '));
-    Ok(columns.find(|(name, _)| *name == "InEchoReps").context("no InEchoReps")?.1.parse()?)
+    Ok(columns
+        .find(|(name, _)| *name == "InEchoReps")
+        .context("no InEchoReps")?
+        .1
+        .parse()?)
 }
 
 fn fping(targets: u32, options: &[&str]) -> Result<Run> {
     let count = (FPING_PROBES_MAX / targets).to_string();
     let addresses = (0..targets).map(|target| Ipv4Addr::from(TARGETS + target).to_string());
     let mut command = Command::new("fping");
-    command.args(["-s", "-i", "0", "-p", "1", "-c", &count]).args(options).args(addresses).stdout(Stdio::null());
+    command
+        .args(["-s", "-i", "0", "-p", "1", "-c", &count])
+        .args(options)
+        .args(addresses)
+        .stdout(Stdio::null());
     let (output, cpu) = timed(&mut command)?;
     let value = |label: &str| {
         let line = output.lines().find(|line| line.contains(label));
-        line.and_then(|line| line.split_whitespace().next()).with_context(|| format!("fping says no `{label}`"))
+        line.and_then(|line| line.split_whitespace().next())
+            .with_context(|| format!("fping says no `{label}`"))
     };
     Ok(Run {
         sent: value("ICMP Echos sent")?.parse()?,
@@ -331,7 +381,9 @@ fn fping(targets: u32, options: &[&str]) -> Result<Run> {
 fn timed(command: &mut Command) -> Result<(String, Duration)> {
     let softirq_before = cpu::softirq_threads_time()?;
     let before = cpu::children_time();
-    let output = command.output().with_context(|| format!("cannot run {command:?}"))?;
+    let output = command
+        .output()
+        .with_context(|| format!("cannot run {command:?}"))?;
     let cpu = cpu::children_time() - before + (cpu::softirq_threads_time()? - softirq_before);
     Ok((String::from_utf8_lossy(&output.stderr).into_owned(), cpu))
 }
@@ -345,7 +397,12 @@ pub fn table(report: &Report) -> String {
     for row in &report.rows {
         lines.push(format!(
             "{:<12} {:>10.0} {:>13.0} {:>5}   {:>8.2} x {:>7.2} x",
-            row.prober, row.answered_per_second, row.cpu_ns_per_probe, row.lost, row.rate_ratio, row.cpu_ratio
+            row.prober,
+            row.answered_per_second,
+            row.cpu_ns_per_probe,
+            row.lost,
+            row.rate_ratio,
+            row.cpu_ratio
         ));
     }
     lines.push(format!(

@@ -12,12 +12,25 @@ use crate::{
 const VLAN: u16 = 0x8100;
 const VLAN_OUTER: u16 = 0x88a8;
 /// Expects `right`, receives `changed`, and demands the decision.
-fn assert_decision(rig: &mut Rig, receiver: Receiver, right: &Echo, changed: &[u8], decision: Decision) {
+fn assert_decision(
+    rig: &mut Rig,
+    receiver: Receiver,
+    right: &Echo,
+    changed: &[u8],
+    decision: Decision,
+) {
     rig.expect(right);
-    assert_eq!(rig.check(receiver, changed), decision, "{receiver:?} {changed:02x?}");
+    assert_eq!(
+        rig.check(receiver, changed),
+        decision,
+        "{receiver:?} {changed:02x?}"
+    );
     // Whatever it was, the right reply still has its chance.
     if !matches!(decision, Decision::Matched(_)) {
-        assert_eq!(rig.check(receiver, &right.bytes()), Decision::Matched(right.slot));
+        assert_eq!(
+            rig.check(receiver, &right.bytes()),
+            Decision::Matched(right.slot)
+        );
     }
 }
 
@@ -46,7 +59,11 @@ fn every_payload_length_counts() {
         for payload_bytes in (20..=300).chain([1_472, 1_473, PAYLOAD_BYTES_MAX]) {
             reply.payload_bytes = payload_bytes;
             rig.expect(&reply);
-            assert_eq!(rig.check(receiver, &reply.bytes()), Decision::Matched(3), "{payload_bytes}");
+            assert_eq!(
+                rig.check(receiver, &reply.bytes()),
+                Decision::Matched(3),
+                "{payload_bytes}"
+            );
         }
     });
 }
@@ -59,7 +76,14 @@ fn every_slot_counts_and_no_other_number() {
             rig.expect(&reply);
             assert_eq!(rig.check(receiver, &reply.bytes()), Decision::Matched(slot));
         }
-        for slot in [SLOTS, SLOTS + 1, 1 << 16, i32::MAX as u32, 1 << 31, u32::MAX] {
+        for slot in [
+            SLOTS,
+            SLOTS + 1,
+            1 << 16,
+            i32::MAX as u32,
+            1 << 31,
+            u32::MAX,
+        ] {
             reply.slot = slot;
             assert_eq!(rig.check(receiver, &reply.bytes()), Decision::Foreign);
         }
@@ -73,7 +97,11 @@ fn one_wrong_cookie_bit_is_one_too_many() {
         for bit in 0..128 {
             let mut reply = right.clone();
             reply.cookie[bit / 32] ^= 1 << (bit % 32);
-            assert_eq!(rig.check(receiver, &reply.bytes()), Decision::Forged, "bit {bit}");
+            assert_eq!(
+                rig.check(receiver, &reply.bytes()),
+                Decision::Forged,
+                "bit {bit}"
+            );
         }
         assert_eq!(rig.check(receiver, &right.bytes()), Decision::Matched(3));
     });
@@ -104,10 +132,18 @@ fn a_mapped_source_does_not_stand_for_its_ipv4_address() {
     let mut rig = Rig::new();
     for receiver in RECEIVERS {
         let right = Echo::reply_v4(receiver);
-        let IpAddr::V4(address) = right.source else { panic!("not IPv4") };
+        let IpAddr::V4(address) = right.source else {
+            panic!("not IPv4")
+        };
         let mut mapped = Echo::reply_v6(receiver);
         mapped.source = IpAddr::V6(address.to_ipv6_mapped());
-        assert_decision(&mut rig, receiver, &right, &mapped.bytes(), Decision::Forged);
+        assert_decision(
+            &mut rig,
+            receiver,
+            &right,
+            &mapped.bytes(),
+            Decision::Forged,
+        );
     }
 }
 
@@ -127,13 +163,25 @@ fn a_dead_or_unstamped_slot_takes_no_reply() {
         rig.disarm(3);
         assert_eq!(rig.check(receiver, &reply.bytes()), Decision::Stale, "dead");
         rig.expect_on(&reply, 1, 0);
-        assert_eq!(rig.check(receiver, &reply.bytes()), Decision::Stale, "never left");
+        assert_eq!(
+            rig.check(receiver, &reply.bytes()),
+            Decision::Stale,
+            "never left"
+        );
         rig.expect(&reply);
         rig.disarm(3);
-        assert_eq!(rig.check(receiver, &reply.bytes()), Decision::Stale, "disarmed");
+        assert_eq!(
+            rig.check(receiver, &reply.bytes()),
+            Decision::Stale,
+            "disarmed"
+        );
         let mut zeros = reply.clone();
         zeros.cookie = [0; 4];
-        assert_eq!(rig.check(receiver, &zeros.bytes()), Decision::Stale, "zeros");
+        assert_eq!(
+            rig.check(receiver, &zeros.bytes()),
+            Decision::Stale,
+            "zeros"
+        );
     });
 }
 
@@ -160,7 +208,11 @@ fn every_single_bit_of_the_message_is_covered_by_the_checksum() {
         for bit in ((kind + 2) * 8..(kind + 4) * 8).chain(rest * 8..bytes.len() * 8) {
             let mut flipped = bytes.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(rig.check(receiver, &flipped), Decision::Corrupt, "bit {bit}");
+            assert_eq!(
+                rig.check(receiver, &flipped),
+                Decision::Corrupt,
+                "bit {bit}"
+            );
         }
         assert_eq!(rig.check(receiver, &bytes), Decision::Matched(3));
     });
@@ -172,7 +224,11 @@ fn a_packet_cut_short_anywhere_passes() {
         let bytes = right.bytes();
         rig.expect(&right);
         for length in receiver.shortest_run(&bytes)..bytes.len() {
-            assert_eq!(rig.check(receiver, &bytes[..length]), Decision::Foreign, "{length} bytes");
+            assert_eq!(
+                rig.check(receiver, &bytes[..length]),
+                Decision::Foreign,
+                "{length} bytes"
+            );
         }
         assert_eq!(rig.check(receiver, &bytes), Decision::Matched(3));
     });
@@ -193,7 +249,13 @@ fn ipv4_options_of_every_length_are_stepped_over() {
         for words in 0..=10 {
             let mut reply = Echo::reply_v4(receiver);
             reply.options = vec![1; words * 4];
-            assert_decision(&mut rig, receiver, &reply, &reply.bytes(), Decision::Matched(3));
+            assert_decision(
+                &mut rig,
+                receiver,
+                &reply,
+                &reply.bytes(),
+                Decision::Matched(3),
+            );
         }
     }
 }
@@ -206,18 +268,33 @@ fn fragments_pass() {
         for fragment in [0x2000, 0x0001, 0x1fff, 0x3fff] {
             let mut reply = right.clone();
             reply.fragment = fragment;
-            assert_decision(&mut rig, receiver, &right, &reply.bytes(), Decision::Foreign);
+            assert_decision(
+                &mut rig,
+                receiver,
+                &right,
+                &reply.bytes(),
+                Decision::Foreign,
+            );
         }
         let mut whole = right.clone();
         whole.fragment = 0;
-        assert_decision(&mut rig, receiver, &right, &whole.bytes(), Decision::Matched(3));
+        assert_decision(
+            &mut rig,
+            receiver,
+            &right,
+            &whole.bytes(),
+            Decision::Matched(3),
+        );
     }
 }
 
 #[test]
 fn other_protocols_kinds_and_codes_pass() {
     for_each_reply(|rig, receiver, right| {
-        for protocol in [0, 1, 6, 17, 44, 58].into_iter().filter(|protocol| *protocol != right.protocol) {
+        for protocol in [0, 1, 6, 17, 44, 58]
+            .into_iter()
+            .filter(|protocol| *protocol != right.protocol)
+        {
             let mut reply = right.clone();
             reply.protocol = protocol;
             assert_decision(rig, receiver, &right, &reply.bytes(), Decision::Foreign);
@@ -250,9 +327,22 @@ fn no_vlan_but_the_probes_own_counts() {
         for right in Echo::replies(receiver) {
             for expected in tags {
                 for got in tags {
-                    let with = |tags: &[(u16, u16)]| Echo { tags: tags.to_vec(), ..right.clone() };
-                    let decision = if expected == got { Decision::Matched(3) } else { Decision::WrongUplink };
-                    assert_decision(&mut rig, receiver, &with(expected), &with(got).bytes(), decision);
+                    let with = |tags: &[(u16, u16)]| Echo {
+                        tags: tags.to_vec(),
+                        ..right.clone()
+                    };
+                    let decision = if expected == got {
+                        Decision::Matched(3)
+                    } else {
+                        Decision::WrongUplink
+                    };
+                    assert_decision(
+                        &mut rig,
+                        receiver,
+                        &with(expected),
+                        &with(got).bytes(),
+                        decision,
+                    );
                 }
             }
         }
@@ -264,12 +354,45 @@ fn a_priority_tag_names_no_vlan_and_a_third_tag_passes() {
     let mut rig = Rig::new();
     for receiver in [Receiver::Ethernet, Receiver::Xdp] {
         for right in Echo::replies(receiver) {
-            let with = |tags: &[(u16, u16)]| Echo { tags: tags.to_vec(), ..right.clone() }.bytes();
-            assert_decision(&mut rig, receiver, &right, &with(&[(VLAN, 0xe000)]), Decision::Matched(3));
-            assert_decision(&mut rig, receiver, &right, &with(&[(VLAN_OUTER, 0), (VLAN, 0x1000)]), Decision::Matched(3));
-            assert_decision(&mut rig, receiver, &right, &with(&[(VLAN, 0); 3]), Decision::Foreign);
-            let tagged = Echo { tags: vec![(VLAN, 0x6064)], ..right.clone() };
-            assert_decision(&mut rig, receiver, &tagged, &with(&[(VLAN_OUTER, 0), (VLAN, 100)]), Decision::Matched(3));
+            let with = |tags: &[(u16, u16)]| {
+                Echo {
+                    tags: tags.to_vec(),
+                    ..right.clone()
+                }
+                .bytes()
+            };
+            assert_decision(
+                &mut rig,
+                receiver,
+                &right,
+                &with(&[(VLAN, 0xe000)]),
+                Decision::Matched(3),
+            );
+            assert_decision(
+                &mut rig,
+                receiver,
+                &right,
+                &with(&[(VLAN_OUTER, 0), (VLAN, 0x1000)]),
+                Decision::Matched(3),
+            );
+            assert_decision(
+                &mut rig,
+                receiver,
+                &right,
+                &with(&[(VLAN, 0); 3]),
+                Decision::Foreign,
+            );
+            let tagged = Echo {
+                tags: vec![(VLAN, 0x6064)],
+                ..right.clone()
+            };
+            assert_decision(
+                &mut rig,
+                receiver,
+                &tagged,
+                &with(&[(VLAN_OUTER, 0), (VLAN, 100)]),
+                Decision::Matched(3),
+            );
         }
     }
 }

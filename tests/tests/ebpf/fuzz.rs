@@ -14,7 +14,9 @@ fn no_random_packet_is_judged_otherwise_than_by_the_rules() {
     for receiver in RECEIVERS {
         let mut random = Random(SEED);
         let mut rig = Rig::new();
-        let mut replies = (0..SLOTS).map(|slot| random_reply(&mut random, receiver, slot)).collect::<Vec<_>>();
+        let mut replies = (0..SLOTS)
+            .map(|slot| random_reply(&mut random, receiver, slot))
+            .collect::<Vec<_>>();
         let mut seen = [0_u32; 7];
         for _ in 0..PACKETS {
             let slot = random.below(SLOTS as usize);
@@ -36,13 +38,22 @@ fn no_random_packet_is_judged_otherwise_than_by_the_rules() {
             seen[place] += 1;
         }
         // A generator that never reaches a rule proves nothing about it.
-        assert!(seen.iter().all(|count| *count > PACKETS / 200), "{receiver:?}: {seen:?}");
-        println!("{receiver:?}: foreign, stale, forged, wrong uplink, duplicate, corrupt, matched: {seen:?}");
+        assert!(
+            seen.iter().all(|count| *count > PACKETS / 200),
+            "{receiver:?}: {seen:?}"
+        );
+        println!(
+            "{receiver:?}: foreign, stale, forged, wrong uplink, duplicate, corrupt, matched: {seen:?}"
+        );
     }
 }
 
 fn random_reply(random: &mut Random, receiver: Receiver, slot: u32) -> Echo {
-    let mut reply = if random.one_in(2) { Echo::reply_v4(receiver) } else { Echo::reply_v6(receiver) };
+    let mut reply = if random.one_in(2) {
+        Echo::reply_v4(receiver)
+    } else {
+        Echo::reply_v6(receiver)
+    };
     reply.slot = slot;
     reply.cookie = std::array::from_fn(|_| random.next() as u32);
     reply.ident = random.next() as u16;
@@ -53,7 +64,10 @@ fn random_reply(random: &mut Random, receiver: Receiver, slot: u32) -> Echo {
     }
     if receiver.has_ethernet() {
         for _ in 0..[0, 0, 1, 2][random.below(4)] {
-            reply.tags.push((if random.one_in(2) { 0x8100 } else { 0x88a8 }, 1 + random.below(4_094) as u16));
+            reply.tags.push((
+                if random.one_in(2) { 0x8100 } else { 0x88a8 },
+                1 + random.below(4_094) as u16,
+            ));
         }
     }
     reply
@@ -76,14 +90,22 @@ fn random_packet(random: &mut Random, right: &Echo) -> Vec<u8> {
     let mut packet = reply.bytes();
     for _ in 0..[0, 0, 0, 1, 1, 2, 5][random.below(7)] {
         let headers = packet.len().min(reply.icmp_offset() + 28);
-        let reach = if random.one_in(2) { headers } else { packet.len() };
+        let reach = if random.one_in(2) {
+            headers
+        } else {
+            packet.len()
+        };
         let bit = random.below(reach * 8);
         packet[bit / 8] ^= 1 << (bit % 8);
     }
     match random.below(12) {
         0 => packet.truncate(14.max(random.below(packet.len()))),
         1 => packet.extend((0..random.below(40)).map(|byte| byte as u8)),
-        2 => packet = (0..14 + random.below(150)).map(|_| random.next() as u8).collect(),
+        2 => {
+            packet = (0..14 + random.below(150))
+                .map(|_| random.next() as u8)
+                .collect()
+        }
         _ => {}
     }
     packet

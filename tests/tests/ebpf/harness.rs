@@ -51,9 +51,15 @@ impl Receiver {
     fn verdicts(self) -> Verdicts {
         match self {
             // TCX_NEXT and TCX_DROP.
-            Self::Ethernet | Self::Bare => Verdicts { pass: u32::MAX, consume: 2 },
+            Self::Ethernet | Self::Bare => Verdicts {
+                pass: u32::MAX,
+                consume: 2,
+            },
             // XDP_PASS and XDP_DROP.
-            Self::Xdp => Verdicts { pass: 2, consume: 1 },
+            Self::Xdp => Verdicts {
+                pass: 2,
+                consume: 1,
+            },
         }
     }
 
@@ -87,9 +93,13 @@ impl Rig {
     /// Loads the programs from a namespace of the calling thread's own.
     pub fn new() -> Self {
         // SAFETY: a plain system call on this thread.
-        assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNET) }, 0, "{}", std::io::Error::last_os_error());
+        let unshared = unsafe { libc::unshare(libc::CLONE_NEWNET) };
+        assert_eq!(unshared, 0, "{}", std::io::Error::last_os_error());
         let transport = KernelTransport::load(SLOTS, ReceiveHook::Xdp).unwrap();
-        Self { transport, entries: vec![Entry::default(); SLOTS as usize] }
+        Self {
+            transport,
+            entries: vec![Entry::default(); SLOTS as usize],
+        }
     }
 
     /// Arms a slot for the reply, as if its request had left at [`SENT_NS`].
@@ -105,8 +115,16 @@ impl Rig {
             slot: SlotId(reply.slot),
             ifindex: Ifindex(ifindex),
             link: match outer {
-                0 => LinkHeader::Ethernet { source, destination },
-                _ => LinkHeader::Vlan { source, destination, outer, inner },
+                0 => LinkHeader::Ethernet {
+                    source,
+                    destination,
+                },
+                _ => LinkHeader::Vlan {
+                    source,
+                    destination,
+                    outer,
+                    inner,
+                },
             },
             source: reply.destination,
             target: reply.source,
@@ -141,15 +159,39 @@ impl Rig {
         let mut out = vec![0; packet.len() + 64];
         let result = self.run(receiver.program(), packet, &mut out, 0);
         let verdicts = receiver.verdicts();
-        let verdict = if let Decision::Matched(_) = expected { verdicts.consume } else { verdicts.pass };
-        let context = || format!("{receiver:?} {expected:?} {packet:02x?}\n{:?}", self.entries);
+        let verdict = if let Decision::Matched(_) = expected {
+            verdicts.consume
+        } else {
+            verdicts.pass
+        };
+        let context = || {
+            format!(
+                "{receiver:?} {expected:?} {packet:02x?}\n{:?}",
+                self.entries
+            )
+        };
         assert_eq!(result.return_value, verdict, "{}", context());
-        assert_eq!(out[..result.data_size_out as usize], *packet, "{}", context());
-        assert_eq!(reference::count(before, expected), self.transport.counters().unwrap(), "{}", context());
+        assert_eq!(
+            out[..result.data_size_out as usize],
+            *packet,
+            "{}",
+            context()
+        );
+        assert_eq!(
+            reference::count(before, expected),
+            self.transport.counters().unwrap(),
+            "{}",
+            context()
+        );
         for (slot, entry) in self.entries.iter().enumerate() {
             let is_answered = entry.is_answered || expected == Decision::Matched(slot as u32);
             let stamps = self.transport.read(SlotId(slot as u32));
-            assert_eq!(stamps.received_ns.is_some(), entry.is_live && is_answered, "slot {slot}: {}", context());
+            assert_eq!(
+                stamps.received_ns.is_some(),
+                entry.is_live && is_answered,
+                "slot {slot}: {}",
+                context()
+            );
         }
         if let Decision::Matched(slot) = expected {
             self.entries[slot as usize].is_answered = true;
@@ -159,14 +201,26 @@ impl Rig {
 
     /// Runs a packet with this mark through any classifier or XDP program.
     pub fn run(&self, program: &str, packet: &[u8], out: &mut [u8], mark: u32) -> TestRunResult {
-        run(self.transport.program(program).unwrap(), packet, out, mark, 1)
+        run(
+            self.transport.program(program).unwrap(),
+            packet,
+            out,
+            mark,
+            1,
+        )
     }
 }
 
 /// The mark's place in `struct __sk_buff`.
 const MARK_OFFSET: usize = 8;
 
-pub fn run(program: &Program, packet: &[u8], out: &mut [u8], mark: u32, repeat: u32) -> TestRunResult {
+pub fn run(
+    program: &Program,
+    packet: &[u8],
+    out: &mut [u8],
+    mark: u32,
+    repeat: u32,
+) -> TestRunResult {
     let mut context = [0; 64];
     context[MARK_OFFSET..MARK_OFFSET + 4].copy_from_slice(&mark.to_ne_bytes());
     let options = TestRunOptions {
@@ -233,7 +287,13 @@ impl Echo {
     }
 
     pub fn reply_v6(receiver: Receiver) -> Self {
-        Self { source: THERE_V6, destination: HERE_V6, protocol: 58, kind: 129, ..Self::reply_v4(receiver) }
+        Self {
+            source: THERE_V6,
+            destination: HERE_V6,
+            protocol: 58,
+            kind: 129,
+            ..Self::reply_v4(receiver)
+        }
     }
 
     /// A right reply of each family.
@@ -242,18 +302,31 @@ impl Echo {
     }
 
     fn vlan_ids(&self) -> [u16; 2] {
-        let mut ids = self.tags.iter().map(|(_, tag)| tag & 0xfff).filter(|id| *id != 0);
+        let mut ids = self
+            .tags
+            .iter()
+            .map(|(_, tag)| tag & 0xfff)
+            .filter(|id| *id != 0);
         [ids.next().unwrap_or(0), ids.next().unwrap_or(0)]
     }
 
     /// Where the IP header begins.
     pub fn ip_offset(&self) -> usize {
-        if self.has_ethernet { 14 + 4 * self.tags.len() } else { 0 }
+        if self.has_ethernet {
+            14 + 4 * self.tags.len()
+        } else {
+            0
+        }
     }
 
     /// Where the ICMP header begins.
     pub fn icmp_offset(&self) -> usize {
-        self.ip_offset() + if self.source.is_ipv4() { 20 + self.options.len() } else { 40 }
+        self.ip_offset()
+            + if self.source.is_ipv4() {
+                20 + self.options.len()
+            } else {
+                40
+            }
     }
 
     pub fn bytes(&self) -> Vec<u8> {
@@ -271,7 +344,11 @@ impl Echo {
                 packet.extend(protocol.to_be_bytes());
                 packet.extend(tag.to_be_bytes());
             }
-            packet.extend(if self.source.is_ipv4() { [0x08, 0x00] } else { [0x86, 0xdd] });
+            packet.extend(if self.source.is_ipv4() {
+                [0x08, 0x00]
+            } else {
+                [0x86, 0xdd]
+            });
         }
         let pseudo = match (self.source, self.destination) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {

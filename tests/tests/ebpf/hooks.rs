@@ -18,7 +18,11 @@ const XDP_PASS: i32 = 2;
 
 /// What `tc` and `ip` show of a device's hooks.
 fn residue(pair: &Pair) -> String {
-    let filters = ["ingress", "egress"].map(|hook| pair.sender.command(&format!("tc filter show dev up0 {hook}")).unwrap());
+    let filters = ["ingress", "egress"].map(|hook| {
+        pair.sender
+            .command(&format!("tc filter show dev up0 {hook}"))
+            .unwrap()
+    });
     let qdiscs = pair.sender.command("tc qdisc show dev up0").unwrap();
     let link = pair.sender.ip("-details link show dev up0").unwrap();
     let link: Vec<_> = link.lines().filter(|line| line.contains("prog/")).collect();
@@ -93,11 +97,18 @@ fn a_killed_runs_clsact_filters_are_replaced_and_do_not_pile_up() {
         });
         assert_eq!(filters(&pair), 2, "one each way\n{}", residue(&pair));
     }
-    let (kind, _, stamps) = probe(&pair, ReceiveHook::Clsact, vec![pair.order(0, HERE_V4, THERE_V4)]);
+    let (kind, _, stamps) = probe(
+        &pair,
+        ReceiveHook::Clsact,
+        vec![pair.order(0, HERE_V4, THERE_V4)],
+    );
     assert_eq!(kind, EngineKind::Clsact);
     assert_answered(&stamps);
     assert_eq!(filters(&pair), 0);
-    assert!(residue(&pair).contains("clsact"), "it was there when the last run came, so it is not that run's to remove");
+    assert!(
+        residue(&pair).contains("clsact"),
+        "it was there when the last run came, so it is not that run's to remove"
+    );
 }
 
 #[test]
@@ -106,15 +117,23 @@ fn a_foreign_clsact_filter_survives_ours() {
     pair.sender.command("tc qdisc add dev up0 clsact").unwrap();
     for hook in ["ingress", "egress"] {
         pair.sender
-            .command(&format!("tc filter add dev up0 {hook} protocol all prio 7 handle 3 matchall action continue"))
+            .command(&format!(
+                "tc filter add dev up0 {hook} protocol all prio 7 handle 3 matchall action continue"
+            ))
             .or_else(|_| {
-                pair.sender.command(&format!("tc filter add dev up0 {hook} protocol ip prio 7 u32 match u32 0 0 flowid 1:1"))
+                pair.sender.command(&format!(
+                    "tc filter add dev up0 {hook} protocol ip prio 7 u32 match u32 0 0 flowid 1:1"
+                ))
             })
             .unwrap();
     }
     let before = residue(&pair);
     assert!(before.contains("pref 7"), "{before}");
-    let (_, _, stamps) = probe(&pair, ReceiveHook::Clsact, vec![pair.order(0, HERE_V4, THERE_V4)]);
+    let (_, _, stamps) = probe(
+        &pair,
+        ReceiveHook::Clsact,
+        vec![pair.order(0, HERE_V4, THERE_V4)],
+    );
     assert_answered(&stamps);
     assert_eq!(residue(&pair), before);
 }
@@ -126,15 +145,27 @@ fn foreign_tcx_programs_stay_and_cannot_hide_replies() {
     for verdict in [NEXT, ACCEPT] {
         let links = pair.sender.run(move || {
             let program = bpf::load_returning(Kind::Classifier, verdict).unwrap();
-            [Hook::TcxIngress, Hook::TcxEgress].map(|hook| bpf::attach(program.as_fd(), ifindex.0, hook).unwrap())
+            [Hook::TcxIngress, Hook::TcxEgress]
+                .map(|hook| bpf::attach(program.as_fd(), ifindex.0, hook).unwrap())
         });
-        let (kind, _, stamps) = probe(&pair, ReceiveHook::Tcx, vec![pair.order(0, HERE_V4, THERE_V4)]);
+        let (kind, _, stamps) = probe(
+            &pair,
+            ReceiveHook::Tcx,
+            vec![pair.order(0, HERE_V4, THERE_V4)],
+        );
         assert_eq!(kind, EngineKind::Tcx);
         assert_answered(&stamps);
         // A link whose program was displaced shows no interface.
         for link in &links {
-            let information = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", std::os::fd::AsRawFd::as_raw_fd(link)));
-            assert!(information.unwrap().contains(&format!("ifindex:\t{ifindex}")));
+            let information = std::fs::read_to_string(format!(
+                "/proc/self/fdinfo/{}",
+                std::os::fd::AsRawFd::as_raw_fd(link)
+            ));
+            assert!(
+                information
+                    .unwrap()
+                    .contains(&format!("ifindex:\t{ifindex}"))
+            );
         }
     }
 }
@@ -152,7 +183,9 @@ fn a_taken_xdp_slot_is_left_alone_and_reported() {
     let stamps = pair.sender.run(move || {
         let mut transport = KernelTransport::load(8, ReceiveHook::Xdp).unwrap();
         assert_eq!(transport.attach(ifindex, false).unwrap(), EngineKind::Tcx);
-        let declined = transport.declined(ifindex).and_then(std::io::Error::raw_os_error);
+        let declined = transport
+            .declined(ifindex)
+            .and_then(std::io::Error::raw_os_error);
         assert_eq!(declined, Some(libc::EBUSY));
         transport.send(&[order], &mut Vec::new());
         await_replies(&transport, &[order])
@@ -178,16 +211,44 @@ fn a_device_that_comes_back_is_attached_anew() {
         transport.send(&[order], &mut results);
         (transport, results)
     });
-    assert!(matches!(results[..], [SendResult::NotSent(libc::ENXIO | libc::ENODEV | libc::ENETDOWN)]), "{results:?}");
+    assert!(
+        matches!(
+            results[..],
+            [SendResult::NotSent(
+                libc::ENXIO | libc::ENODEV | libc::ENETDOWN
+            )]
+        ),
+        "{results:?}"
+    );
     // The same number, another device.
-    sender.ip(&format!("link add up0 index {old} type veth peer name down1 netns {}", pair.peer.thread_id())).unwrap();
-    let LinkHeader::Ethernet { source, .. } = pair.link else { panic!("not Ethernet") };
-    sender.ip(&format!("link set up0 address {} up", crate::live::text(source))).unwrap();
+    sender
+        .ip(&format!(
+            "link add up0 index {old} type veth peer name down1 netns {}",
+            pair.peer.thread_id()
+        ))
+        .unwrap();
+    let LinkHeader::Ethernet { source, .. } = pair.link else {
+        panic!("not Ethernet")
+    };
+    sender
+        .ip(&format!(
+            "link set up0 address {} up",
+            crate::live::text(source)
+        ))
+        .unwrap();
     pair.peer.ip("link set down1 up").unwrap();
     pair.peer.ip("address add 192.0.2.2/24 dev down1").unwrap();
-    pair.peer.ip(&format!("neighbour replace 192.0.2.1 lladdr {} dev down1", crate::live::text(source))).unwrap();
+    pair.peer
+        .ip(&format!(
+            "neighbour replace 192.0.2.1 lladdr {} dev down1",
+            crate::live::text(source)
+        ))
+        .unwrap();
     let mut order = order;
-    order.link = LinkHeader::Ethernet { source, destination: pair.peer.mac("down1").unwrap() };
+    order.link = LinkHeader::Ethernet {
+        source,
+        destination: pair.peer.mac("down1").unwrap(),
+    };
     assert_eq!(Ifindex(sender.ifindex("up0").unwrap()), old);
     let stamps = sender.run(move || {
         let mut transport = transport_back;
@@ -205,7 +266,10 @@ fn an_interface_that_does_not_exist_is_an_error_that_names_it() {
     let pair = Pair::new();
     let error = pair.sender.run(|| {
         let mut transport = KernelTransport::load(8, ReceiveHook::Auto).unwrap();
-        transport.attach(Ifindex(4_711), false).unwrap_err().to_string()
+        transport
+            .attach(Ifindex(4_711), false)
+            .unwrap_err()
+            .to_string()
     });
     assert!(error.contains("4711"), "{error}");
 }

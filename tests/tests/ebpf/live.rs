@@ -16,7 +16,7 @@ use pingu::{
 use pingu_tests::bench::namespace::Namespace;
 
 /// More than a reply takes on a busy machine.
-const DEADLINE: Duration = Duration::from_secs(5);
+pub const DEADLINE: Duration = Duration::from_secs(5);
 
 pub struct Pair {
     pub sender: Namespace,
@@ -146,4 +146,182 @@ fn every_hook_answers_both_families() {
         assert_eq!(results, [SendResult::Sent; 200]);
         assert_answered(&stamps);
     }
+}
+
+#[test]
+fn sixty_four_uplinks_answer_at_once_and_a_dead_one_stops_none() {
+    const UPLINKS: u32 = 64;
+    const DEAD: u32 = 17;
+    const PROBES: u32 = 10;
+    let sender = Namespace::new().unwrap();
+    let peer = Namespace::new().unwrap();
+    let mut uplinks = Vec::new();
+    for number in 0..UPLINKS {
+        let (here, there) = (format!("up{number}"), format!("down{number}"));
+        sender.veth(&here, &peer, &there).unwrap();
+        // The same addresses on every uplink: whose a reply is depends on where it comes in.
+        peer.ip(&format!("address add 10.1.{number}.2/24 dev {there}"))
+            .unwrap();
+        let (source, destination) = (sender.mac(&here).unwrap(), peer.mac(&there).unwrap());
+        peer.ip(&format!(
+            "neighbour add 10.1.{number}.1 lladdr {} dev {there}",
+            text(source)
+        ))
+        .unwrap();
+        uplinks.push((
+            Ifindex(sender.ifindex(&here).unwrap()),
+            LinkHeader::Ethernet {
+                source,
+                destination,
+            },
+        ));
+    }
+    sender.ip(&format!("link set up{DEAD} down")).unwrap();
+    let orders: Vec<_> = (0..PROBES * UPLINKS)
+        .map(|slot| {
+            let number = slot % UPLINKS;
+            let (ifindex, link) = uplinks[number as usize];
+            ProbeOrder {
+                slot: SlotId(slot),
+                ifindex,
+                link,
+                source: Ipv4Addr::new(10, 1, number as u8, 1).into(),
+                target: Ipv4Addr::new(10, 1, number as u8, 2).into(),
+                ident: 1,
+                sequence: slot as u16,
+                payload_bytes: 56,
+            }
+        })
+        .collect();
+    let is_dead = |slot: usize| slot as u32 % UPLINKS == DEAD;
+    let (results, stamps) = sender.run({
+        let orders = orders.clone();
+        move || {
+            let mut transport = KernelTransport::load(PROBES * UPLINKS, ReceiveHook::Auto).unwrap();
+            for (ifindex, _) in uplinks {
+                transport.attach(ifindex, false).unwrap();
+            }
+            let mut results = Vec::new();
+            transport.send(&orders, &mut results);
+            let alive: Vec<_> = orders
+                .iter()
+                .enumerate()
+                .filter(|(slot, _)| !is_dead(*slot))
+                .map(|(_, order)| *order)
+                .collect();
+            await_replies(&transport, &alive);
+            (
+                results,
+                orders
+                    .iter()
+                    .map(|order| transport.read(order.slot))
+                    .collect::<Vec<_>>(),
+            )
+        }
+    });
+    for slot in 0..orders.len() {
+        if is_dead(slot) {
+            assert_eq!(results[slot], SendResult::NotSent(libc::ENETDOWN));
+            assert_eq!(
+                stamps[slot],
+                Stamps {
+                    sent_ns: None,
+                    received_ns: None
+                }
+            );
+        } else {
+            assert_eq!(results[slot], SendResult::Sent);
+            assert_answered(&stamps[slot..=slot]);
+        }
+    }
+}
+
+#[test]
+fn orders_that_cannot_be_sent_say_why() {
+    let pair = Pair::new();
+    let good = pair.order(0, HERE_V4, THERE_V4);
+    let orders = [
+        ProbeOrder {
+            slot: SlotId(8),
+            ..good
+        },
+        ProbeOrder {
+            slot: SlotId(1),
+            ifindex: Ifindex(good.ifindex.0 + 1_000),
+            ..good
+        },
+        ProbeOrder {
+            slot: SlotId(2),
+            payload_bytes: 23,
+            ..good
+        },
+        ProbeOrder {
+            slot: SlotId(3),
+            payload_bytes: u16::MAX,
+            ..good
+        },
+        ProbeOrder {
+            slot: SlotId(4),
+            payload_bytes: 1_473,
+            ..good
+        },
+        ProbeOrder {
+            slot: SlotId(5),
+            target: THERE_V6,
+            ..good
+        },
+        good,
+    ];
+    let ifindex = pair.ifindex;
+    let (results, stamps) = pair.sender.run(move || {
+        let mut transport = KernelTransport::load(8, ReceiveHook::Auto).unwrap();
+        transport.attach(ifindex, false).unwrap();
+        let mut results = Vec::new();
+        transport.send(&orders, &mut results);
+        let answered = await_replies(&transport, &[good]);
+        let refused = orders[..6]
+            .iter()
+            .map(|order| transport.read(order.slot))
+            .collect::<Vec<_>>();
+        (results, [answered, refused].concat())
+    });
+    let refused = [
+        libc::EINVAL,
+        libc::ENODEV,
+        libc::EMSGSIZE,
+        libc::EMSGSIZE,
+        libc::EMSGSIZE,
+        libc::EAFNOSUPPORT,
+    ];
+    assert_eq!(results[..6], refused.map(SendResult::NotSent));
+    assert_eq!(results[6], SendResult::Sent);
+    assert_answered(&stamps[..1]);
+    assert_eq!(
+        stamps[1..],
+        [Stamps {
+            sent_ns: None,
+            received_ns: None
+        }; 6]
+    );
+}
+
+#[test]
+fn without_the_capability_the_error_names_it() {
+    let namespace = Namespace::new().unwrap();
+    let error = namespace.run(|| {
+        // SAFETY: plain system calls on structures that live through them; they change this thread alone, which ends with the test.
+        unsafe {
+            let header = [0x2008_0522_u32, 0];
+            let nothing = [0_u32; 6];
+            assert_eq!(
+                libc::syscall(libc::SYS_capset, header.as_ptr(), nothing.as_ptr()),
+                0
+            );
+        }
+        KernelTransport::load(8, ReceiveHook::Auto)
+            .err()
+            .unwrap()
+            .to_string()
+    });
+    assert!(error.contains("CAP_BPF"), "{error}");
 }

@@ -10,10 +10,18 @@ const PASS: u32 = u32::MAX;
 
 /// Each egress program with a request of each family and the reply that its slot is armed for.
 fn for_each_request(mut check: impl FnMut(&str, Echo, Echo)) {
-    for (program, receiver) in [(PROGRAM_REQUEST_ETHERNET, Receiver::Ethernet), (PROGRAM_REQUEST_BARE, Receiver::Bare)] {
+    for (program, receiver) in [
+        (PROGRAM_REQUEST_ETHERNET, Receiver::Ethernet),
+        (PROGRAM_REQUEST_BARE, Receiver::Bare),
+    ] {
         for reply in Echo::replies(receiver) {
             let kind = if reply.source.is_ipv4() { 8 } else { 128 };
-            let request = Echo { kind, source: reply.destination, destination: reply.source, ..reply.clone() };
+            let request = Echo {
+                kind,
+                source: reply.destination,
+                destination: reply.source,
+                ..reply.clone()
+            };
             check(program, request, reply);
         }
     }
@@ -67,17 +75,29 @@ fn a_request_on_another_interface_is_counted_and_not_stamped() {
 fn a_request_of_another_probe_stamps_nothing() {
     for_each_request(|program, request, reply| {
         let mut rig = Rig::new();
-        assert!(!is_stamped_by(&rig, program, &request.bytes(), MARK), "a dead slot");
+        assert!(
+            !is_stamped_by(&rig, program, &request.bytes(), MARK),
+            "a dead slot"
+        );
         rig.expect_on(&reply, IFINDEX, 0);
         for bit in 0..128 {
             let mut other = request.clone();
             other.cookie[bit / 32] ^= 1 << (bit % 32);
-            assert!(!is_stamped_by(&rig, program, &other.bytes(), MARK), "cookie bit {bit}");
+            assert!(
+                !is_stamped_by(&rig, program, &other.bytes(), MARK),
+                "cookie bit {bit}"
+            );
         }
-        assert!(!is_stamped_by(&rig, program, &reply.bytes(), MARK), "a reply");
+        assert!(
+            !is_stamped_by(&rig, program, &reply.bytes(), MARK),
+            "a reply"
+        );
         let bytes = request.bytes();
         for length in Receiver::Ethernet.shortest_run(&bytes)..bytes.len() {
-            assert!(!is_stamped_by(&rig, program, &bytes[..length], MARK), "{length} bytes");
+            assert!(
+                !is_stamped_by(&rig, program, &bytes[..length], MARK),
+                "{length} bytes"
+            );
         }
         assert_eq!(rig.transport.counters().unwrap(), Default::default());
         assert!(is_stamped_by(&rig, program, &bytes, MARK));
