@@ -2,18 +2,23 @@
 //! with the programs on and off in turns.
 
 use std::{
-    io, mem,
+    io,
     net::Ipv4Addr,
-    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
-use pingu::{config::ReceiveHook, probe::kernel::KernelTransport, units::Ifindex};
-use pingu_common::{PROGRAM_REPLY_ETHERNET, PROGRAM_REQUEST_ETHERNET};
+use pingu::{
+    config::ReceiveHook,
+    probe::{LinkHeader, ProbeOrder, kernel::KernelTransport, packet},
+    units::{Ifindex, SlotId},
+};
+use pingu_common::{PROGRAM_REPLY_ETHERNET, PROGRAM_REQUEST_ETHERNET, Payload};
 use serde::Serialize;
 
 use super::{
+    bare_loop::{message, packet_socket},
     bpf::{self, Hook, Kind},
     cpu,
     namespace::Namespace,
@@ -53,6 +58,8 @@ pub struct Report {
     pub request_ns: f64,
     /// The ingress program on it, test-run.
     pub reply_ns: f64,
+    /// The ingress program on an echo reply that names a live slot and has another cookie, test-run.
+    pub forged_ns: f64,
     /// A packet forwarded by the router without the programs.
     pub forwarded_ns: f64,
     /// What an empty program at TCX ingress and another at TCX egress add.
@@ -114,11 +121,12 @@ pub fn run(options: &Options) -> Result<Report> {
             ],
         }
     };
-    let [empty_ns, request_ns, reply_ns] = test_runs(options, &lab)?;
+    let [empty_ns, request_ns, reply_ns, forged_ns] = test_runs(options, &lab)?;
     Ok(Report {
         empty_ns,
         request_ns,
         reply_ns,
+        forged_ns,
         forwarded_ns: median(without.iter().copied()),
         empty_added: differences(empty),
         added: differences(with),
@@ -127,12 +135,13 @@ pub fn run(options: &Options) -> Result<Report> {
     })
 }
 
-/// Medians of an empty program, the egress and the ingress program on a UDP packet.
-fn test_runs(options: &Options, lab: &Lab) -> Result<[f64; 3]> {
-    let (runs, repeat, packet) = (options.runs, options.repeat, lab.frame.clone());
+/// Medians of an empty program, the egress and the ingress program on a UDP packet, and the ingress program on a forged reply.
+fn test_runs(options: &Options, lab: &Lab) -> Result<[f64; 4]> {
+    let (runs, repeat, foreign) = (options.runs, options.repeat, lab.frame.clone());
     lab.source.run(move || {
         let empty = bpf::load_returning(Kind::Classifier, -1)?;
-        let transport = KernelTransport::load(64, ReceiveHook::Tcx)?;
+        let mut transport = KernelTransport::load(64, ReceiveHook::Tcx)?;
+        let forged = forged_reply(&mut transport)?;
         let program = |name| -> Result<_> {
             Ok(transport
                 .program(name)
@@ -140,15 +149,20 @@ fn test_runs(options: &Options, lab: &Lab) -> Result<[f64; 3]> {
                 .fd()?
                 .as_fd())
         };
-        let programs = [
-            empty.as_fd(),
+        let (request, reply) = (
             program(PROGRAM_REQUEST_ETHERNET)?,
             program(PROGRAM_REPLY_ETHERNET)?,
+        );
+        let cases = [
+            (empty.as_fd(), &foreign),
+            (request, &foreign),
+            (reply, &foreign),
+            (reply, &forged),
         ];
-        let mut times: [Vec<f64>; 3] = Default::default();
+        let mut times: [Vec<f64>; 4] = Default::default();
         for _ in 0..runs {
-            for (program, times) in programs.iter().zip(&mut times) {
-                let (verdict, time) = bpf::test_run(*program, &packet, repeat)?;
+            for ((program, packet), times) in cases.iter().zip(&mut times) {
+                let (verdict, time) = bpf::test_run(*program, packet, repeat)?;
                 ensure!(
                     verdict == u32::MAX,
                     "a foreign packet did not pass: {verdict}"
@@ -156,8 +170,45 @@ fn test_runs(options: &Options, lab: &Lab) -> Result<[f64; 3]> {
                 times.push(time.as_nanos() as f64);
             }
         }
+        let forged_count = transport.counters()?.forged;
+        ensure!(
+            forged_count == runs as u64 * u64::from(repeat),
+            "only {forged_count} packets were judged as forged"
+        );
         Ok(times.map(|times| median(times.into_iter())))
     })
+}
+
+/// Arms a slot, and makes the reply that it waits for, with another cookie.
+fn forged_reply(transport: &mut KernelTransport) -> Result<Vec<u8>> {
+    let order = ProbeOrder {
+        slot: SlotId(7),
+        ifindex: Ifindex(1),
+        link: LinkHeader::Ethernet {
+            source: [2; 6],
+            destination: [4; 6],
+        },
+        source: Ipv4Addr::new(10, 80, 1, 2).into(),
+        target: Ipv4Addr::new(10, 80, 2, 2).into(),
+        ident: 1,
+        sequence: 1,
+        payload_bytes: 56,
+    };
+    transport.arm(&order, [1, 2, 3, 4], 1);
+    let mut frame = vec![0; packet::HEADER_BYTES_MAX + usize::from(order.payload_bytes)];
+    let length = packet::write(
+        &mut frame,
+        &order,
+        &Payload {
+            slot: 7,
+            cookie: [1, 2, 3, 5],
+        },
+    )
+    .context("two families in one order")?;
+    frame.truncate(length);
+    // The ICMP type, behind 14 bytes of Ethernet and 20 of IPv4: what was a request is a reply.
+    frame[34] = 0;
+    Ok(frame)
 }
 
 /// source - router - sink.
@@ -266,17 +317,12 @@ fn programs(interfaces: [Ifindex; 2], receive: ReceiveHook) -> Result<KernelTran
 const BATCH: usize = 64;
 
 fn flood(frame: &[u8], outlet: Ifindex, packets: u32) -> Result<Duration> {
-    let socket = packet_socket(outlet)?;
+    let socket = packet_socket(outlet, 0)?;
     let mut vector = libc::iovec {
         iov_base: frame.as_ptr().cast_mut().cast(),
         iov_len: frame.len(),
     };
-    // SAFETY: all of these are integers or pointers, for which zero is a value.
-    let mut messages: [libc::mmsghdr; BATCH] = unsafe { mem::zeroed() };
-    for message in &mut messages {
-        message.msg_hdr.msg_iov = &raw mut vector;
-        message.msg_hdr.msg_iovlen = 1;
-    }
+    let mut messages: [_; BATCH] = std::array::from_fn(|_| message(&mut vector));
     let softirq_before = cpu::softirq_threads_time()?;
     let before = cpu::thread_time();
     let mut left = packets as usize;
@@ -289,25 +335,6 @@ fn flood(frame: &[u8], outlet: Ifindex, packets: u32) -> Result<Duration> {
         left -= sent as usize;
     }
     Ok(cpu::thread_time() - before + (cpu::softirq_threads_time()? - softirq_before))
-}
-
-fn packet_socket(outlet: Ifindex) -> io::Result<OwnedFd> {
-    // SAFETY: plain system calls; the address lives through the second.
-    unsafe {
-        let socket = libc::socket(libc::AF_PACKET, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0);
-        if socket < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        let socket = OwnedFd::from_raw_fd(socket);
-        let mut address: libc::sockaddr_ll = mem::zeroed();
-        address.sll_family = libc::AF_PACKET as u16;
-        address.sll_ifindex = outlet.0 as i32;
-        let bytes = size_of_val(&address) as libc::socklen_t;
-        if libc::bind(socket.as_raw_fd(), (&raw const address).cast(), bytes) != 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(socket)
-    }
 }
 
 /// 64 bytes of UDP to an address behind the router.
@@ -348,6 +375,10 @@ pub fn table(report: &Report) -> String {
         format!(
             "test run, ingress, foreign packet {:>7.0} ns",
             report.reply_ns
+        ),
+        format!(
+            "test run, ingress, forged reply   {:>7.0} ns",
+            report.forged_ns
         ),
         format!(
             "forwarded packet without programs {:>7.0} ns",

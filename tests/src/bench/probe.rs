@@ -18,7 +18,7 @@ use pingu::{
 };
 use serde::Serialize;
 
-use super::{cpu, namespace::Namespace, report::median};
+use super::{bare_loop, cpu, namespace::Namespace, report::median};
 
 /// What to measure.
 #[derive(Clone, Debug, clap::Args)]
@@ -88,11 +88,11 @@ pub struct Report {
 
 /// One run of one prober.
 #[derive(Clone, Copy, Debug)]
-struct Run {
-    sent: u64,
-    answered: u64,
-    elapsed: Duration,
-    cpu: Duration,
+pub(super) struct Run {
+    pub sent: u64,
+    pub answered: u64,
+    pub elapsed: Duration,
+    pub cpu: Duration,
 }
 
 /// 10.78.0.0/16 answers, and nothing else is reachable.
@@ -101,7 +101,7 @@ const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 1));
 /// More targets than this answer through one address with a /16 prefix instead of one each.
 const ADDRESSES_MAX: u32 = 4_096;
 /// Unanswered for so long, a probe is lost.
-const TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(1);
 /// fping 5.1 aborts when its 16-bit sequence numbers run out within 10 s.
 const FPING_PROBES_MAX: u32 = 60_000;
 /// fping sends to one target once a millisecond, so it needs some hundreds to show its speed.
@@ -123,7 +123,16 @@ pub fn run(options: &Options) -> Result<Report> {
         source: sender.mac("uplink0")?,
         destination: peer.mac("peer0")?,
     };
-    let ifindex = Ifindex(sender.ifindex("uplink0")?);
+    let template = ProbeOrder {
+        slot: SlotId(0),
+        ifindex: Ifindex(sender.ifindex("uplink0")?),
+        link,
+        source: SOURCE,
+        target: SOURCE,
+        ident: 0x7069,
+        sequence: 0,
+        payload_bytes: 56,
+    };
     // Both ends learn each other's address before anything is timed.
     sender.command("ping -q -c 1 -W 5 10.78.0.0")?;
 
@@ -132,21 +141,27 @@ pub fn run(options: &Options) -> Result<Report> {
     let mut probers = vec![("pingu", Vec::new())];
     if !options.alone {
         probers.extend(
-            ["ping -f", "ping -f -q", "fping", "fping -q"].map(|prober| (prober, Vec::new())),
+            ["bare loop", "ping -f", "ping -f -q", "fping", "fping -q"]
+                .map(|prober| (prober, Vec::new())),
         );
     }
     let mut engine = EngineKind::Socket;
     for _ in 0..options.runs {
         let (kind, run) = {
             let options = options.clone();
-            sender.run(move || flood(&options, ifindex, link))?
+            sender.run(move || flood(&options, template))?
         };
         engine = kind;
         probers[0].1.push(run);
         for (prober, runs) in &mut probers[1..] {
             let command: &str = prober;
             let (count, targets) = (options.probes, fping_targets);
+            let (orders, receive) = (
+                bare_loop::orders(options.window, options.targets, TARGETS, &template),
+                options.receive,
+            );
             runs.push(sender.run(move || match command {
+                "bare loop" => bare_loop::flood(&orders, count, receive),
                 "ping -f" => ping(count, &[]),
                 "ping -f -q" => ping(count, &["-q"]),
                 "fping" => fping(targets, &[]),
@@ -207,10 +222,10 @@ fn rows(probers: &[(&'static str, Vec<Run>)]) -> Vec<Row> {
 }
 
 /// Sends as fast as it can with a bounded number of probes in flight, as the daemon would: whole bursts, then a look at the slots.
-fn flood(options: &Options, ifindex: Ifindex, link: LinkHeader) -> Result<(EngineKind, Run)> {
+fn flood(options: &Options, template: ProbeOrder) -> Result<(EngineKind, Run)> {
     let mut transport = KernelTransport::load(options.window, options.receive)?;
-    let engine = transport.attach(ifindex, false)?;
-    let mut flood = Flood::new(options, ifindex, link);
+    let engine = transport.attach(template.ifindex, false)?;
+    let mut flood = Flood::new(options, template);
     let softirq_before = cpu::softirq_threads_time()?;
     let cpu_before = cpu::thread_time();
     let begin = Instant::now();
@@ -232,10 +247,11 @@ fn flood(options: &Options, ifindex: Ifindex, link: LinkHeader) -> Result<(Engin
 }
 
 struct Flood {
-    /// One for each slot, with its next target.
+    template: ProbeOrder,
+    /// What is sent next: one order for each free slot.
     orders: Vec<ProbeOrder>,
     results: Vec<SendResult>,
-    /// Slots in flight.
+    free: Vec<SlotId>,
     waiting: Vec<SlotId>,
     targets: u32,
     next_target: u32,
@@ -245,27 +261,16 @@ struct Flood {
 }
 
 impl Flood {
-    fn new(options: &Options, ifindex: Ifindex, link: LinkHeader) -> Self {
-        let orders = (0..options.window)
-            .map(|slot| ProbeOrder {
-                slot: SlotId(slot),
-                ifindex,
-                link,
-                source: SOURCE,
-                target: SOURCE,
-                ident: 0x7069,
-                sequence: 0,
-                payload_bytes: 56,
-            })
-            .collect();
-        let wanted = u64::from(options.probes);
+    fn new(options: &Options, template: ProbeOrder) -> Self {
         Self {
-            orders,
+            template,
+            orders: Vec::new(),
             results: Vec::new(),
+            free: (0..options.window).map(SlotId).collect(),
             waiting: Vec::new(),
             targets: options.targets,
             next_target: 0,
-            wanted,
+            wanted: u64::from(options.probes),
             sent: 0,
             answered: 0,
         }
@@ -273,15 +278,10 @@ impl Flood {
 
     fn run(&mut self, transport: &mut KernelTransport) -> Result<()> {
         let mut last_answer = Instant::now();
-        loop {
-            if self.sent < self.wanted && !self.orders.is_empty() {
-                self.send(transport)?;
-            }
+        while self.sent < self.wanted || !self.waiting.is_empty() {
+            self.send(transport)?;
             let answered = self.answered;
             self.collect(transport);
-            if self.waiting.is_empty() && self.sent >= self.wanted {
-                return Ok(());
-            }
             if self.answered != answered {
                 last_answer = Instant::now();
             } else if last_answer.elapsed() > TIMEOUT {
@@ -291,17 +291,23 @@ impl Flood {
                 std::thread::yield_now();
             }
         }
+        Ok(())
     }
 
     fn send(&mut self, transport: &mut KernelTransport) -> Result<()> {
-        let room = (self.wanted - self.sent).min(self.orders.len() as u64) as usize;
-        let orders = &mut self.orders[..room];
-        for order in orders.iter_mut() {
-            order.target = IpAddr::V4(Ipv4Addr::from(TARGETS + self.next_target));
-            order.sequence = order.sequence.wrapping_add(1);
+        let room = (self.wanted - self.sent).min(self.free.len() as u64) as usize;
+        self.orders.clear();
+        for slot in self.free.drain(self.free.len() - room..) {
+            self.template.sequence = self.template.sequence.wrapping_add(1);
+            let target = IpAddr::V4(Ipv4Addr::from(TARGETS + self.next_target));
             self.next_target = (self.next_target + 1) % self.targets;
+            self.orders.push(ProbeOrder {
+                slot,
+                target,
+                ..self.template
+            });
         }
-        transport.send(orders, &mut self.results);
+        transport.send(&self.orders, &mut self.results);
         ensure!(
             self.results
                 .iter()
@@ -310,15 +316,21 @@ impl Flood {
             self.results
         );
         self.sent += room as u64;
-        self.waiting.extend(orders.iter().map(|order| order.slot));
+        self.waiting
+            .extend(self.orders.iter().map(|order| order.slot));
         Ok(())
     }
 
     fn collect(&mut self, transport: &KernelTransport) {
-        let before = self.waiting.len();
-        self.waiting
-            .retain(|slot| transport.read(*slot).received_ns.is_none());
-        self.answered += (before - self.waiting.len()) as u64;
+        let free_before = self.free.len();
+        self.waiting.retain(|slot| {
+            let answered = transport.read(*slot).received_ns.is_some();
+            if answered {
+                self.free.push(*slot);
+            }
+            !answered
+        });
+        self.answered += (self.free.len() - free_before) as u64;
     }
 }
 

@@ -4,10 +4,7 @@
     clippy::disallowed_methods,
     reason = "a deadline for the network needs the clock"
 )]
-#![expect(
-    clippy::unwrap_used,
-    reason = "a test's helpers fail as the test does"
-)]
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
 
 mod decisions;
 mod fuzz;
