@@ -4,6 +4,8 @@
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+#[cfg(feature = "log")]
+mod log;
 mod maps;
 mod packet;
 mod reply;
@@ -86,7 +88,11 @@ fn consume_or_pass(matched: bool) -> i32 {
 fn stamp<L: LinkLayer>(packet: SocketBuffer) {
     match request::try_stamp::<L, _>(packet) {
         Ok(()) => maps::count(Counter::Stamped),
-        Err(reason) => count(reason.counter()),
+        Err(reason) => {
+            #[cfg(feature = "log")]
+            log::outcome(packet, reason.as_str());
+            count(reason.counter());
+        }
     }
 }
 
@@ -99,6 +105,8 @@ fn matched<L: LinkLayer, P: Packet>(packet: P) -> bool {
             true
         }
         Err(reason) => {
+            #[cfg(feature = "log")]
+            log::outcome(packet, reason.as_str());
             count(reason.counter());
             false
         }

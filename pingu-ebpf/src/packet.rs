@@ -1,7 +1,10 @@
 //! The one reader of packets: every access is checked against the packet's end here. Reads Ethernet with up to two VLAN tags
 //! or bare IP, IPv4 with options, IPv6 without extension headers; whatever it does not know is foreign.
 
-use core::mem::{MaybeUninit, size_of};
+use core::{
+    arch::asm,
+    mem::{MaybeUninit, size_of},
+};
 
 use aya_ebpf::{
     bindings::__sk_buff,
@@ -31,6 +34,9 @@ const IPV4_MAPPED: u32 = 0xffff_u32.to_be();
 pub trait Packet: Copy {
     /// The interface whose hook this is.
     fn ifindex(self) -> u32;
+    /// What the kernel handed to the program.
+    #[cfg(feature = "log")]
+    fn context(self) -> *mut core::ffi::c_void;
     /// Bytes of the whole packet.
     fn bytes(self) -> usize;
     /// The VLAN tag that the kernel or the hardware took out of the packet.
@@ -74,6 +80,11 @@ impl Packet for SocketBuffer {
         unsafe { (*self.0).ifindex }
     }
 
+    #[cfg(feature = "log")]
+    fn context(self) -> *mut core::ffi::c_void {
+        self.0.cast()
+    }
+
     #[inline(always)]
     fn bytes(self) -> usize {
         // SAFETY: see `ifindex`.
@@ -99,7 +110,12 @@ impl Packet for SocketBuffer {
         // SAFETY: the helper writes all of `value` or fails.
         unsafe {
             let bytes = size_of::<T>() as u32;
-            (bpf_skb_load_bytes(self.0.cast(), offset as u32, value.as_mut_ptr().cast(), bytes) == 0)
+            (bpf_skb_load_bytes(
+                self.0.cast(),
+                offset as u32,
+                value.as_mut_ptr().cast(),
+                bytes,
+            ) == 0)
                 .then(|| value.assume_init())
         }
     }
@@ -107,7 +123,14 @@ impl Packet for SocketBuffer {
     #[inline(always)]
     fn copy_part(self, offset: usize, bytes: usize, block: &mut Block) -> bool {
         // SAFETY: fewer bytes are written than the block has.
-        unsafe { bpf_skb_load_bytes(self.0.cast(), offset as u32, block.as_mut_ptr().cast(), part(bytes)) == 0 }
+        unsafe {
+            bpf_skb_load_bytes(
+                self.0.cast(),
+                offset as u32,
+                block.as_mut_ptr().cast(),
+                part(bytes),
+            ) == 0
+        }
     }
 }
 
@@ -128,6 +151,11 @@ impl Packet for XdpFrame {
     fn ifindex(self) -> u32 {
         // SAFETY: the kernel hands the program a valid context; so below.
         unsafe { (*self.0).ingress_ifindex }
+    }
+
+    #[cfg(feature = "log")]
+    fn context(self) -> *mut core::ffi::c_void {
+        self.0.cast()
     }
 
     #[inline(always)]
@@ -156,14 +184,25 @@ impl Packet for XdpFrame {
     #[inline(always)]
     fn copy_part(self, offset: usize, bytes: usize, block: &mut Block) -> bool {
         // SAFETY: fewer bytes are written than the block has.
-        unsafe { bpf_xdp_load_bytes(self.0, offset as u32, block.as_mut_ptr().cast(), part(bytes)) == 0 }
+        unsafe {
+            bpf_xdp_load_bytes(
+                self.0,
+                offset as u32,
+                block.as_mut_ptr().cast(),
+                part(bytes),
+            ) == 0
+        }
     }
 }
 
-/// A part's length in the only form in which the verifier believes it.
+/// The length of a part, 1 to 63, in a form that the verifier believes. The compiler knows the bounds already and would drop them; it
+/// does not see through the instruction.
 #[inline(always)]
 fn part(bytes: usize) -> u32 {
-    bytes as u32 & (CHECKSUM_BLOCK_BYTES as u32 - 1)
+    let mut bytes = bytes as u64 - 1;
+    // SAFETY: copies a register to itself.
+    unsafe { asm!("{0} = {0}", inout(reg) bytes, options(pure, nomem, nostack)) };
+    (bytes & (CHECKSUM_BLOCK_BYTES as u64 - 1)) as u32 + 1
 }
 
 #[inline(always)]
@@ -253,8 +292,16 @@ impl LinkLayer for Ethernet {
             return None;
         }
         match ether_type {
-            ETHER_TYPE_IPV4 => Some(Network { offset, is_ipv4: true, vlan }),
-            ETHER_TYPE_IPV6 => Some(Network { offset, is_ipv4: false, vlan }),
+            ETHER_TYPE_IPV4 => Some(Network {
+                offset,
+                is_ipv4: true,
+                vlan,
+            }),
+            ETHER_TYPE_IPV6 => Some(Network {
+                offset,
+                is_ipv4: false,
+                vlan,
+            }),
             _ => None,
         }
     }
@@ -298,7 +345,11 @@ impl LinkLayer for Bare {
             6 => false,
             _ => return None,
         };
-        Some(Network { offset: 0, is_ipv4, vlan: VlanIds::default() })
+        Some(Network {
+            offset: 0,
+            is_ipv4,
+            vlan: VlanIds::default(),
+        })
     }
 }
 
@@ -435,7 +486,9 @@ pub fn checksum_is_right<P: Packet>(packet: P, echo: &Echo) -> bool {
         return false;
     };
     if echo.ip_version == 6 {
-        let Some(addresses) = sum_words::<P, IPV6_ADDRESS_WORDS>(packet, echo.ip_offset + IPV6_ADDRESSES) else {
+        let Some(addresses) =
+            sum_words::<P, IPV6_ADDRESS_WORDS>(packet, echo.ip_offset + IPV6_ADDRESSES)
+        else {
             return false;
         };
         sum += addresses;
@@ -479,7 +532,9 @@ fn sum_words<P: Packet, const WORDS: usize>(packet: P, offset: usize) -> Option<
     match packet.peek::<[u32; WORDS]>(offset) {
         // SAFETY: `peek` checked the bounds.
         Some(words) => Some(sum_of(unsafe { &*words })),
-        None => packet.copy::<[u32; WORDS]>(offset).map(|words| sum_of(&words)),
+        None => packet
+            .copy::<[u32; WORDS]>(offset)
+            .map(|words| sum_of(&words)),
     }
 }
 

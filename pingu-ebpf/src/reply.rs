@@ -26,6 +26,19 @@ pub enum NotMatched {
 }
 
 impl NotMatched {
+    /// In words.
+    #[cfg(feature = "log")]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Foreign => "no reply of ours",
+            Self::Stale => "reply for a dead or unsent probe",
+            Self::Forged => "reply with a wrong cookie, identifier, sequence or source",
+            Self::WrongUplink => "reply by another uplink",
+            Self::Duplicate => "reply to an answered probe",
+            Self::Corrupt => "reply with a wrong checksum",
+        }
+    }
+
     /// What it counts as.
     pub fn counter(self) -> Option<Counter> {
         match self {

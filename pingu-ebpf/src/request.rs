@@ -20,6 +20,16 @@ pub enum NotStamped {
 }
 
 impl NotStamped {
+    /// In words.
+    #[cfg(feature = "log")]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Foreign => "no request of ours",
+            Self::StampedBefore => "request stamped before",
+            Self::Strayed => "request on another interface than its own",
+        }
+    }
+
     /// What it counts as.
     pub fn counter(self) -> Option<Counter> {
         match self {

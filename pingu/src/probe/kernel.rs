@@ -181,6 +181,12 @@ impl KernelTransport {
         })
     }
 
+    /// What the programs have to say, if the object was built to say anything (`cargo xtask build-ebpf` without `--release`). The caller
+    /// awaits its descriptor and flushes it.
+    pub fn logger(&mut self) -> Option<aya_log::EbpfLogger<&'static dyn log::Log>> {
+        aya_log::EbpfLogger::init(&mut self.ebpf).ok()
+    }
+
     /// How many slots there are.
     pub fn slot_count(&self) -> u32 {
         self.slots.count()
