@@ -29,7 +29,7 @@ fn residue(pair: &Pair) -> String {
     format!("{qdiscs}{}{}", filters.concat(), link.concat())
 }
 
-/// Whether another program can have the device's XDP hook, and how many TCX programs it would be put behind.
+/// Whether another program can have the device's XDP hook.
 fn is_xdp_free(pair: &Pair) -> bool {
     let ifindex = pair.ifindex.0;
     pair.sender.run(move || {
@@ -116,15 +116,9 @@ fn a_foreign_clsact_filter_survives_ours() {
     let pair = Pair::new();
     pair.sender.command("tc qdisc add dev up0 clsact").unwrap();
     for hook in ["ingress", "egress"] {
+        let filter = "protocol ip prio 7 u32 match u32 0 0 flowid 1:1";
         pair.sender
-            .command(&format!(
-                "tc filter add dev up0 {hook} protocol all prio 7 handle 3 matchall action continue"
-            ))
-            .or_else(|_| {
-                pair.sender.command(&format!(
-                    "tc filter add dev up0 {hook} protocol ip prio 7 u32 match u32 0 0 flowid 1:1"
-                ))
-            })
+            .command(&format!("tc filter add dev up0 {hook} {filter}"))
             .unwrap();
     }
     let before = residue(&pair);
