@@ -19,7 +19,10 @@ use aya_ebpf::{
 
 use pingu_common::Counter;
 
-use crate::packet::{Bare, Ethernet, LinkLayer, Packet, SocketBuffer, XdpFrame};
+use crate::packet::{
+    Packet, SocketBuffer, XdpFrame,
+    link::{Bare, Ethernet, LinkLayer},
+};
 
 /// Lets the programs behind this one decide: `TCX_NEXT` has the same value.
 const PASS: i32 = TC_ACT_UNSPEC;

@@ -5,7 +5,12 @@ use pingu_common::{Counter, Slot};
 
 use crate::{
     maps,
-    packet::{self, EchoKind, LinkLayer, Packet},
+    packet::{
+        Packet,
+        checksum::checksum_is_right,
+        echo::{self, EchoKind},
+        link::LinkLayer,
+    },
 };
 
 /// Why a packet is not a reply that counts.
@@ -55,7 +60,7 @@ impl NotMatched {
 /// Gives the slot that waits for this reply the time.
 #[inline(always)]
 pub fn try_match<L: LinkLayer, P: Packet>(packet: P) -> Result<(), NotMatched> {
-    let echo = packet::echo::<L, P>(packet, EchoKind::Reply).ok_or(NotMatched::Foreign)?;
+    let echo = echo::echo::<L, P>(packet, EchoKind::Reply).ok_or(NotMatched::Foreign)?;
     let slot = maps::slot(echo.payload.slot).ok_or(NotMatched::Foreign)?;
     // SAFETY: the helper has no precondition.
     let now_ns = unsafe { bpf_ktime_get_ns() };
@@ -82,7 +87,7 @@ pub fn try_match<L: LinkLayer, P: Packet>(packet: P) -> Result<(), NotMatched> {
     if !Slot::is_armed(state) {
         return Err(NotMatched::Duplicate);
     }
-    if !packet::checksum_is_right(packet, &echo) {
+    if !checksum_is_right(packet, &echo) {
         return Err(NotMatched::Corrupt);
     }
     if !slot.answer(Slot::armed(&echo.payload.cookie), now_ns) {

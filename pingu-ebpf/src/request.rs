@@ -5,7 +5,11 @@ use pingu_common::{Counter, MARK, Slot};
 
 use crate::{
     maps,
-    packet::{self, EchoKind, LinkLayer, Packet},
+    packet::{
+        Packet,
+        echo::{self, EchoKind},
+        link::LinkLayer,
+    },
 };
 
 /// Why a packet with our mark was not stamped.
@@ -49,7 +53,7 @@ pub fn is_ours(context: &TcContext) -> bool {
 /// Stamps the request's slot.
 #[inline(always)]
 pub fn try_stamp<L: LinkLayer, P: Packet>(packet: P) -> Result<(), NotStamped> {
-    let echo = packet::echo::<L, P>(packet, EchoKind::Request).ok_or(NotStamped::Foreign)?;
+    let echo = echo::echo::<L, P>(packet, EchoKind::Request).ok_or(NotStamped::Foreign)?;
     let slot = maps::slot(echo.payload.slot).ok_or(NotStamped::Foreign)?;
     // SAFETY: the pointer comes from a lookup that found it.
     let expected = unsafe { &*slot.expected() };

@@ -6,5 +6,6 @@ pub mod bpf;
 pub mod cpu;
 pub mod forward;
 pub mod namespace;
+mod peers;
 pub mod probe;
 pub mod report;

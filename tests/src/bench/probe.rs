@@ -4,11 +4,10 @@
 use std::{
     io::Write,
     net::{IpAddr, Ipv4Addr},
-    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use pingu::{
     config::ReceiveHook,
     probe::{
@@ -18,7 +17,7 @@ use pingu::{
 };
 use serde::Serialize;
 
-use super::{bare_loop, cpu, namespace::Namespace, report::median};
+use super::{bare_loop, cpu, namespace::Namespace, peers, report::median};
 
 /// What to measure.
 #[derive(Clone, Debug, clap::Args)]
@@ -96,18 +95,12 @@ pub(super) struct Run {
 }
 
 /// 10.78.0.0/16 answers, and nothing else is reachable.
-const TARGETS: u32 = u32::from_be_bytes([10, 78, 0, 0]);
+pub(super) const TARGETS: u32 = u32::from_be_bytes([10, 78, 0, 0]);
 const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 1));
 /// More targets than this answer through one address with a /16 prefix instead of one each.
 const ADDRESSES_MAX: u32 = 4_096;
 /// Unanswered for so long, a probe is lost.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(1);
-/// fping 5.1 aborts when its 16-bit sequence numbers run out within 10 s.
-const FPING_PROBES_MAX: u32 = 60_000;
-/// fping sends to one target once a millisecond, so it needs some hundreds to show its speed.
-const FPING_TARGETS_MIN: u32 = 256;
-/// As many as a command line holds.
-const FPING_TARGETS_MAX: u32 = 2_000;
 
 /// Measures, in namespaces that vanish with the process.
 pub fn run(options: &Options) -> Result<Report> {
@@ -116,7 +109,9 @@ pub fn run(options: &Options) -> Result<Report> {
     sender.veth("uplink0", &peer, "peer0")?;
     sender.ip("address add 10.77.0.1/30 dev uplink0")?;
     peer.ip("address add 10.77.0.2/30 dev peer0")?;
-    let fping_targets = options.targets.clamp(FPING_TARGETS_MIN, FPING_TARGETS_MAX);
+    let fping_targets = options
+        .targets
+        .clamp(peers::FPING_TARGETS_MIN, peers::FPING_TARGETS_MAX);
     add_targets(&peer, options.targets.max(fping_targets))?;
     sender.ip("route add 10.78.0.0/16 via 10.77.0.2")?;
     let link = LinkHeader::Ethernet {
@@ -162,10 +157,10 @@ pub fn run(options: &Options) -> Result<Report> {
             );
             runs.push(sender.run(move || match command {
                 "bare loop" => bare_loop::flood(&orders, count, receive),
-                "ping -f" => ping(count, &[]),
-                "ping -f -q" => ping(count, &["-q"]),
-                "fping" => fping(targets, &[]),
-                _ => fping(targets, &["-q"]),
+                "ping -f" => peers::ping(count, &[]),
+                "ping -f -q" => peers::ping(count, &["-q"]),
+                "fping" => peers::fping(targets, &[]),
+                _ => peers::fping(targets, &["-q"]),
             })?);
         }
     }
@@ -332,72 +327,6 @@ impl Flood {
         });
         self.answered += (self.free.len() - free_before) as u64;
     }
-}
-
-fn ping(count: u32, options: &[&str]) -> Result<Run> {
-    let answered_before = echo_replies()?;
-    let begin = Instant::now();
-    let mut command = Command::new("ping");
-    // Its dots go nowhere: nobody who reads them must cost it time.
-    command
-        .args(["-f", "-c", &count.to_string(), "10.78.0.0"])
-        .args(options)
-        .stdout(Stdio::null());
-    let (_, cpu) = timed(&mut command)?;
-    let elapsed = begin.elapsed();
-    Ok(Run {
-        sent: u64::from(count),
-        answered: echo_replies()? - answered_before,
-        elapsed,
-        cpu,
-    })
-}
-
-/// The echo replies that this namespace's kernel has taken in.
-fn echo_replies() -> Result<u64> {
-    let text = std::fs::read_to_string("/proc/thread-self/net/snmp")?;
-    let mut lines = text.lines().filter(|line| line.starts_with("Icmp:"));
-    let (names, values) = lines.next().zip(lines.next()).context("no Icmp lines")?;
-    let mut columns = names.split(' ').zip(values.split(' '));
-    Ok(columns
-        .find(|(name, _)| *name == "InEchoReps")
-        .context("no InEchoReps")?
-        .1
-        .parse()?)
-}
-
-fn fping(targets: u32, options: &[&str]) -> Result<Run> {
-    let count = (FPING_PROBES_MAX / targets).to_string();
-    let addresses = (0..targets).map(|target| Ipv4Addr::from(TARGETS + target).to_string());
-    let mut command = Command::new("fping");
-    command
-        .args(["-s", "-i", "0", "-p", "1", "-c", &count])
-        .args(options)
-        .args(addresses)
-        .stdout(Stdio::null());
-    let (output, cpu) = timed(&mut command)?;
-    let value = |label: &str| {
-        let line = output.lines().find(|line| line.contains(label));
-        line.and_then(|line| line.split_whitespace().next())
-            .with_context(|| format!("fping says no `{label}`"))
-    };
-    Ok(Run {
-        sent: value("ICMP Echos sent")?.parse()?,
-        answered: value("ICMP Echo Replies received")?.parse()?,
-        elapsed: Duration::from_secs_f64(value("elapsed real time")?.parse()?),
-        cpu,
-    })
-}
-
-/// Runs a command to its end; what it wrote to standard error, and the processor time that it cost.
-fn timed(command: &mut Command) -> Result<(String, Duration)> {
-    let softirq_before = cpu::softirq_threads_time()?;
-    let before = cpu::children_time();
-    let output = command
-        .output()
-        .with_context(|| format!("cannot run {command:?}"))?;
-    let cpu = cpu::children_time() - before + (cpu::softirq_threads_time()? - softirq_before);
-    Ok((String::from_utf8_lossy(&output.stderr).into_owned(), cpu))
 }
 
 /// The report as a table.
