@@ -111,7 +111,10 @@ impl Engine {
 
     /// How many probe slots the configuration needs.
     pub fn slots_needed(&self) -> u32 {
-        self.paths.iter().map(|path| path::slots_needed(&self.config.uplinks[path.uplink.index()].probe)).sum()
+        self.paths
+            .iter()
+            .map(|path| path::slots_needed(&self.config.uplinks[path.uplink.index()].probe))
+            .sum()
     }
 
     /// The last look at the kernel.
@@ -140,12 +143,22 @@ impl Engine {
 
     /// Takes a fresh look at the kernel.
     pub fn network(&mut self, snapshot: Snapshot, now: Instant) {
-        self.neighbours = snapshot.neighbours.iter().map(|n| ((n.ifindex, n.address), n.state)).collect();
-        self.solicited.retain(|(ifindex, _), _| snapshot.links.iter().any(|link| link.ifindex == *ifindex));
+        self.neighbours = snapshot
+            .neighbours
+            .iter()
+            .map(|n| ((n.ifindex, n.address), n.state))
+            .collect();
+        self.solicited
+            .retain(|(ifindex, _), _| snapshot.links.iter().any(|link| link.ifindex == *ifindex));
         self.snapshot = snapshot;
         self.forget_stale_adopted();
         for (index, uplink) in self.uplinks.iter_mut().enumerate() {
-            uplink.look(&self.config.uplinks[index], &self.snapshot, self.config.protocol, &self.adopted);
+            uplink.look(
+                &self.config.uplinks[index],
+                &self.snapshot,
+                self.config.protocol,
+                &self.adopted,
+            );
         }
         if !self.oriented {
             self.oriented = true;
@@ -182,14 +195,23 @@ impl Engine {
             self.wake_of[id.index()] = None;
             let path = &mut self.paths[id.index()];
             let uplink = &self.config.uplinks[path.uplink.index()];
-            path.collect(&uplink.health, uplink.probe.timeout, now, |slot| transport.read(slot));
+            path.collect(&uplink.health, uplink.probe.timeout, now, |slot| {
+                transport.read(slot)
+            });
             let first_order = self.orders.len();
-            path.order(&uplink.probe, || fresh_ident(&mut self.ident_state), now, &mut self.orders);
+            path.order(
+                &uplink.probe,
+                || fresh_ident(&mut self.ident_state),
+                now,
+                &mut self.orders,
+            );
             if self.orders.len() > first_order {
                 self.ordered.push((id, self.orders.len() - first_order));
             }
             // A burst without a neighbour is judged without any order having left.
-            path.collect(&uplink.health, uplink.probe.timeout, now, |slot| transport.read(slot));
+            path.collect(&uplink.health, uplink.probe.timeout, now, |slot| {
+                transport.read(slot)
+            });
             if let Some(wake) = path.next_wake(&uplink.probe, &uplink.health, now) {
                 self.schedule(id, wake.max(now + WAKE_AGAIN_MIN));
             }
@@ -222,12 +244,18 @@ impl Engine {
     pub fn solicitations(&mut self, now: Instant) -> Vec<(Ifindex, IpAddr)> {
         let mut due = Vec::new();
         for path in 0..self.paths.len() {
-            let Some(key) = self.neighbour_of(PathId(path as u32)) else { continue };
+            let Some(key) = self.neighbour_of(PathId(path as u32)) else {
+                continue;
+            };
             let every = match self.neighbours.get(&key) {
                 Some(NeighbourState::Usable(_)) => CONFIRM_EVERY,
                 Some(NeighbourState::Incomplete | NeighbourState::Failed) | None => RESOLVE_EVERY,
             };
-            if self.solicited.get(&key).is_none_or(|&last| now >= last + every) {
+            if self
+                .solicited
+                .get(&key)
+                .is_none_or(|&last| now >= last + every)
+            {
                 self.solicited.insert(key, now);
                 due.push(key);
             }
@@ -239,7 +267,9 @@ impl Engine {
     pub fn route_set(&self) -> RouteSet {
         let mut set = RouteSet::default();
         for ipv6 in [false, true] {
-            let carries = |id: UplinkId| self.uplinks[id.index()].family_state(ipv6, &self.paths) != State::Down;
+            let carries = |id: UplinkId| {
+                self.uplinks[id.index()].family_state(ipv6, &self.paths) != State::Down
+            };
             let another_carries = self.ranking.standing.iter().any(|&id| carries(id));
             for &id in &self.ranking.standing {
                 let metric = self.config.uplinks[id.index()].metric;
@@ -271,7 +301,9 @@ impl Engine {
                 continue;
             }
             for way in uplink.ways.iter().flatten() {
-                let on_it = |route: &&Route| routes::is_learned_on(route, self.config.protocol, way.ifindex);
+                let on_it = |route: &&Route| {
+                    routes::is_learned_on(route, self.config.protocol, way.ifindex)
+                };
                 learned.extend(self.snapshot.routes.iter().filter(on_it).cloned());
             }
         }
@@ -283,7 +315,9 @@ impl Engine {
     fn found_standing(&self) -> Vec<UplinkId> {
         let mut found: Vec<(crate::units::Metric, UplinkId)> = Vec::new();
         for (index, uplink) in self.config.uplinks.iter().enumerate() {
-            let left = |route: &Route| route.protocol == self.config.protocol && route.metric == uplink.metric;
+            let left = |route: &Route| {
+                route.protocol == self.config.protocol && route.metric == uplink.metric
+            };
             if self.snapshot.routes.iter().any(left) {
                 found.push((uplink.metric, UplinkId(index as u16)));
             }
@@ -297,7 +331,9 @@ impl Engine {
         let addresses = &self.snapshot.addresses;
         self.adopted.retain(|route| {
             let on = route.next_hop.ifindex();
-            addresses.iter().any(|a| Some(a.ifindex) == on && a.address.is_ipv6() == route.ipv6 && a.usable)
+            addresses
+                .iter()
+                .any(|a| Some(a.ifindex) == on && a.address.is_ipv6() == route.ipv6 && a.usable)
         });
     }
 
@@ -310,14 +346,20 @@ impl Engine {
             .iter()
             .enumerate()
             .map(|(index, uplink)| {
-                uplink.candidate(UplinkId(index as u16), &self.config.uplinks[index], &self.paths)
+                uplink.candidate(
+                    UplinkId(index as u16),
+                    &self.config.uplinks[index],
+                    &self.paths,
+                )
             })
             .collect();
         self.ranking = decide::rank(&candidates, &self.ranking, now);
     }
 
     fn refresh_readiness(&mut self, id: PathId, now: Instant) {
-        let neighbour = self.neighbour_of(id).map(|key| self.neighbours.get(&key).copied());
+        let neighbour = self
+            .neighbour_of(id)
+            .map(|key| self.neighbours.get(&key).copied());
         let path = &mut self.paths[id.index()];
         let readiness = match self.uplinks[path.uplink.index()].way(path.target) {
             Some(way) => way.readiness(neighbour.flatten()),
@@ -358,6 +400,9 @@ fn fresh_ident(state: &mut u64) -> u16 {
 /// A starting point for tests; only differences matter.
 #[cfg(test)]
 pub(crate) fn test_clock() -> Instant {
-    #[expect(clippy::disallowed_methods, reason = "an Instant can only be made from the clock; the tests add to it")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an Instant can only be made from the clock; the tests add to it"
+    )]
     Instant::now()
 }
