@@ -1,0 +1,192 @@
+//! Debian's packages: installed where the system should have them, unpacked into the target directory where it need not.
+
+use crate::{
+    invocation::{Invocation, find_program},
+    setup::{State, Step, compiler},
+    workspace::Workspace,
+};
+
+/// The compiler that Debian keeps current for its web browsers, and a core library for eBPF, compiled.
+const COMPILER_PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
+
+/// What is known of apt's package lists.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PackageLists {
+    AsFound,
+    /// They led to a failure: fetch them anew first.
+    Refresh,
+    Fresh,
+}
+
+impl PackageLists {
+    /// What is known once these steps have run.
+    pub(super) fn after(self, steps: &[Step]) -> Self {
+        if steps.iter().any(|step| step.purpose == UPDATE_PURPOSE) {
+            Self::Fresh
+        } else {
+            self
+        }
+    }
+}
+
+const UPDATE_PURPOSE: &str = "fetch the package lists";
+const INSTALL_PURPOSE: &str = "install from Debian's packages";
+const DOWNLOAD_PURPOSE: &str = "download Debian's compiler, to be unpacked rather than installed (120 MB)";
+
+/// Whether a failure of these steps may be the fault of the package lists.
+pub(super) fn is_about_packages(steps: &[Step]) -> bool {
+    steps
+        .iter()
+        .any(|step| step.purpose == DOWNLOAD_PURPOSE || step.purpose.starts_with(INSTALL_PURPOSE))
+}
+
+/// Unpacks the compiler into the target directory: no root, and the system stays as it was.
+pub(super) fn fetch_compiler(workspace: &Workspace, lists: PackageLists) -> State {
+    let has_apt = find_program("apt-get").is_some() && find_program("dpkg").is_some();
+    if !has_apt {
+        return State::Impossible(other_compilers(""));
+    }
+    if lists == PackageLists::Refresh || (lists == PackageLists::AsFound && !are_known(&COMPILER_PACKAGES)) {
+        return State::Lacking(vec![update()]);
+    }
+    let simulation = Invocation::new("apt-get")
+        .arguments(["-s", "install", "--no-install-recommends"])
+        .arguments(COMPILER_PACKAGES)
+        .variable("LC_ALL", "C")
+        .text();
+    let Some(simulation) = simulation.filter(|_| are_known(&COMPILER_PACKAGES)) else {
+        return State::Impossible(other_compilers(" This system's packages have none."));
+    };
+    State::Lacking(unpack_steps(workspace, &newly_installed(&simulation)))
+}
+
+fn unpack_steps(workspace: &Workspace, packages: &[&str]) -> Vec<Step> {
+    let unpacked = compiler::unpacked(workspace);
+    let unfinished = unpacked.with_extension("part");
+    let archives = unfinished.join("archives");
+    vec![
+        Step::new("make room", Invocation::new("rm").argument("-rf").argument(&unfinished)),
+        Step::new("make room", Invocation::new("mkdir").argument("-p").argument(&archives)),
+        Step::new(
+            DOWNLOAD_PURPOSE,
+            Invocation::new("apt-get")
+                // As root, apt would drop to a user of its own, who may not write here.
+                .arguments([
+                    "download",
+                    "-q",
+                    "-o",
+                    "APT::Sandbox::User=root",
+                    "-o",
+                    "Acquire::Retries=3",
+                ])
+                .arguments(packages)
+                .directory(&archives),
+        ),
+        Step::new(
+            "unpack it",
+            Invocation::new("sh")
+                .arguments([
+                    "-ec",
+                    "for archive in archives/*.deb; do dpkg -x \"$archive\" .; done; rm -r archives",
+                ])
+                .directory(&unfinished),
+        ),
+        Step::new(
+            "keep it",
+            Invocation::new("mv")
+                .argument("-T")
+                .argument(&unfinished)
+                .argument(&unpacked),
+        ),
+    ]
+}
+
+/// Installs packages of the system.
+pub(super) fn install(packages: &[&str], reason: &str, lists: PackageLists) -> State {
+    if find_program("apt-get").is_none() {
+        return State::Impossible(format!(
+            "There is no apt here: install what Debian calls {} ({reason})",
+            packages.join(" ")
+        ));
+    }
+    let mut steps = Vec::new();
+    if lists == PackageLists::Refresh || (lists == PackageLists::AsFound && !are_known(packages)) {
+        steps.push(update());
+    }
+    let invocation = Invocation::new("apt-get")
+        .arguments(["install", "-y", "-q", "--no-install-recommends"])
+        .arguments(packages)
+        .variable("DEBIAN_FRONTEND", "noninteractive")
+        .privileged();
+    steps.push(Step::new(format!("{INSTALL_PURPOSE}: {reason}"), invocation));
+    State::Lacking(steps)
+}
+
+fn update() -> Step {
+    Step::new(
+        UPDATE_PURPOSE,
+        Invocation::new("apt-get").arguments(["update", "-q"]).privileged(),
+    )
+}
+
+/// Whether apt could install all of these.
+fn are_known(packages: &[&str]) -> bool {
+    Invocation::new("apt-cache")
+        .argument("policy")
+        .arguments(packages)
+        .variable("LC_ALL", "C")
+        .text()
+        .is_some_and(|policy| candidates(&policy) == packages.len())
+}
+
+fn candidates(policy: &str) -> usize {
+    policy
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("Candidate: "))
+        .filter(|candidate| *candidate != "(none)")
+        .count()
+}
+
+/// The packages that a simulated installation would add. One that it would only replace is there already and will do:
+/// a second C library beside the system's would not even start.
+fn newly_installed(simulation: &str) -> Vec<&str> {
+    simulation
+        .lines()
+        .filter_map(|line| line.strip_prefix("Inst ")?.split_once(' '))
+        .filter(|(_, version)| !version.starts_with('['))
+        .map(|(package, _)| package)
+        .collect()
+}
+
+fn other_compilers(found: &str) -> String {
+    format!(
+        "None of the Rust toolchains here has a core library for {}, compiled or as source.{found}\n\
+         Any of these will do:\n  \
+         rustup toolchain install nightly --component rust-src\n  \
+         rustup component add rust-src\n  \
+         apt-get install {} (as root, on Debian 12 or later with its security updates)",
+        compiler::TARGET,
+        COMPILER_PACKAGES.join(" ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_packages_that_are_not_there_are_fetched() {
+        let simulation = "Reading package lists...\nInst libllvm22 (1:22.1.8 Debian:12 [amd64])\n\
+                          Inst libc6 [2.36-9] (2.36-10 Debian:12 [amd64])\nInst rustc-web (1.96.0 Debian:12 [amd64])\n\
+                          Conf libllvm22 (1:22.1.8 Debian:12 [amd64])\n";
+        assert_eq!(newly_installed(simulation), ["libllvm22", "rustc-web"]);
+    }
+
+    #[test]
+    fn a_package_without_a_candidate_is_not_known() {
+        let policy =
+            "rustc-web:\n  Installed: (none)\n  Candidate: 1.96.0\nother:\n  Installed: (none)\n  Candidate: (none)\n";
+        assert_eq!(candidates(policy), 1);
+        assert_eq!(candidates(""), 0);
+    }
+}

@@ -1,0 +1,56 @@
+//! The programs that tests, demo and benchmarks run.
+
+use crate::{
+    invocation::find_program,
+    setup::{
+        State,
+        debian::{self, PackageLists},
+    },
+};
+
+/// A program, the Debian package that has it, and what it is for.
+struct Tool {
+    command: &'static str,
+    package: &'static str,
+    purpose: &'static str,
+}
+
+const TOOLS: [Tool; 8] = [
+    tool("ip", "iproute2", "namespaces, devices and routes"),
+    tool("tc", "iproute2", "drop rates, and foreign filters beside ours"),
+    tool("nft", "nftables", "black holes, and packets counted on their way"),
+    tool(
+        "tcpdump",
+        "tcpdump",
+        "the capture that round trip times are compared with",
+    ),
+    tool("ping", "iputils-ping", "the LAN's client, and a peer of the benchmarks"),
+    tool("fping", "fping", "a peer of the benchmarks"),
+    tool("busybox", "busybox", "a DHCP server and client"),
+    tool("strace", "strace", "system calls counted"),
+];
+
+const fn tool(command: &'static str, package: &'static str, purpose: &'static str) -> Tool {
+    Tool {
+        command,
+        package,
+        purpose,
+    }
+}
+
+pub(super) fn state(lists: PackageLists) -> State {
+    let missing: Vec<_> = TOOLS
+        .iter()
+        .filter(|tool| find_program(tool.command).is_none())
+        .collect();
+    if missing.is_empty() {
+        return State::Present(TOOLS.map(|tool| tool.command).join(", "));
+    }
+    let mut packages: Vec<_> = missing.iter().map(|tool| tool.package).collect();
+    packages.dedup();
+    let reasons: Vec<_> = missing
+        .iter()
+        .map(|tool| format!("{} for {}", tool.command, tool.purpose))
+        .collect();
+    debian::install(&packages, &reasons.join("; "), lists)
+}
