@@ -1,0 +1,139 @@
+//! Somebody who uses the network: one echo request after the other, and what became of each.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a user's packets live in real time"
+)]
+
+use std::{
+    collections::VecDeque,
+    net::IpAddr,
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    time::{Duration, Instant},
+};
+
+use crate::lab::{
+    namespace::Namespace,
+    packet,
+    raw_socket::RawSocket,
+    worker::{Stop, Worker},
+};
+
+/// What a user would call lost.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Receiving gives up after so long to look whether a request is due.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// Ten minutes of ten requests a second.
+const PINGS_MAX: usize = 6000;
+
+/// Distinguishes these requests from anybody else's in captures.
+const IDENT: u16 = 0x7573;
+
+const PAYLOAD_BYTES: usize = 56;
+
+/// A running series of echo requests.
+pub struct Pinger {
+    _worker: Worker<()>,
+    results: Receiver<Ping>,
+}
+
+/// One request, once its fate is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ping {
+    /// When it was sent.
+    pub sent: Instant,
+    /// Its round-trip time; none where it was lost.
+    pub rtt: Option<Duration>,
+}
+
+impl Pinger {
+    /// Starts to ping from a namespace.
+    pub fn start(namespace: &Namespace, destination: IpAddr, every: Duration) -> Self {
+        let (sender, results) = sync_channel(PINGS_MAX);
+        let worker = namespace.worker("pinger", move |stop| {
+            ping(destination, every, stop, &sender)
+        });
+        Self {
+            _worker: worker,
+            results,
+        }
+    }
+
+    /// Every request whose fate has been decided since the last call, in order of sending.
+    pub fn decided(&self) -> Vec<Ping> {
+        self.results.try_iter().collect()
+    }
+}
+
+fn ping(destination: IpAddr, every: Duration, stop: &Stop, results: &SyncSender<Ping>) {
+    let socket =
+        RawSocket::icmp(destination, LOOK_EVERY.min(every)).expect("a raw socket can be opened");
+    let mut waiting: VecDeque<(u16, Ping)> = VecDeque::new();
+    let mut sequence: u16 = 0;
+    let mut due = Instant::now();
+    while !stop.is_wanted() {
+        if Instant::now() >= due {
+            due += every;
+            sequence = sequence.wrapping_add(1);
+            let message =
+                packet::request_message(destination.is_ipv6(), IDENT, sequence, PAYLOAD_BYTES);
+            // A request that cannot leave (no route) is a lost one.
+            let _ = socket.send(&message);
+            waiting.push_back((
+                sequence,
+                Ping {
+                    sent: Instant::now(),
+                    rtt: None,
+                },
+            ));
+        }
+        let mut buffer = [0; 2048];
+        match socket.receive(&mut buffer) {
+            Ok(Some(message)) => note_reply(message, destination, &mut waiting),
+            // An ICMP error about an earlier request ends up here as well.
+            Ok(None) | Err(_) => {}
+        }
+        while let Some((_, first)) = waiting
+            .front()
+            .filter(|(_, ping)| ping.rtt.is_some() || ping.sent.elapsed() > TIMEOUT)
+        {
+            results.try_send(*first).expect("no test pings for so long");
+            waiting.pop_front();
+        }
+    }
+}
+
+fn note_reply(message: &[u8], from: IpAddr, waiting: &mut VecDeque<(u16, Ping)>) {
+    let icmp = if from.is_ipv4() {
+        message.get(20..)
+    } else {
+        Some(message)
+    };
+    let Some(
+        &[
+            kind,
+            _,
+            _,
+            _,
+            ident_high,
+            ident_low,
+            sequence_high,
+            sequence_low,
+        ],
+    ) = icmp.and_then(<[u8]>::first_chunk)
+    else {
+        return;
+    };
+    let expected_kind = if from.is_ipv4() { 0 } else { 129 };
+    if kind != expected_kind || u16::from_be_bytes([ident_high, ident_low]) != IDENT {
+        return;
+    }
+    let sequence = u16::from_be_bytes([sequence_high, sequence_low]);
+    if let Some((_, ping)) = waiting
+        .iter_mut()
+        .find(|(waiting, ping)| *waiting == sequence && ping.rtt.is_none())
+    {
+        ping.rtt = Some(ping.sent.elapsed());
+    }
+}
