@@ -11,3 +11,5 @@ pub mod network;
 pub mod probe;
 
 pub mod netlink;
+
+pub mod engine;

@@ -4,6 +4,9 @@ use std::net::IpAddr;
 
 use crate::units::{Ifindex, SlotId};
 
+pub mod kernel;
+pub mod packet;
+
 /// One echo request to send, complete: the transport looks nothing up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ProbeOrder {
@@ -34,6 +37,17 @@ pub enum LinkHeader {
         source: [u8; 6],
         /// The next hop's address.
         destination: [u8; 6],
+    },
+    /// An Ethernet header with one or two VLAN tags. Only a reply with the same tags counts.
+    Vlan {
+        /// The interface's own address.
+        source: [u8; 6],
+        /// The next hop's address.
+        destination: [u8; 6],
+        /// The id of the tag nearer to the Ethernet addresses, 1..=4094.
+        outer: u16,
+        /// The id of the tag nearer to the IP header; 0 if there is one tag only.
+        inner: u16,
     },
     /// Nothing: a layer-3 device.
     Bare,
@@ -68,7 +82,7 @@ pub trait ProbeTransport {
 }
 
 /// Which hooks serve an uplink.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum EngineKind {
     /// TCX on both sides.

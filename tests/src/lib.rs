@@ -1,4 +1,5 @@
-//! The lab: networks of namespaces on one machine, and what is done to the daemon in them.
+//! The whole daemon in network namespaces: the lab, the demo and the benchmarks.
 
+pub mod bench;
 pub mod demo;
 pub mod lab;

@@ -10,7 +10,7 @@ use std::{
 use serde_json::Value;
 
 use crate::lab::{
-    namespace::Namespace, process::Process, settings::Settings, wait::try_wait_until,
+    namespace::Namespace, process::Process, settings::Settings, status, wait::try_wait_until,
 };
 
 /// Loading and verifying the programs takes most of a start.
@@ -102,6 +102,18 @@ impl Daemon {
             Ok(Err(ended)) => panic!("waited for {what}; {ended}"),
             Err(seen) => panic!("waited {deadline:?} for {what}; seen instead: {seen}"),
         }
+    }
+
+    /// Waits until all these uplinks are up.
+    #[track_caller]
+    pub fn wait_until_up(&mut self, names: &[&str]) -> Value {
+        self.wait_for(&format!("{names:?} to be up"), START_DEADLINE, |status| status::all_up(status, names))
+    }
+
+    /// Waits until an uplink is down.
+    #[track_caller]
+    pub fn wait_until_down(&mut self, name: &str) -> Value {
+        self.wait_for(&format!("{name} to be down"), START_DEADLINE, |status| status::state(status, name) == "down")
     }
 
     /// The process.

@@ -8,7 +8,6 @@ pub const ETHERNET_BYTES: usize = 14;
 /// Bytes of an ICMP echo header.
 pub const ECHO_HEADER_BYTES: usize = 8;
 
-const IPV4_BYTES: usize = 20;
 const IPV6_BYTES: usize = 40;
 
 /// An echo request or reply inside a packet.
@@ -130,6 +129,8 @@ fn sum(start: u32, bytes: &[u8]) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const IPV4_BYTES: usize = 20;
 
     fn ipv4_request() -> Vec<u8> {
         let mut packet = vec![

@@ -89,10 +89,9 @@ fn ping(destination: IpAddr, every: Duration, stop: &Stop, results: &SyncSender<
             ));
         }
         let mut buffer = [0; 2048];
-        match socket.receive(&mut buffer) {
-            Ok(Some(message)) => note_reply(message, destination, &mut waiting),
-            // An ICMP error about an earlier request ends up here as well.
-            Ok(None) | Err(_) => {}
+        // An error here is an ICMP error about an earlier request: that one is lost.
+        if let Ok(Some(message)) = socket.receive(&mut buffer) {
+            note_reply(message, destination, &mut waiting);
         }
         while let Some((_, first)) = waiting
             .front()

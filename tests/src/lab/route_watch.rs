@@ -14,6 +14,7 @@ use std::{
 use crate::lab::{
     namespace::Namespace,
     raw_socket::RawSocket,
+    wait::wait_until,
     worker::{Stop, Worker},
 };
 
@@ -124,6 +125,15 @@ pub fn way_to(namespace: &Namespace, destination: Ipv4Addr) -> Option<u32> {
         let socket = RawSocket::rtnetlink(ANSWER_TIMEOUT).expect("a netlink socket can be opened");
         look(&socket, destination, 1)
     })
+}
+
+/// Waits until the kernel sends to an address by this interface.
+#[track_caller]
+pub fn wait_until_by(namespace: &Namespace, destination: Ipv4Addr, ifindex: u32, deadline: Duration) {
+    wait_until(&format!("the route to {destination} to leave by {ifindex}"), deadline, || {
+        let way = way_to(namespace, destination);
+        if way == Some(ifindex) { Ok(()) } else { Err(format!("it leaves by {way:?}")) }
+    });
 }
 
 fn watch(

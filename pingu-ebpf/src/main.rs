@@ -1,0 +1,135 @@
+//! Entry points and verdicts, nothing else. No program changes a packet, and the only packets that do not pass are the replies
+//! that a probe of ours was waiting for.
+#![no_std]
+#![no_main]
+#![feature(asm_experimental_arch)]
+
+#[cfg(feature = "log")]
+mod log;
+mod maps;
+mod packet;
+mod reply;
+mod request;
+
+use aya_ebpf::{
+    bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action},
+    macros::{classifier, xdp},
+    programs::{TcContext, XdpContext},
+};
+
+use pingu_common::Counter;
+
+use crate::packet::{
+    Packet, SocketBuffer, XdpFrame,
+    link::{Bare, Ethernet, LinkLayer},
+};
+
+/// Lets the programs behind this one decide: `TCX_NEXT` has the same value.
+const PASS: i32 = TC_ACT_UNSPEC;
+/// Ends a matched reply: `TCX_DROP` has the same value, and TCX knows no gentler end.
+const CONSUME: i32 = TC_ACT_SHOT as i32;
+
+/// Egress of a device with Ethernet headers.
+#[classifier]
+pub fn request_ether(context: TcContext) -> i32 {
+    if request::is_ours(&context) {
+        stamp::<Ethernet>(SocketBuffer::new(&context));
+    }
+    PASS
+}
+
+/// Egress of a layer-3 device.
+#[classifier]
+pub fn request_bare(context: TcContext) -> i32 {
+    if request::is_ours(&context) {
+        stamp::<Bare>(SocketBuffer::new(&context));
+    }
+    PASS
+}
+
+/// Ingress of a device with Ethernet headers.
+#[classifier]
+pub fn reply_ether(context: TcContext) -> i32 {
+    let packet = SocketBuffer::new(&context);
+    if Ethernet::is_surely_foreign(packet) {
+        return PASS;
+    }
+    consume_or_pass(matched::<Ethernet, _>(packet))
+}
+
+/// Ingress of a layer-3 device.
+#[classifier]
+pub fn reply_bare(context: TcContext) -> i32 {
+    let packet = SocketBuffer::new(&context);
+    if Bare::is_surely_foreign(packet) {
+        return PASS;
+    }
+    consume_or_pass(matched::<Bare, _>(packet))
+}
+
+/// Ingress of a device with Ethernet headers and native XDP.
+#[xdp]
+pub fn reply_xdp(context: XdpContext) -> u32 {
+    let packet = XdpFrame::new(&context);
+    if Ethernet::is_surely_foreign(packet) {
+        return xdp_action::XDP_PASS;
+    }
+    if matched::<Ethernet, _>(packet) {
+        xdp_action::XDP_DROP
+    } else {
+        xdp_action::XDP_PASS
+    }
+}
+
+#[inline(always)]
+fn consume_or_pass(matched: bool) -> i32 {
+    if matched { CONSUME } else { PASS }
+}
+
+/// Apart from the entry point, so that foreign packets pay for no register that only this needs.
+#[inline(never)]
+fn stamp<L: LinkLayer>(packet: SocketBuffer) {
+    match request::try_stamp::<L, _>(packet) {
+        Ok(()) => maps::count(Counter::Stamped),
+        Err(reason) => {
+            #[cfg(feature = "log")]
+            log::outcome(packet, reason.as_str());
+            count(reason.counter());
+        }
+    }
+}
+
+/// Whether the packet was a reply that counts; apart for the same reason as `stamp`.
+#[inline(never)]
+fn matched<L: LinkLayer, P: Packet>(packet: P) -> bool {
+    match reply::try_match::<L, P>(packet) {
+        Ok(()) => {
+            maps::count(Counter::Matched);
+            true
+        }
+        Err(reason) => {
+            #[cfg(feature = "log")]
+            log::outcome(packet, reason.as_str());
+            count(reason.counter());
+            false
+        }
+    }
+}
+
+#[inline(always)]
+fn count(counter: Option<Counter>) {
+    if let Some(counter) = counter {
+        maps::count(counter);
+    }
+}
+
+/// Never runs: an object with a reachable panic does not pass the verifier.
+#[cfg(not(test))]
+#[panic_handler]
+fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
+    loop {}
+}
+
+#[unsafe(no_mangle)]
+#[unsafe(link_section = "license")]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -1,0 +1,363 @@
+//! Everything known and everything decided, without a clock, a socket or a file: time and news come in as arguments.
+//!
+//! The loop tells the engine what the kernel says ([`Engine::network`], [`Engine::neighbour`]), lets it probe
+//! ([`Engine::run`]), and asks what should be true ([`Engine::route_set`]).
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    config::{Config, Gateway, LearnedRoutes},
+    network::{Neighbour, NeighbourState, Route, Snapshot},
+    probe::{ProbeOrder, ProbeTransport, SendResult},
+    units::{Ifindex, PathId, UplinkId},
+};
+
+mod burst;
+mod decide;
+mod health;
+mod path;
+pub mod reconcile;
+mod routes;
+mod status;
+mod uplink;
+mod way_out;
+mod window;
+
+pub use decide::Ranking;
+pub use health::State;
+pub use routes::RouteSet;
+pub use status::{HookState, Status, TargetStatus, UplinkStatus};
+pub use window::RttSummary;
+
+use health::any_up;
+use path::Path;
+use uplink::Uplink;
+use way_out::{Readiness, WayOut};
+
+/// How often a neighbour that answers is confirmed again, so that the kernel notices when it stops: well inside the kernel's
+/// own reachable time (15 to 45 s).
+const CONFIRM_EVERY: Duration = Duration::from_secs(5);
+
+/// How often a neighbour that does not answer is asked for again: the kernel's own retransmission time.
+const RESOLVE_EVERY: Duration = Duration::from_secs(1);
+
+/// The engine.
+#[derive(Debug)]
+pub struct Engine {
+    config: Config,
+    uplinks: Vec<Uplink>,
+    paths: Vec<Path>,
+    snapshot: Snapshot,
+    neighbours: BTreeMap<(Ifindex, IpAddr), NeighbourState>,
+    /// When each neighbour was last asked for.
+    solicited: BTreeMap<(Ifindex, IpAddr), Instant>,
+    adopted: Vec<Route>,
+    ranking: Ranking,
+    /// The first snapshot has been seen.
+    oriented: bool,
+    wakes: BinaryHeap<Reverse<(Instant, PathId)>>,
+    /// Each path's valid entry in `wakes`; others there are stale.
+    wake_of: Vec<Option<Instant>>,
+    ident_state: u64,
+    orders: Vec<ProbeOrder>,
+    results: Vec<SendResult>,
+    /// Which paths the orders came from, and how many from each.
+    ordered: Vec<(PathId, usize)>,
+}
+
+impl Engine {
+    /// An engine that knows nothing yet. `seed` makes the ICMP identifiers; equal seeds give equal decisions.
+    pub fn new(config: Config, seed: u64, now: Instant) -> Self {
+        let mut paths = Vec::new();
+        let mut uplinks = Vec::new();
+        let mut first_slot = 0;
+        for (index, uplink) in config.uplinks.iter().enumerate() {
+            let id = UplinkId(index as u16);
+            let first_path = paths.len();
+            for &target in &uplink.probe.targets {
+                paths.push(Path::new(id, target, first_slot, &uplink.probe, now));
+                first_slot += path::slots_needed(&uplink.probe);
+            }
+            uplinks.push(Uplink::new(first_path..paths.len(), now));
+        }
+        Self {
+            wake_of: vec![None; paths.len()],
+            config,
+            uplinks,
+            paths,
+            snapshot: Snapshot::default(),
+            neighbours: BTreeMap::new(),
+            solicited: BTreeMap::new(),
+            adopted: Vec::new(),
+            ranking: Ranking::default(),
+            oriented: false,
+            wakes: BinaryHeap::new(),
+            ident_state: seed,
+            orders: Vec::new(),
+            results: Vec::new(),
+            ordered: Vec::new(),
+        }
+    }
+
+    /// The configuration it runs.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// How many probe slots the configuration needs.
+    pub fn slots_needed(&self) -> u32 {
+        self.paths.iter().map(|path| path::slots_needed(&self.config.uplinks[path.uplink.index()].probe)).sum()
+    }
+
+    /// The last look at the kernel.
+    pub fn snapshot(&self) -> &Snapshot {
+        &self.snapshot
+    }
+
+    /// Which uplinks shall have a route.
+    pub fn ranking(&self) -> &Ranking {
+        &self.ranking
+    }
+
+    /// Learned routes that pingu took out of the table.
+    pub fn adopted(&self) -> &[Route] {
+        &self.adopted
+    }
+
+    /// Tells of routes taken over: by a plan just carried out, or by an earlier run that left a note of them.
+    pub fn remember_adopted(&mut self, routes: impl IntoIterator<Item = Route>) {
+        for route in routes {
+            if !self.adopted.contains(&route) {
+                self.adopted.push(route);
+            }
+        }
+    }
+
+    /// Takes a fresh look at the kernel.
+    pub fn network(&mut self, snapshot: Snapshot, now: Instant) {
+        self.neighbours = snapshot.neighbours.iter().map(|n| ((n.ifindex, n.address), n.state)).collect();
+        self.solicited.retain(|(ifindex, _), _| snapshot.links.iter().any(|link| link.ifindex == *ifindex));
+        self.snapshot = snapshot;
+        self.forget_stale_adopted();
+        for (index, uplink) in self.uplinks.iter_mut().enumerate() {
+            uplink.look(&self.config.uplinks[index], &self.snapshot, self.config.protocol, &self.adopted);
+        }
+        if !self.oriented {
+            self.oriented = true;
+            self.ranking.standing = self.found_standing();
+        }
+        for path in 0..self.paths.len() {
+            self.refresh_readiness(PathId(path as u32), now);
+        }
+        self.rank(now);
+    }
+
+    /// Takes news of one neighbour.
+    pub fn neighbour(&mut self, neighbour: &Neighbour, now: Instant) {
+        let key = (neighbour.ifindex, neighbour.address);
+        self.neighbours.insert(key, neighbour.state);
+        for path in 0..self.paths.len() {
+            if self.neighbour_of(PathId(path as u32)) == Some(key) {
+                self.refresh_readiness(PathId(path as u32), now);
+            }
+        }
+    }
+
+    /// Reads what came back, judges, and sends what is due. [`Engine::sent`] must follow with the time after the sending.
+    pub fn run(&mut self, now: Instant, transport: &mut impl ProbeTransport) {
+        self.orders.clear();
+        self.ordered.clear();
+        while let Some(&Reverse((at, id))) = self.wakes.peek()
+            && at <= now
+        {
+            self.wakes.pop();
+            if self.wake_of[id.index()] != Some(at) {
+                continue;
+            }
+            self.wake_of[id.index()] = None;
+            let path = &mut self.paths[id.index()];
+            let uplink = &self.config.uplinks[path.uplink.index()];
+            path.collect(&uplink.health, uplink.probe.timeout, now, |slot| transport.read(slot));
+            let first_order = self.orders.len();
+            path.order(&uplink.probe, || fresh_ident(&mut self.ident_state), now, &mut self.orders);
+            if self.orders.len() > first_order {
+                self.ordered.push((id, self.orders.len() - first_order));
+            }
+            // A burst without a neighbour is judged without any order having left.
+            path.collect(&uplink.health, uplink.probe.timeout, now, |slot| transport.read(slot));
+            if let Some(wake) = path.next_wake(&uplink.probe, &uplink.health, now) {
+                self.schedule(id, wake.max(now + WAKE_AGAIN_MIN));
+            }
+        }
+        if !self.orders.is_empty() {
+            transport.send(&self.orders, &mut self.results);
+        }
+        self.rank(now);
+    }
+
+    /// Takes the time at which the last [`Engine::run`] had handed its probes over: their timeouts count from there.
+    pub fn sent(&mut self, now: Instant) {
+        let mut first = 0;
+        for (id, count) in self.ordered.drain(..) {
+            let path = &mut self.paths[id.index()];
+            let timeout = self.config.uplinks[path.uplink.index()].probe.timeout;
+            path.sent(&self.results[first..first + count], timeout, now);
+            first += count;
+        }
+    }
+
+    /// When [`Engine::run`] is wanted next.
+    pub fn next_wake(&self) -> Option<Instant> {
+        let probing = self.wakes.peek().map(|Reverse((at, _))| *at);
+        let hold_downs = self.ranking.held.iter().map(|(_, until)| *until);
+        probing.into_iter().chain(hold_downs).min()
+    }
+
+    /// The neighbours that the kernel should be asked for; asking is noted.
+    pub fn solicitations(&mut self, now: Instant) -> Vec<(Ifindex, IpAddr)> {
+        let mut due = Vec::new();
+        for path in 0..self.paths.len() {
+            let Some(key) = self.neighbour_of(PathId(path as u32)) else { continue };
+            let every = match self.neighbours.get(&key) {
+                Some(NeighbourState::Usable(_)) => CONFIRM_EVERY,
+                Some(NeighbourState::Incomplete | NeighbourState::Failed) | None => RESOLVE_EVERY,
+            };
+            if self.solicited.get(&key).is_none_or(|&last| now >= last + every) {
+                self.solicited.insert(key, now);
+                due.push(key);
+            }
+        }
+        due
+    }
+
+    /// The routes that should be there.
+    pub fn route_set(&self) -> RouteSet {
+        let mut set = RouteSet::default();
+        for ipv6 in [false, true] {
+            let carries = |id: UplinkId| self.uplinks[id.index()].family_state(ipv6, &self.paths) != State::Down;
+            let another_carries = self.ranking.standing.iter().any(|&id| carries(id));
+            for &id in &self.ranking.standing {
+                let metric = self.config.uplinks[id.index()].metric;
+                match &self.uplinks[id.index()].ways[usize::from(ipv6)] {
+                    Ok(_) if another_carries && !carries(id) => {}
+                    Ok(way) => set.wanted.push(routes::own_default(
+                        ipv6,
+                        metric,
+                        self.config.protocol,
+                        way.next_hop(),
+                        way.preferred_source,
+                    )),
+                    Err(_) if self.ranking.standing.len() == 1 => set.kept.push((ipv6, metric)),
+                    Err(_) => {}
+                }
+            }
+        }
+        if self.config.learned_routes == LearnedRoutes::Adopt {
+            set.taken_over = self.learned_routes();
+        }
+        set
+    }
+
+    /// Learned routes over uplinks of which enough is known to do without them.
+    fn learned_routes(&self) -> Vec<Route> {
+        let mut learned = Vec::new();
+        for (uplink, config) in self.uplinks.iter().zip(&self.config.uplinks) {
+            if config.gateway != Gateway::Auto || uplink.state(&self.paths) == State::Unknown {
+                continue;
+            }
+            for way in uplink.ways.iter().flatten() {
+                let on_it = |route: &&Route| routes::is_learned_on(route, self.config.protocol, way.ifindex);
+                learned.extend(self.snapshot.routes.iter().filter(on_it).cloned());
+            }
+        }
+        learned.dedup();
+        learned
+    }
+
+    /// Uplinks whose own routes an earlier run left behind, by metric.
+    fn found_standing(&self) -> Vec<UplinkId> {
+        let mut found: Vec<(crate::units::Metric, UplinkId)> = Vec::new();
+        for (index, uplink) in self.config.uplinks.iter().enumerate() {
+            let left = |route: &Route| route.protocol == self.config.protocol && route.metric == uplink.metric;
+            if self.snapshot.routes.iter().any(left) {
+                found.push((uplink.metric, UplinkId(index as u16)));
+            }
+        }
+        found.sort_unstable();
+        found.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// An adopted route is worth nothing once its interface or every address of its family there has gone.
+    fn forget_stale_adopted(&mut self) {
+        let addresses = &self.snapshot.addresses;
+        self.adopted.retain(|route| {
+            let on = route.next_hop.ifindex();
+            addresses.iter().any(|a| Some(a.ifindex) == on && a.address.is_ipv6() == route.ipv6 && a.usable)
+        });
+    }
+
+    fn rank(&mut self, now: Instant) {
+        for uplink in &mut self.uplinks {
+            uplink.note_state(&self.paths, now);
+        }
+        let candidates: Vec<decide::Candidate> = self
+            .uplinks
+            .iter()
+            .enumerate()
+            .map(|(index, uplink)| {
+                uplink.candidate(UplinkId(index as u16), &self.config.uplinks[index], &self.paths)
+            })
+            .collect();
+        self.ranking = decide::rank(&candidates, &self.ranking, now);
+    }
+
+    fn refresh_readiness(&mut self, id: PathId, now: Instant) {
+        let neighbour = self.neighbour_of(id).map(|key| self.neighbours.get(&key).copied());
+        let path = &mut self.paths[id.index()];
+        let readiness = match self.uplinks[path.uplink.index()].way(path.target) {
+            Some(way) => way.readiness(neighbour.flatten()),
+            None => Readiness::Blocked,
+        };
+        if path.readiness != readiness {
+            path.set_readiness(readiness, now);
+            self.schedule(id, now);
+        }
+    }
+
+    fn neighbour_of(&self, id: PathId) -> Option<(Ifindex, IpAddr)> {
+        let path = &self.paths[id.index()];
+        let way: &WayOut = self.uplinks[path.uplink.index()].way(path.target)?;
+        way.neighbour(path.target)
+    }
+
+    fn schedule(&mut self, id: PathId, at: Instant) {
+        if self.wake_of[id.index()].is_none_or(|before| at < before) {
+            self.wake_of[id.index()] = Some(at);
+            self.wakes.push(Reverse((at, id)));
+        }
+    }
+}
+
+/// The shortest time between two looks at the same path, so that a wake-up always makes progress.
+const WAKE_AGAIN_MIN: Duration = Duration::from_micros(50);
+
+/// An ICMP identifier that differs from burst to burst: some targets drop one that they saw before. `splitmix64`.
+fn fresh_ident(state: &mut u64) -> u16 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut z = *state;
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (z ^ (z >> 31)) as u16
+}
+
+/// A starting point for tests; only differences matter.
+#[cfg(test)]
+pub(crate) fn test_clock() -> Instant {
+    #[expect(clippy::disallowed_methods, reason = "an Instant can only be made from the clock; the tests add to it")]
+    Instant::now()
+}

@@ -1,0 +1,177 @@
+//! One burst: what became of each of its probes, and what they say together.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    config::HealthConfig,
+    engine::health::Verdict,
+    probe::Stamps,
+    units::SlotId,
+};
+
+/// Added to a probe's deadline: the request passes the egress hook a little after user space has handed it over.
+pub(crate) const DEADLINE_GRACE: Duration = Duration::from_millis(1);
+
+/// What became of a probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// On its way; judged by its slot's stamps, at the deadline at the latest.
+    Pending {
+        /// Where its stamps are.
+        slot: SlotId,
+        /// When it counts as lost.
+        deadline: Instant,
+    },
+    /// Answered in time.
+    Answered(Duration),
+    /// Not answered by its deadline.
+    Lost(SlotId),
+    /// Answered, but after the timeout.
+    Late,
+    /// The kernel refused it, with the errno.
+    NotSent(i32),
+    /// Handed over, but it never passed the egress hook.
+    NotStamped,
+    /// The next hop has no link-layer address.
+    NoNeighbour,
+}
+
+/// How many probes of a burst ended in which way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Report {
+    pub(crate) answered: u16,
+    pub(crate) lost: u16,
+    pub(crate) late: u16,
+    pub(crate) no_neighbour: u16,
+    pub(crate) not_sent: u16,
+    pub(crate) pending: u16,
+    pub(crate) rtt_mean: Duration,
+    /// The last errno of a probe that was not sent; none if it vanished before the egress hook.
+    pub(crate) errno: Option<i32>,
+}
+
+impl Report {
+    /// Probes that should have been answered in time and were not, for reasons beyond this machine.
+    pub(crate) fn missing(&self) -> u16 {
+        self.lost + self.late + self.no_neighbour
+    }
+}
+
+/// A burst being sent, awaited and judged.
+#[derive(Clone, Debug)]
+pub(crate) struct Burst {
+    pub(crate) started: Instant,
+    pub(crate) ident: u16,
+    /// How many probes it is to have.
+    count: u16,
+    pub(crate) outcomes: Vec<Outcome>,
+    /// Its verdict has been given, or is not wanted any more.
+    pub(crate) decided: bool,
+}
+
+impl Burst {
+    pub(crate) fn new(started: Instant, ident: u16, count: u16) -> Self {
+        Self { started, ident, count, outcomes: Vec::with_capacity(usize::from(count)), decided: false }
+    }
+
+    /// When the next probe is due; none once all have been handed over.
+    pub(crate) fn next_send(&self, spacing: Duration) -> Option<Instant> {
+        let sent = self.outcomes.len() as u32;
+        (sent < u32::from(self.count)).then(|| self.started + spacing * sent)
+    }
+
+    /// Sends no more: what is on its way is still awaited, but nothing is concluded from it.
+    pub(crate) fn abandon(&mut self) {
+        self.count = self.outcomes.len() as u16;
+        self.decided = true;
+    }
+
+    /// Reads the pending probes' stamps. Returns the round-trip times of those answered since the last look, in order of sending.
+    pub(crate) fn collect(&mut self, now: Instant, timeout: Duration, read: impl Fn(SlotId) -> Stamps) -> Vec<Duration> {
+        let mut answered = Vec::new();
+        for outcome in &mut self.outcomes {
+            let Outcome::Pending { slot, deadline } = *outcome else { continue };
+            *outcome = match read(slot) {
+                Stamps { sent_ns: Some(sent_ns), received_ns: Some(received_ns) } => {
+                    let rtt = Duration::from_nanos(received_ns.saturating_sub(sent_ns));
+                    if rtt > timeout {
+                        Outcome::Late
+                    } else {
+                        answered.push(rtt);
+                        Outcome::Answered(rtt)
+                    }
+                }
+                _ if now < deadline => continue,
+                Stamps { sent_ns: None, .. } => Outcome::NotStamped,
+                Stamps { sent_ns: Some(_), received_ns: None } => Outcome::Lost(slot),
+            };
+        }
+        answered
+    }
+
+    /// The count so far.
+    pub(crate) fn report(&self) -> Report {
+        let mut report = Report::default();
+        let mut rtt_sum = Duration::ZERO;
+        for outcome in &self.outcomes {
+            match *outcome {
+                Outcome::Pending { .. } => report.pending += 1,
+                Outcome::Answered(rtt) => {
+                    report.answered += 1;
+                    rtt_sum += rtt;
+                }
+                Outcome::Lost(_) => report.lost += 1,
+                Outcome::Late => report.late += 1,
+                Outcome::NoNeighbour => report.no_neighbour += 1,
+                Outcome::NotStamped => report.not_sent += 1,
+                Outcome::NotSent(errno) => {
+                    report.not_sent += 1;
+                    report.errno = Some(errno);
+                }
+            }
+        }
+        report.rtt_mean = rtt_sum / u32::from(report.answered.max(1));
+        report
+    }
+
+    /// All sent, none pending.
+    pub(crate) fn complete(&self) -> bool {
+        self.outcomes.len() == usize::from(self.count)
+            && !self.outcomes.iter().any(|outcome| matches!(outcome, Outcome::Pending { .. }))
+    }
+
+    /// The verdict, as soon as nothing that is still pending can change it.
+    pub(crate) fn verdict(&self, limits: &HealthConfig) -> Option<Verdict> {
+        let report = self.report();
+        if report.missing() > limits.max_lost {
+            return Some(Verdict::Bad);
+        }
+        if !self.complete() {
+            return None;
+        }
+        Some(match report.answered {
+            0 if report.missing() == 0 => Verdict::Blind,
+            0 => Verdict::Bad,
+            _ if report.rtt_mean >= limits.max_delay => Verdict::Bad,
+            _ => Verdict::Good,
+        })
+    }
+
+    /// The earliest instant at which passing time alone can decide the verdict: when so many pending probes have met
+    /// their deadline that the limit is exceeded, or the last one's deadline.
+    pub(crate) fn next_deadline(&self, limits: &HealthConfig) -> Option<Instant> {
+        let until_bad = usize::from((limits.max_lost + 1).saturating_sub(self.report().missing())).max(1);
+        let mut last = None;
+        let mut pending = 0;
+        for outcome in &self.outcomes {
+            if let Outcome::Pending { deadline, .. } = outcome {
+                pending += 1;
+                last = Some(*deadline);
+                if pending == until_bad && !self.decided {
+                    break;
+                }
+            }
+        }
+        last
+    }
+}

@@ -1,0 +1,245 @@
+//! One uplink's way to one target: when it is probed, what came of it, and whether it works.
+
+use std::{
+    collections::VecDeque,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    config::{HealthConfig, ProbeConfig},
+    engine::{
+        burst::{Burst, DEADLINE_GRACE, Outcome, Report},
+        health::{Health, State, Verdict},
+        way_out::Readiness,
+        window::Window,
+    },
+    probe::{ProbeOrder, SendResult, Stamps},
+    units::{SlotId, UplinkId},
+};
+
+/// The shortest wait between two looks at a burst whose outcome somebody waits for; doubled at each look.
+const LOOK_AGAIN_MIN: Duration = Duration::from_millis(1);
+
+/// The longest such wait: one more wake-up a second costs nothing.
+const LOOK_AGAIN_MAX: Duration = Duration::from_secs(1);
+
+/// What became of all probes ever ordered on a path: sent = answered + lost + late + not_sent + pending.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) sent: u64,
+    pub(crate) answered: u64,
+    pub(crate) lost: u64,
+    pub(crate) late: u64,
+    /// Refused by the kernel, vanished before the egress hook, or without a neighbour.
+    pub(crate) not_sent: u64,
+    /// Those of `not_sent` whose next hop had no link-layer address.
+    pub(crate) no_neighbour: u64,
+}
+
+/// A path's own share of the slots, used in turns.
+#[derive(Clone, Copy, Debug)]
+struct SlotRing {
+    base: u32,
+    len: u32,
+    next: u32,
+}
+
+impl SlotRing {
+    fn take(&mut self) -> SlotId {
+        let slot = SlotId(self.base + self.next);
+        self.next = (self.next + 1) % self.len;
+        slot
+    }
+}
+
+/// An (uplink, target) pair.
+#[derive(Debug)]
+pub(crate) struct Path {
+    pub(crate) uplink: UplinkId,
+    pub(crate) target: IpAddr,
+    pub(crate) readiness: Readiness,
+    pub(crate) health: Health,
+    pub(crate) tally: Tally,
+    pub(crate) window: Window,
+    /// The last judged burst.
+    pub(crate) report: Option<(Verdict, Report)>,
+    slots: SlotRing,
+    sequence: u16,
+    next_burst: Instant,
+    /// Since when a burst has been waiting for the next hop's link-layer address.
+    resolving_since: Option<Instant>,
+    bursts: VecDeque<Burst>,
+    /// Slots of lost probes, oldest first, until they are armed again: a reply seen there was late.
+    lost: VecDeque<SlotId>,
+    look_again: Duration,
+}
+
+/// How many slots a path needs: its bursts in flight, one being sent, and as many again for replies that come late.
+pub(crate) fn slots_needed(probe: &ProbeConfig) -> u32 {
+    let flight = probe.spacing * u32::from(probe.count) + probe.timeout + DEADLINE_GRACE;
+    let bursts_in_flight = flight.as_nanos().div_ceil(probe.period.as_nanos().max(1)) as u32;
+    u32::from(probe.count) * (bursts_in_flight + 2)
+}
+
+impl Path {
+    pub(crate) fn new(uplink: UplinkId, target: IpAddr, first_slot: u32, probe: &ProbeConfig, now: Instant) -> Self {
+        Self {
+            uplink,
+            target,
+            readiness: Readiness::Blocked,
+            health: Health::unknown(),
+            tally: Tally::default(),
+            window: Window::default(),
+            report: None,
+            slots: SlotRing { base: first_slot, len: slots_needed(probe), next: 0 },
+            sequence: 0,
+            next_burst: now,
+            resolving_since: None,
+            bursts: VecDeque::new(),
+            lost: VecDeque::new(),
+            look_again: LOOK_AGAIN_MIN,
+        }
+    }
+
+    /// Takes a new answer to "can this path be probed". A path that was blocked starts over: nothing is known, and a burst is due.
+    pub(crate) fn set_readiness(&mut self, readiness: Readiness, now: Instant) {
+        let was_blocked = self.readiness == Readiness::Blocked;
+        self.readiness = readiness;
+        if readiness == Readiness::Blocked {
+            self.health = Health::unknown();
+            self.resolving_since = None;
+            self.bursts.iter_mut().for_each(Burst::abandon);
+        } else if was_blocked {
+            self.next_burst = now;
+        }
+    }
+
+    /// Reads what came back since the last look, and judges what can be judged.
+    pub(crate) fn collect(&mut self, limits: &HealthConfig, timeout: Duration, now: Instant, read: impl Fn(SlotId) -> Stamps) {
+        self.sweep_late(&read);
+        for burst in &mut self.bursts {
+            let before = burst.report();
+            for rtt in burst.collect(now, timeout, &read) {
+                self.window.push(rtt);
+            }
+            let after = burst.report();
+            self.tally.answered += u64::from(after.answered - before.answered);
+            self.tally.late += u64::from(after.late - before.late);
+            self.tally.lost += u64::from(after.lost - before.lost);
+            self.tally.not_sent += u64::from(after.not_sent - before.not_sent);
+            if !burst.decided && let Some(verdict) = burst.verdict(limits) {
+                burst.decided = true;
+                self.report = Some((verdict, after));
+                self.health.judge(verdict, limits, now);
+            }
+        }
+        while self.bursts.front().is_some_and(Burst::complete) {
+            let burst = self.bursts.pop_front().expect("the front was just seen");
+            self.lost.extend(burst.outcomes.iter().filter_map(|outcome| match outcome {
+                Outcome::Lost(slot) => Some(*slot),
+                _ => None,
+            }));
+        }
+    }
+
+    /// Orders the probes that are due.
+    pub(crate) fn order(&mut self, probe: &ProbeConfig, ident: impl FnOnce() -> u16, now: Instant, orders: &mut Vec<ProbeOrder>) {
+        if self.readiness == Readiness::Blocked {
+            return;
+        }
+        if now >= self.next_burst && self.start_or_wait(probe, now) {
+            if let Some(unfinished) = self.bursts.back_mut().filter(|burst| burst.next_send(probe.spacing).is_some()) {
+                // This program was stopped for longer than a period: nothing is concluded from what it could not send.
+                unfinished.abandon();
+            }
+            self.bursts.push_back(Burst::new(now, ident(), probe.count));
+            self.look_again = LOOK_AGAIN_MIN;
+            while self.next_burst <= now {
+                self.next_burst += probe.period;
+            }
+        }
+        let Some(burst) = self.bursts.back_mut() else { return };
+        while burst.next_send(probe.spacing).is_some_and(|due| due <= now) {
+            self.tally.sent += 1;
+            self.sequence = self.sequence.wrapping_add(1);
+            let Readiness::Ready { ifindex, link, source } = self.readiness else {
+                self.tally.not_sent += 1;
+                self.tally.no_neighbour += 1;
+                burst.outcomes.push(Outcome::NoNeighbour);
+                continue;
+            };
+            let slot = self.slots.take();
+            // The slot's last look has just been taken by `sweep_late`.
+            self.lost.retain(|&lost| lost != slot);
+            burst.outcomes.push(Outcome::Pending { slot, deadline: now + probe.timeout + DEADLINE_GRACE });
+            orders.push(ProbeOrder {
+                slot,
+                ifindex,
+                link,
+                source,
+                target: self.target,
+                ident: burst.ident,
+                sequence: self.sequence,
+                payload_bytes: probe.size_bytes,
+            });
+        }
+    }
+
+    /// Takes the kernel's answers to the orders of this path's current burst, the last ones of it, and the time at which
+    /// they had been handed over: deadlines count from there.
+    pub(crate) fn sent(&mut self, results: &[SendResult], timeout: Duration, now: Instant) {
+        let burst = self.bursts.back_mut().expect("orders come from the newest burst");
+        let first = burst.outcomes.len() - results.len();
+        for (outcome, result) in burst.outcomes[first..].iter_mut().zip(results) {
+            match (result, outcome) {
+                (SendResult::Sent, Outcome::Pending { deadline, .. }) => *deadline = now + timeout + DEADLINE_GRACE,
+                (SendResult::Sent, _) => {}
+                (SendResult::NotSent(errno), outcome) => {
+                    *outcome = Outcome::NotSent(*errno);
+                    self.tally.not_sent += 1;
+                }
+            }
+        }
+    }
+
+    /// When this path wants to be looked at again; none while it is blocked and nothing is on its way.
+    pub(crate) fn next_wake(&mut self, probe: &ProbeConfig, limits: &HealthConfig, now: Instant) -> Option<Instant> {
+        let mut wake = (self.readiness != Readiness::Blocked).then(|| match self.resolving_since {
+            Some(since) => since + probe.timeout,
+            None => self.next_burst,
+        });
+        let mut sooner = |at: Instant| wake = Some(wake.map_or(at, |wake| wake.min(at)));
+        for burst in &self.bursts {
+            if let Some(due) = burst.next_send(probe.spacing) {
+                sooner(due);
+            } else if !burst.decided && self.health.state() != State::Up {
+                sooner(now + self.look_again);
+                self.look_again = (self.look_again * 2).min(LOOK_AGAIN_MAX);
+            }
+            if let Some(deadline) = burst.next_deadline(limits) {
+                sooner(deadline);
+            }
+        }
+        wake
+    }
+
+    /// Whether the burst that is due may start. With the next hop's link-layer address unknown it waits for one timeout;
+    /// then its probes count as without a neighbour.
+    fn start_or_wait(&mut self, probe: &ProbeConfig, now: Instant) -> bool {
+        if self.readiness == Readiness::Resolving && now < *self.resolving_since.get_or_insert(now) + probe.timeout {
+            return false;
+        }
+        self.resolving_since = None;
+        true
+    }
+
+    /// A reply in a slot whose probe counted as lost was late.
+    fn sweep_late(&mut self, read: &impl Fn(SlotId) -> Stamps) {
+        let before = self.lost.len();
+        self.lost.retain(|&slot| read(slot).received_ns.is_none());
+        let late = (before - self.lost.len()) as u64;
+        self.tally.late += late;
+        self.tally.lost -= late;
+    }
+}

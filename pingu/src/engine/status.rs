@@ -1,0 +1,202 @@
+//! What the daemon publishes: the stable shape of `pingu status --json`.
+
+use std::{
+    net::IpAddr,
+    time::{Instant, SystemTime},
+};
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    engine::{Engine, RttSummary, State, path::Path, routes, uplink::Uplink},
+    network::Route,
+    probe::EngineKind,
+    units::{Metric, UplinkId},
+};
+
+/// Which hooks serve an uplink.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum HookState {
+    /// None: its interface is not there.
+    Detached,
+    /// These.
+    Attached(EngineKind),
+    /// They could not be attached, and why.
+    Failed(String),
+}
+
+/// Everything published about a running daemon. Fields are only ever added.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// The uplink that the kernel's default route leaves by (IPv4, or IPv6 where there is no IPv4 default); null when it leaves
+    /// by none of them.
+    pub active: Option<String>,
+    /// The uplinks, in the order of the configuration.
+    pub uplinks: Vec<UplinkStatus>,
+    /// What stands in pingu's way, for people.
+    pub warnings: Vec<String>,
+}
+
+/// One uplink.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct UplinkStatus {
+    /// Its name.
+    pub name: String,
+    /// Its interface.
+    pub interface: String,
+    /// Its next hop, IPv4 before IPv6; null where the device itself is it, or none is known.
+    pub gateway: Option<IpAddr>,
+    /// Its state.
+    pub state: State,
+    /// Why, for people.
+    pub reason: String,
+    /// Since when it has been in this state (RFC 3339, UTC).
+    pub since: String,
+    /// The kernel's default route leaves by it.
+    pub active: bool,
+    /// Which hooks serve it; null while its interface is not there.
+    pub engine: Option<EngineKind>,
+    /// Metric of its own route.
+    pub metric: Metric,
+    /// Its targets, in the order of the configuration.
+    pub targets: Vec<TargetStatus>,
+}
+
+/// One target as seen over one uplink, since the daemon started: sent = answered + lost + late + `not_sent` + pending.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TargetStatus {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its state over this uplink.
+    pub state: State,
+    /// Probes ordered.
+    pub sent: u64,
+    /// Answered within the timeout.
+    pub answered: u64,
+    /// Not answered.
+    pub lost: u64,
+    /// Answered after the timeout.
+    pub late: u64,
+    /// Never left: refused by the kernel, vanished before the egress hook, or without a neighbour.
+    pub not_sent: u64,
+    /// Those of `not_sent` whose next hop had no link-layer address.
+    pub no_neighbour: u64,
+    /// On their way.
+    pub pending: u64,
+    /// Recent round-trip times in microseconds; null before the first answer.
+    pub rtt_us: Option<RttSummary>,
+}
+
+impl Engine {
+    /// The published view. `wall` is the time of day at `now`.
+    pub fn status(&self, now: Instant, wall: SystemTime) -> Status {
+        let active = self.active();
+        let uplinks = (0..self.uplinks.len()).map(|index| self.uplink_status(UplinkId(index as u16), active, now, wall)).collect();
+        Status {
+            active: active.map(|id| self.config.uplinks[id.index()].name.clone()),
+            uplinks,
+            warnings: self.warnings(),
+        }
+    }
+
+    /// The uplink that the kernel's default route leaves by.
+    pub fn active(&self) -> Option<UplinkId> {
+        let routes = &self.snapshot.routes;
+        let chosen = routes::kernel_choice(routes, false).or_else(|| routes::kernel_choice(routes, true))?;
+        let ids = || (0..self.uplinks.len()).map(|index| UplinkId(index as u16));
+        let is_own = |id: &UplinkId| {
+            chosen.protocol == self.config.protocol && chosen.metric == self.config.uplinks[id.index()].metric
+        };
+        ids().find(is_own).or_else(|| ids().find(|&id| self.interface_index(id) == chosen.next_hop.ifindex()))
+    }
+
+    /// Tells which hooks serve an uplink.
+    pub fn set_hook(&mut self, id: UplinkId, state: HookState) {
+        self.uplinks[id.index()].hook = state;
+    }
+
+    fn interface_index(&self, id: UplinkId) -> Option<crate::units::Ifindex> {
+        let interface = &self.config.uplinks[id.index()].interface;
+        self.snapshot.links.iter().find(|link| link.name == *interface).map(|link| link.ifindex)
+    }
+
+    fn uplink_status(&self, id: UplinkId, active: Option<UplinkId>, now: Instant, wall: SystemTime) -> UplinkStatus {
+        let uplink = &self.uplinks[id.index()];
+        let config = &self.config.uplinks[id.index()];
+        let mut reason = uplink.reason(config, &self.paths);
+        if let Some((_, until)) = self.ranking.held.iter().find(|(held, _)| *held == id) {
+            let left = until.saturating_duration_since(now).as_secs();
+            reason.push_str(&format!("; held down for another {left} s"));
+        }
+        let since = wall - now.saturating_duration_since(uplink.since);
+        UplinkStatus {
+            name: config.name.clone(),
+            interface: config.interface.clone(),
+            gateway: uplink.ways.iter().flatten().find_map(|way| way.gateway),
+            state: uplink.state_noted,
+            reason,
+            since: Timestamp::try_from(since).map_or_else(|_| "unknown".to_owned(), |since| format!("{since:.3}")),
+            active: active == Some(id),
+            engine: match uplink.hook {
+                HookState::Attached(engine) => Some(engine),
+                HookState::Detached | HookState::Failed(_) => None,
+            },
+            metric: config.metric,
+            targets: self.target_statuses(uplink),
+        }
+    }
+
+    fn target_statuses(&self, uplink: &Uplink) -> Vec<TargetStatus> {
+        uplink.own_paths(&self.paths).map(target_status).collect()
+    }
+
+    /// Foreign routes that outrank pingu's, or sit in the place of one.
+    fn warnings(&self) -> Vec<String> {
+        let mut warnings = Vec::new();
+        let set = self.route_set();
+        for wanted in &set.wanted {
+            let rivals = self.snapshot.routes.iter().filter(|route| {
+                route.ipv6 == wanted.ipv6 && route.protocol != self.config.protocol && route.metric <= wanted.metric
+            });
+            for rival in rivals {
+                warnings.push(rivalry(rival, wanted));
+            }
+        }
+        warnings.sort();
+        warnings.dedup();
+        warnings
+    }
+}
+
+fn rivalry(rival: &Route, wanted: &Route) -> String {
+    let family = if rival.ipv6 { "IPv6" } else { "IPv4" };
+    if rival.metric == wanted.metric {
+        format!(
+            "metric {} is taken by an {family} default route of protocol {}: pingu leaves it alone and cannot add its own",
+            rival.metric, rival.protocol
+        )
+    } else {
+        format!(
+            "an {family} default route of protocol {} with metric {} outranks pingu's (metric {}): traffic follows it whatever \
+             pingu decides; give it a higher metric, or set learned_routes = \"adopt\" if it was learned over an uplink",
+            rival.protocol, rival.metric, wanted.metric
+        )
+    }
+}
+
+fn target_status(path: &Path) -> TargetStatus {
+    let tally = path.tally;
+    TargetStatus {
+        address: path.target,
+        state: path.health.state(),
+        sent: tally.sent,
+        answered: tally.answered,
+        lost: tally.lost,
+        late: tally.late,
+        not_sent: tally.not_sent,
+        no_neighbour: tally.no_neighbour,
+        pending: tally.sent - tally.answered - tally.lost - tally.late - tally.not_sent,
+        rtt_us: path.window.summary(),
+    }
+}

@@ -1,0 +1,233 @@
+//! The eBPF engine: programs stamp requests and match replies, slots in mapped memory carry the times, packet sockets send.
+//! Nothing is pinned, so a killed process leaves no program behind but clsact filters, which the next one replaces.
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Map, MapData, PerCpuArray},
+    programs::{Program, ProgramError, SchedClassifier, Xdp},
+};
+use pingu_common::{
+    COUNTERS, Counter, MAP_COUNTERS, MAP_SLOTS, PROGRAM_REPLY_BARE, PROGRAM_REPLY_ETHERNET,
+    PROGRAM_REPLY_XDP, PROGRAM_REQUEST_BARE, PROGRAM_REQUEST_ETHERNET,
+};
+
+use self::{
+    attach::{Hooks, Programs},
+    sender::Sender,
+    slots::Slots,
+};
+use super::{EngineKind, ProbeOrder, ProbeTransport, SendResult, Stamps};
+use crate::{
+    config::ReceiveHook,
+    units::{Ifindex, SlotId},
+};
+
+mod attach;
+mod clsact;
+mod error;
+mod object;
+mod sender;
+mod slots;
+
+pub use self::error::{AttachError, LoadError};
+
+/// The eBPF engine.
+pub struct KernelTransport {
+    // The programs' file descriptors live in here; dropping it after the links is as good as before.
+    ebpf: Ebpf,
+    receive: ReceiveHook,
+    slots: Slots,
+    counters: PerCpuArray<MapData, [u64; COUNTERS]>,
+    /// In order of their interfaces' numbers.
+    hooks: Vec<Hooks>,
+    sender: Sender,
+}
+
+/// The programs' counts, summed over all processors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct KernelCounters {
+    /// Requests that passed the egress hook.
+    pub stamped: u64,
+    /// Requests of ours that passed the egress hook of another interface than their own.
+    pub strayed: u64,
+    /// Replies that counted.
+    pub matched: u64,
+    /// Replies to a probe that was answered before.
+    pub duplicate: u64,
+    /// Replies right in everything but the interface or the VLAN.
+    pub wrong_uplink: u64,
+    /// Replies that name a live slot but differ in cookie, identifier, sequence or source.
+    pub forged: u64,
+    /// Replies that name a slot that is dead or whose request never passed the egress hook.
+    pub stale: u64,
+    /// Replies right in everything but the ICMP checksum.
+    pub corrupt: u64,
+}
+
+impl KernelTransport {
+    /// Loads the programs with so many slots. They do nothing until [`Self::attach`].
+    pub fn load(slots: u32, receive: ReceiveHook) -> Result<Self, LoadError> {
+        let object = object::bytes().ok_or(LoadError::NoObject)?;
+        // Kernel type information is for programs that read kernel structures; ours read packets, and parsing it is slow.
+        let mut ebpf = EbpfLoader::new()
+            .btf(None)
+            .map_max_entries(MAP_SLOTS, slots.max(1))
+            .load(object)
+            .map_err(LoadError::from_object)?;
+        let (classifiers, frames): (&[&str], &[&str]) = (
+            &[
+                PROGRAM_REQUEST_ETHERNET,
+                PROGRAM_REQUEST_BARE,
+                PROGRAM_REPLY_ETHERNET,
+                PROGRAM_REPLY_BARE,
+            ],
+            match receive {
+                ReceiveHook::Xdp => &[PROGRAM_REPLY_XDP],
+                ReceiveHook::Auto | ReceiveHook::Tcx | ReceiveHook::Clsact => &[],
+            },
+        );
+        for name in classifiers {
+            let program: &mut SchedClassifier = program(&mut ebpf, name)?;
+            program
+                .load()
+                .map_err(|source| LoadError::from_program(name, source))?;
+        }
+        for name in frames {
+            let program: &mut Xdp = program(&mut ebpf, name)?;
+            program
+                .load()
+                .map_err(|source| LoadError::from_program(name, source))?;
+        }
+        let Some(Map::Array(slot_map)) = ebpf.take_map(MAP_SLOTS) else {
+            return Err(LoadError::OtherVersion(MAP_SLOTS));
+        };
+        let counters = ebpf
+            .take_map(MAP_COUNTERS)
+            .and_then(|map| PerCpuArray::try_from(map).ok())
+            .ok_or(LoadError::OtherVersion(MAP_COUNTERS))?;
+        let slots = Slots::map(slot_map, slots.max(1)).map_err(LoadError::Map)?;
+        Ok(Self {
+            ebpf,
+            receive,
+            slots,
+            counters,
+            hooks: Vec::new(),
+            sender: Sender::new(),
+        })
+    }
+
+    /// Puts the programs on an interface and opens a socket there; `bare` is a device without link header. An interface that is
+    /// attached already is attached anew, which is what to do after its device was deleted and came back under the same number.
+    /// Says which hooks serve it, which may be less than was asked for: see [`Self::declined`].
+    pub fn attach(&mut self, ifindex: Ifindex, bare: bool) -> Result<EngineKind, AttachError> {
+        self.detach(ifindex);
+        self.sender
+            .open(ifindex, bare)
+            .map_err(|source| AttachError::Socket { ifindex, source })?;
+        let programs = Programs::of(&self.ebpf, bare, self.receive)?;
+        match Hooks::attach(ifindex, &programs, self.receive) {
+            Ok(hooks) => {
+                let kind = hooks.kind();
+                let place = self
+                    .hooks
+                    .partition_point(|hooks| hooks.ifindex() < ifindex);
+                self.hooks.insert(place, hooks);
+                Ok(kind)
+            }
+            Err(error) => {
+                self.sender.close(ifindex);
+                Err(error)
+            }
+        }
+    }
+
+    /// Takes the programs off an interface and closes its socket. Does nothing where it is not attached.
+    pub fn detach(&mut self, ifindex: Ifindex) {
+        self.sender.close(ifindex);
+        self.hooks.retain(|hooks| hooks.ifindex() != ifindex);
+    }
+
+    /// Why an attached interface has no native XDP although it was asked for.
+    pub fn declined(&self, ifindex: Ifindex) -> Option<&std::io::Error> {
+        self.hooks
+            .iter()
+            .find(|hooks| hooks.ifindex() == ifindex)?
+            .declined()
+    }
+
+    /// Which hooks serve an attached interface.
+    pub fn engine(&self, ifindex: Ifindex) -> Option<EngineKind> {
+        Some(
+            self.hooks
+                .iter()
+                .find(|hooks| hooks.ifindex() == ifindex)?
+                .kind(),
+        )
+    }
+
+    /// What the programs have counted since they were loaded.
+    pub fn counters(&self) -> Result<KernelCounters, std::io::Error> {
+        let values = self.counters.get(&0, 0).map_err(std::io::Error::other)?;
+        let total = |counter: Counter| values.iter().map(|cpu| cpu[counter as usize]).sum();
+        Ok(KernelCounters {
+            stamped: total(Counter::Stamped),
+            strayed: total(Counter::Strayed),
+            matched: total(Counter::Matched),
+            duplicate: total(Counter::Duplicate),
+            wrong_uplink: total(Counter::WrongUplink),
+            forged: total(Counter::Forged),
+            stale: total(Counter::Stale),
+            corrupt: total(Counter::Corrupt),
+        })
+    }
+
+    /// What the programs have to say, if the object was built to say anything (`cargo xtask build-ebpf` without `--release`). The caller
+    /// awaits its descriptor and flushes it.
+    pub fn logger(&mut self) -> Option<aya_log::EbpfLogger<&'static dyn log::Log>> {
+        aya_log::EbpfLogger::init(&mut self.ebpf).ok()
+    }
+
+    /// How many slots there are.
+    pub fn slot_count(&self) -> u32 {
+        self.slots.count()
+    }
+
+    /// A loaded program, for tests and benchmarks that run it on packets of their own.
+    pub fn program(&self, name: &str) -> Option<&Program> {
+        self.ebpf.program(name)
+    }
+
+    /// Arms an order's slot with this cookie, as [`ProbeTransport::send`] does with a random one, and marks it as sent at
+    /// `sent_ns` (0: not yet). For tests and benchmarks that run a program on packets of their own.
+    pub fn arm(&mut self, order: &ProbeOrder, cookie: [u32; 4], sent_ns: u64) {
+        self.slots.arm(order, cookie);
+        self.slots.set_sent(order.slot, sent_ns);
+    }
+
+    /// Makes a slot dead: whatever arrives for it does not count.
+    pub fn disarm(&mut self, slot: SlotId) {
+        self.slots.disarm(slot);
+    }
+}
+
+impl ProbeTransport for KernelTransport {
+    fn send(&mut self, orders: &[ProbeOrder], results: &mut Vec<SendResult>) {
+        self.sender.send(&self.slots, orders, results);
+    }
+
+    fn read(&self, slot: SlotId) -> Stamps {
+        self.slots.read(slot)
+    }
+}
+
+fn program<'a, P>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut P, LoadError>
+where
+    &'a mut P: TryFrom<&'a mut Program, Error = ProgramError>,
+{
+    let program = ebpf
+        .program_mut(name)
+        .ok_or(LoadError::OtherVersion(name))?;
+    program
+        .try_into()
+        .map_err(|_| LoadError::OtherVersion(name))
+}

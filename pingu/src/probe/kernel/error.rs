@@ -1,0 +1,119 @@
+//! Why the eBPF engine could not be had, in words that say what to do about it.
+
+use std::{error::Error, io};
+
+use aya::{EbpfError, programs::ProgramError};
+
+use crate::units::Ifindex;
+
+/// Why the programs could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The binary was built without them.
+    #[error(
+        "this pingu was built without its eBPF object: run `cargo xtask build-ebpf --release`, then build pingu again"
+    )]
+    NoObject,
+    /// The object is of another version of the contract.
+    #[error(
+        "the eBPF object has no `{0}`, it is of another version: run `cargo xtask build-ebpf --release`, then build pingu again"
+    )]
+    OtherVersion(&'static str),
+    /// The process may not.
+    #[error(
+        "the kernel refuses eBPF programs to this process: it needs CAP_BPF and CAP_NET_ADMIN (or root)"
+    )]
+    MissingCapability(#[source] Box<dyn Error + Send + Sync>),
+    /// The object was refused.
+    #[error("cannot load the eBPF object (Linux 5.12 is the oldest that can)")]
+    Object(#[source] EbpfError),
+    /// A program was refused.
+    #[error(
+        "the kernel rejects the eBPF program `{program}` (Linux 5.12 is the oldest that can run it)"
+    )]
+    Program {
+        /// Its name.
+        program: &'static str,
+        /// The kernel's answer, with the verifier's log.
+        source: ProgramError,
+    },
+    /// The slots could not be mapped.
+    #[error("cannot map the probe slots into memory")]
+    Map(#[source] io::Error),
+}
+
+impl LoadError {
+    pub(super) fn from_object(source: EbpfError) -> Self {
+        if is_denied(&source) {
+            Self::MissingCapability(Box::new(source))
+        } else {
+            Self::Object(source)
+        }
+    }
+
+    pub(super) fn from_program(program: &'static str, source: ProgramError) -> Self {
+        if is_denied(&source) {
+            Self::MissingCapability(Box::new(source))
+        } else {
+            Self::Program { program, source }
+        }
+    }
+}
+
+/// Why an interface has no hooks.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// No packet socket.
+    #[error(
+        "cannot open a packet socket on interface {ifindex} (it needs CAP_NET_RAW and CAP_NET_ADMIN)"
+    )]
+    Socket {
+        /// The interface.
+        ifindex: Ifindex,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// A program is not loaded.
+    #[error("the eBPF program `{0}` is not loaded")]
+    NotLoaded(&'static str),
+    /// The kernel refused a hook.
+    #[error("cannot attach to the {hook} hook of interface {ifindex}")]
+    Hook {
+        /// Which hook.
+        hook: &'static str,
+        /// The interface.
+        ifindex: Ifindex,
+        /// The kernel's answer.
+        source: io::Error,
+    },
+    /// A clsact filter of somebody else stands where ours would.
+    #[error(
+        "a foreign filter holds handle {handle:#x} of priority {priority} at the {hook} hook of interface {ifindex}"
+    )]
+    Occupied {
+        /// Which hook.
+        hook: &'static str,
+        /// The interface.
+        ifindex: Ifindex,
+        /// The filter's priority.
+        priority: u16,
+        /// The filter's handle.
+        handle: u32,
+    },
+}
+
+/// Whether an error was caused by the kernel's `EPERM`.
+pub(super) fn is_denied(error: &(dyn Error + 'static)) -> bool {
+    let mut cause = Some(error);
+    while let Some(error) = cause {
+        if error
+            .downcast_ref::<io::Error>()
+            .and_then(io::Error::raw_os_error)
+            == Some(libc::EPERM)
+        {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}

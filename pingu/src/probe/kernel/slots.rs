@@ -1,0 +1,154 @@
+//! The slots as user space sees them: an array in mapped memory that the programs look up on other processors at any time.
+
+use std::{
+    io,
+    net::IpAddr,
+    os::fd::{AsFd, AsRawFd},
+    ptr::NonNull,
+    sync::atomic::{AtomicU64, Ordering, fence},
+};
+
+use aya::maps::MapData;
+use pingu_common::{COOKIE_WORDS, Slot, VlanIds};
+
+use crate::{
+    probe::{LinkHeader, ProbeOrder, Stamps},
+    units::SlotId,
+};
+
+/// The mapped array.
+pub(super) struct Slots {
+    first: NonNull<Slot>,
+    count: u32,
+    /// Keeps the map's file descriptor open, which loading a program later needs.
+    _map: MapData,
+}
+
+// SAFETY: the memory is the process's own mapping, valid in every thread; what is shared with the kernel is read and written
+// as atomics.
+unsafe impl Send for Slots {}
+
+impl Slots {
+    /// Maps the array of `count` slots.
+    pub(super) fn map(map: MapData, count: u32) -> io::Result<Self> {
+        let bytes = count as usize * size_of::<Slot>();
+        // SAFETY: a fresh mapping at an address of the kernel's choice; the kernel rounds the length up to whole pages.
+        let address = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                bytes,
+                libc::PROT_READ | libc::PROT_WRITE,
+                libc::MAP_SHARED,
+                map.fd().as_fd().as_raw_fd(),
+                0,
+            )
+        };
+        if address == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        let first = NonNull::new(address.cast()).expect("a mapping never begins at address 0");
+        Ok(Self {
+            first,
+            count,
+            _map: map,
+        })
+    }
+
+    pub(super) fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// Readies a slot for an order: dead, then filled, then armed, so that no processor takes half of it for a whole.
+    pub(super) fn arm(&self, order: &ProbeOrder, cookie: [u32; COOKIE_WORDS]) {
+        let Some(slot) = self.slot(order.slot) else {
+            return;
+        };
+        let (target, ip_version) = match order.target {
+            IpAddr::V4(address) => (address.to_ipv6_mapped().octets(), 4),
+            IpAddr::V6(address) => (address.octets(), 6),
+        };
+        let vlan = match order.link {
+            LinkHeader::Bare | LinkHeader::Ethernet { .. } => VlanIds::default(),
+            LinkHeader::Vlan { outer, inner, .. } => VlanIds { outer, inner },
+        };
+        let (words, _) = target.as_chunks::<4>();
+        let filled = Slot {
+            state: 0,
+            sent_ns: 0,
+            cookie,
+            target: std::array::from_fn(|word| u32::from_ne_bytes(words[word])),
+            ifindex: order.ifindex.0,
+            ident: order.ident.to_be(),
+            sequence: order.sequence.to_be(),
+            vlan,
+            ip_version,
+        };
+        slot.state().store(0, Ordering::Relaxed);
+        fence(Ordering::Release);
+        // SAFETY: the slot lies in the mapping, and only this thread fills slots. A program that reads it meanwhile may see half
+        // of it, which it discards: it cannot exchange the state of a dead slot, nor one whose cookie it did not see.
+        unsafe { slot.0.as_ptr().write_volatile(filled) };
+        slot.state().store(Slot::armed(&cookie), Ordering::Release);
+    }
+
+    pub(super) fn disarm(&self, slot: SlotId) {
+        if let Some(slot) = self.slot(slot) {
+            slot.state().store(0, Ordering::Release);
+        }
+    }
+
+    pub(super) fn set_sent(&self, slot: SlotId, sent_ns: u64) {
+        if let Some(slot) = self.slot(slot) {
+            slot.sent_ns().store(sent_ns, Ordering::Release);
+        }
+    }
+
+    /// The times in a slot; none in one that does not exist.
+    pub(super) fn read(&self, slot: SlotId) -> Stamps {
+        let Some(slot) = self.slot(slot) else {
+            return Stamps {
+                sent_ns: None,
+                received_ns: None,
+            };
+        };
+        // The state first: whoever wrote the time of the reply had seen that of the request.
+        let state = slot.state().load(Ordering::Acquire);
+        let sent_ns = slot.sent_ns().load(Ordering::Acquire);
+        Stamps {
+            sent_ns: (sent_ns != 0).then_some(sent_ns),
+            received_ns: (state != 0 && !Slot::is_armed(state)).then_some(state),
+        }
+    }
+
+    fn slot(&self, slot: SlotId) -> Option<Entry> {
+        // SAFETY: the place was compared with the count that the mapping was made for.
+        (slot.0 < self.count).then(|| Entry(unsafe { self.first.add(slot.0 as usize) }))
+    }
+}
+
+impl Drop for Slots {
+    fn drop(&mut self) {
+        // SAFETY: unmaps what `map` mapped; no reference into it outlives `self`.
+        unsafe {
+            libc::munmap(
+                self.first.as_ptr().cast(),
+                self.count as usize * size_of::<Slot>(),
+            )
+        };
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Entry(NonNull<Slot>);
+
+impl Entry {
+    fn state(&self) -> &AtomicU64 {
+        // SAFETY: the field is aligned and in the mapping, which outlives this borrow.
+        unsafe { AtomicU64::from_ptr(&raw mut (*self.0.as_ptr()).state) }
+    }
+
+    fn sent_ns(&self) -> &AtomicU64 {
+        // SAFETY: as in `state`.
+        unsafe { AtomicU64::from_ptr(&raw mut (*self.0.as_ptr()).sent_ns) }
+    }
+}

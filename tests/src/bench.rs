@@ -1,0 +1,11 @@
+//! What the benchmarks and the tests of the probe path stand on.
+#![expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+
+mod bare_loop;
+pub mod bpf;
+pub mod cpu;
+pub mod forward;
+pub mod namespace;
+mod peers;
+pub mod probe;
+pub mod report;

@@ -1,0 +1,46 @@
+//! pingu's benchmarks: each beside its peers, on the same machine, in the same run.
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+use pingu_tests::bench::{forward, probe};
+
+#[derive(Parser)]
+#[command(about = "Measures pingu beside its peers, in namespaces of its own. Needs root.")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Benchmark,
+    /// Print the result as JSON
+    #[arg(long, global = true)]
+    json: bool,
+}
+
+#[derive(Subcommand)]
+enum Benchmark {
+    /// Answered probes a second and processor time per probe, against ping -f and fping
+    Probe(probe::Options),
+    /// What the programs add to a forwarded packet that is not pingu's
+    Forward(forward::Options),
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    match arguments.command {
+        Benchmark::Probe(options) => {
+            let report = probe::run(&options)?;
+            print(arguments.json, &report, probe::table)
+        }
+        Benchmark::Forward(options) => {
+            let report = forward::run(&options)?;
+            print(arguments.json, &report, forward::table)
+        }
+    }
+}
+
+fn print<R: serde::Serialize>(json: bool, report: &R, table: impl Fn(&R) -> String) -> Result<()> {
+    if json {
+        println!("{}", serde_json::to_string_pretty(report)?);
+    } else {
+        println!("{}", table(report));
+    }
+    Ok(())
+}

@@ -1,0 +1,16 @@
+//! The eBPF programs on a real kernel: single packets through `BPF_PROG_TEST_RUN`, random ones against a plain reading of the
+//! rules, and whole probes over real devices. Needs root; touches nothing but namespaces of its own.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a deadline for the network needs the clock"
+)]
+#![expect(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
+
+mod decisions;
+mod fuzz;
+mod harness;
+mod hooks;
+mod live;
+mod reference;
+mod requests;
+mod tun;
