@@ -107,13 +107,17 @@ impl Daemon {
     /// Waits until all these uplinks are up.
     #[track_caller]
     pub fn wait_until_up(&mut self, names: &[&str]) -> Value {
-        self.wait_for(&format!("{names:?} to be up"), START_DEADLINE, |status| status::all_up(status, names))
+        self.wait_for(&format!("{names:?} to be up"), START_DEADLINE, |status| {
+            status::all_up(status, names)
+        })
     }
 
     /// Waits until an uplink is down.
     #[track_caller]
     pub fn wait_until_down(&mut self, name: &str) -> Value {
-        self.wait_for(&format!("{name} to be down"), START_DEADLINE, |status| status::state(status, name) == "down")
+        self.wait_for(&format!("{name} to be down"), START_DEADLINE, |status| {
+            status::state(status, name) == "down"
+        })
     }
 
     /// The process.

@@ -76,13 +76,13 @@ impl Provider {
              address add 10.255.{number}.2/24 dev {INTERNET_SIDE}\n\
              address add 2001:db8:f0{number:02x}::2/64 dev {INTERNET_SIDE}\n\
              route add default via 10.255.{number}.1\n\
-             -6 route add default via 2001:db8:f0{number:02x}::1\n"
+             route add ::/0 via 2001:db8:f0{number:02x}::1\n"
         ));
         internet.ip_batch(&format!(
             "address add 10.255.{number}.1/24 dev {internet_side}\n\
              address add 2001:db8:f0{number:02x}::1/64 dev {internet_side}\n\
              route add {router_address}/32 via 10.255.{number}.2\n\
-             -6 route add {router_v6}/128 via 2001:db8:f0{number:02x}::2\n"
+             route add {router_v6}/128 via 2001:db8:f0{number:02x}::2\n"
         ));
         provider
     }
@@ -160,7 +160,7 @@ impl Provider {
     pub fn lose_replies(&self, percent: u8) {
         self.fault(&format!(
             "counter seen {{ }}\ncounter dropped {{ }}\nchain forward {{ type filter hook forward priority 0;\n\
-             meta l4proto {{ icmp, ipv6-icmp }} icmp type echo-reply counter name seen\n\
+             icmp type echo-reply counter name seen\n\
              icmp type echo-reply numgen random mod 100 < {percent} counter name dropped drop\n}}"
         ));
     }

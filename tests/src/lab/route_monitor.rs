@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::lab::{namespace::Namespace, process::Process, wait::wait_until};
+use crate::lab::{namespace::Namespace, process::Process, routes, wait::wait_until};
 
 /// The monitor starts in milliseconds.
 const START_DEADLINE: Duration = Duration::from_secs(5);
@@ -31,7 +31,7 @@ impl<'a> RouteMonitor<'a> {
             defaults_at_start: Vec::new(),
         };
         monitor.mark(START_MARK);
-        monitor.defaults_at_start = defaults(namespace);
+        monitor.defaults_at_start = routes::defaults(namespace);
         monitor
     }
 
@@ -49,7 +49,8 @@ impl<'a> RouteMonitor<'a> {
             .collect()
     }
 
-    /// The smallest number of default routes that stood between two events.
+    /// The smallest number of default routes that stood between two events. Whether a route of a metric that is in use was
+    /// put beside the other or in its place is not told: the latter is assumed, so that no gap is overlooked.
     #[track_caller]
     pub fn fewest_defaults(&self) -> usize {
         let mut standing = self.defaults_at_start.clone();
@@ -58,7 +59,7 @@ impl<'a> RouteMonitor<'a> {
             match event.strip_prefix("Deleted ") {
                 Some(gone) => standing.retain(|route| identity(route) != identity(gone)),
                 None => {
-                    standing.retain(|route| identity(route) != identity(&event));
+                    standing.retain(|route| metric(route) != metric(&event));
                     standing.push(event);
                 }
             }
@@ -85,18 +86,15 @@ impl<'a> RouteMonitor<'a> {
     }
 }
 
-/// The default routes of the main table as iproute2 writes them.
-fn defaults(namespace: &Namespace) -> Vec<String> {
-    namespace
-        .ip("-4 -o route show default")
-        .lines()
-        .map(|line| line.trim().to_owned())
-        .collect()
-}
-
 /// What makes two lines the same route: the flags at their ends (`linkdown`) come and go.
 fn identity(line: &str) -> Vec<&str> {
     line.split_whitespace()
         .filter(|word| !matches!(*word, "linkdown" | "dead" | "onlink" | "pervasive"))
         .collect()
+}
+
+fn metric(line: &str) -> Option<&str> {
+    line.split_whitespace()
+        .skip_while(|word| *word != "metric")
+        .nth(1)
 }

@@ -59,6 +59,8 @@ pub struct Count {
     pub looks: u64,
     /// Looks that found no route.
     pub without_route: u64,
+    /// The longest time between two looks: a gap shorter than this may have been missed there.
+    pub blind_max: Duration,
 }
 
 /// All that a watch saw.
@@ -86,7 +88,6 @@ impl RouteWatch {
         let (sender, changes) = sync_channel(CHANGES_MAX);
         let (ready, started) = sync_channel(1);
         let worker = namespace.worker("route-watch", move |stop| {
-            yield_to_others();
             let socket =
                 RawSocket::rtnetlink(ANSWER_TIMEOUT).expect("a netlink socket can be opened");
             let first = look(&socket, destination, 1);
@@ -129,11 +130,24 @@ pub fn way_to(namespace: &Namespace, destination: Ipv4Addr) -> Option<u32> {
 
 /// Waits until the kernel sends to an address by this interface.
 #[track_caller]
-pub fn wait_until_by(namespace: &Namespace, destination: Ipv4Addr, ifindex: u32, deadline: Duration) {
-    wait_until(&format!("the route to {destination} to leave by {ifindex}"), deadline, || {
-        let way = way_to(namespace, destination);
-        if way == Some(ifindex) { Ok(()) } else { Err(format!("it leaves by {way:?}")) }
-    });
+pub fn wait_until_by(
+    namespace: &Namespace,
+    destination: Ipv4Addr,
+    ifindex: u32,
+    deadline: Duration,
+) {
+    wait_until(
+        &format!("the route to {destination} to leave by {ifindex}"),
+        deadline,
+        || {
+            let way = way_to(namespace, destination);
+            if way == Some(ifindex) {
+                Ok(())
+            } else {
+                Err(format!("it leaves by {way:?}"))
+            }
+        },
+    );
 }
 
 fn watch(
@@ -147,20 +161,19 @@ fn watch(
     let mut count = Count {
         looks: 1,
         without_route: u64::from(first.is_none()),
+        blind_max: Duration::ZERO,
     };
     let mut before = first;
+    let mut last_look = Instant::now();
     while !stop.is_wanted() {
         let ifindex = look(socket, destination, count.looks as u32);
+        let now = Instant::now();
         count.looks += 1;
         count.without_route += u64::from(ifindex.is_none());
+        count.blind_max = count.blind_max.max(now - last_look);
+        last_look = now;
         if ifindex != before {
-            send(
-                changes,
-                Change {
-                    at: Instant::now(),
-                    ifindex,
-                },
-            );
+            send(changes, Change { at: now, ifindex });
             before = ifindex;
         }
         match pace {
@@ -175,12 +188,6 @@ fn send(changes: &SyncSender<Change>, change: Change) {
     changes
         .try_send(change)
         .expect("no test makes so many changes");
-}
-
-/// The watch takes what the machine has left: it must not slow down what it watches.
-fn yield_to_others() {
-    // SAFETY: a plain system call on the calling thread.
-    unsafe { libc::nice(19) };
 }
 
 /// One `RTM_GETROUTE` (rtnetlink(7)): the number of the interface in the answer, none where there is no route.

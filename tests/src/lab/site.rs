@@ -173,7 +173,8 @@ fn build_lan(router: &Namespace, lan: &Namespace, uplinks: &[String]) {
     lan.ip("route add default via 192.168.88.1");
     let uplinks: Vec<String> = uplinks.iter().map(|name| format!("\"{name}\"")).collect();
     router.nft(&format!(
-        "table ip nat {{ chain postrouting {{ type nat hook postrouting priority srcnat; oifname {{ {} }} masquerade }} }}",
+        "table ip nat {{\nchain postrouting {{\ntype nat hook postrouting priority srcnat;\n\
+         oifname {{ {} }} masquerade\n}}\n}}\n",
         uplinks.join(", ")
     ));
 }

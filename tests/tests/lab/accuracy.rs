@@ -43,12 +43,22 @@ fn compare_medians() {
     daemon.stop();
     let target = status::target(&status, "fibre", 0);
     let answered = status::counter(target, "answered") as usize;
-    let published_us = target["rtt_us"]["p50"].as_f64().expect("a target that answered has a median");
+    let published_us = target["rtt_us"]["p50"]
+        .as_f64()
+        .expect("a target that answered has a median");
 
     let exchanges = capture.finish();
-    let seen: Vec<Duration> =
-        exchanges.iter().filter(|e| e.target == TARGET).filter_map(|e| e.rtt()).take(answered).collect();
-    assert_eq!(seen.len(), answered, "the capture saw fewer answers than pingu");
+    let seen: Vec<Duration> = exchanges
+        .iter()
+        .filter(|e| e.target == TARGET)
+        .filter_map(|e| e.rtt())
+        .take(answered)
+        .collect();
+    assert_eq!(
+        seen.len(),
+        answered,
+        "the capture saw fewer answers than pingu"
+    );
     let captured_us = capture::median(seen).as_secs_f64() * 1e6;
     println!("median of {answered}: published {published_us:.3} us, captured {captured_us:.3} us");
     let difference_us = (published_us - captured_us).abs();

@@ -39,20 +39,32 @@ fn withstand_forgeries(receive_hook: &str) {
     let forger = Forger::start(&site, 0, 1);
     let mut daemon = Daemon::start(&site.router, &settings);
     daemon.wait_until_up(&["fibre", "lte"]);
-    daemon.wait_for("enough replies to replay", DEADLINE, |status| answered(status) >= 64);
+    daemon.wait_for("enough replies to replay", DEADLINE, |status| {
+        answered(status) >= 64
+    });
 
     site.providers[0].black_hole();
     let dead = daemon.wait_until_down("fibre");
-    let (answered_before, sent_before) = (answered(&dead), counter(status::target(&dead, "fibre", 0), "sent"));
+    let (answered_before, sent_before) = (
+        answered(&dead),
+        counter(status::target(&dead, "fibre", 0), "sent"),
+    );
     forger.turn_to(Deed::Forge);
-    let forged = daemon.wait_for("the forger to answer some hundred probes", DEADLINE, |status| {
-        assert_eq!(status::state(status, "fibre"), "down", "{status:#}");
-        assert_eq!(status::state(status, "lte"), "up", "{status:#}");
-        counter(status::target(status, "fibre", 0), "sent") >= sent_before + PROBES
-    });
+    let forged = daemon.wait_for(
+        "the forger to answer some hundred probes",
+        DEADLINE,
+        |status| {
+            assert_eq!(status::state(status, "fibre"), "down", "{status:#}");
+            assert_eq!(status::state(status, "lte"), "up", "{status:#}");
+            counter(status::target(status, "fibre", 0), "sent") >= sent_before + PROBES
+        },
+    );
     assert_eq!(answered(&forged), answered_before, "{forged:#}");
     let other = status::target(&forged, "lte", 0);
-    assert!(counter(other, "answered") <= counter(other, "sent"), "{other:#}");
+    assert!(
+        counter(other, "answered") <= counter(other, "sent"),
+        "{other:#}"
+    );
     assert_eq!(counter(other, "lost"), 0, "{other:#}");
 
     forger.turn_to(Deed::Answer);
@@ -74,17 +86,23 @@ fn withstand_forgeries(receive_hook: &str) {
 fn a_true_reply_that_comes_back_by_the_other_uplink_does_not_count() {
     let _turn = turn::shared();
     let site = Plan::new(&["wan1", "wan2"]).build();
-    let settings = Settings::quick().uplink("fibre", "wan1", "auto", 88).uplink("lte", "wan2", "auto", 89);
+    let settings = Settings::quick()
+        .uplink("fibre", "wan1", "auto", 88)
+        .uplink("lte", "wan2", "auto", 89);
     let mut daemon = Daemon::start(&site.router, &settings);
     daemon.wait_until_up(&["fibre", "lte"]);
 
     let address = site.providers[0].router_address();
     let other_address = site.providers[1].router_address();
-    site.providers[1].namespace.ip(&format!("route add {address}/32 via {other_address}"));
-    site.internet.ip(&format!("route replace {address}/32 via 10.255.2.2"));
+    site.providers[1]
+        .namespace
+        .ip(&format!("route add {address}/32 via {other_address}"));
+    site.internet
+        .ip(&format!("route replace {address}/32 via 10.255.2.2"));
     daemon.wait_until_down("fibre");
 
-    site.internet.ip(&format!("route replace {address}/32 via 10.255.1.2"));
+    site.internet
+        .ip(&format!("route replace {address}/32 via 10.255.1.2"));
     daemon.wait_until_up(&["fibre", "lte"]);
 }
 

@@ -32,25 +32,45 @@ fn every_dropped_reply_is_one_lost_probe_and_no_other_is() {
         .uplink("fibre", "wan1", "auto", 88);
     let mut daemon = Daemon::start(&site.router, &settings);
     let probed = |enough: u64| {
-        move |status: &serde_json::Value| status::settled(status::target(status, "fibre", 0)) >= enough
+        move |status: &serde_json::Value| {
+            status::settled(status::target(status, "fibre", 0)) >= enough
+        }
     };
     let status = daemon.wait_for("some thousand probes", DEADLINE, probed(PROBES));
     let measured = loss_of(&status);
 
     site.providers[0].lose_no_more();
-    let sent = counter(status::target(&daemon.status().unwrap(), "fibre", 0), "sent");
+    let sent = counter(
+        status::target(&daemon.status().unwrap(), "fibre", 0),
+        "sent",
+    );
     // Two bursts more: what was under way when the loss ended has been settled by then.
-    let status = daemon.wait_for("the last lossy bursts to be settled", DEADLINE, probed(sent + 200));
+    let status = daemon.wait_for(
+        "the last lossy bursts to be settled",
+        DEADLINE,
+        probed(sent + 200),
+    );
     let target = status::target(&status, "fibre", 0);
     let replies = site.providers[0].replies();
-    assert_eq!(counter(target, "lost"), replies.dropped, "{replies:?}\n{target:#}");
+    assert_eq!(
+        counter(target, "lost"),
+        replies.dropped,
+        "{replies:?}\n{target:#}"
+    );
     assert_eq!(counter(target, "late"), 0, "{target:#}");
     assert_eq!(counter(target, "not_sent"), 0, "{target:#}");
 
     let rate = f64::from(PERCENT) / 100.0;
     let deviation = (rate * (1.0 - rate) / PROBES as f64).sqrt();
-    println!("{PERCENT} % dropped; measured {:.2} %, bound +-{:.2} points", 100.0 * measured, 100.0 * BOUND * deviation);
-    assert!((measured - rate).abs() <= BOUND * deviation, "measured {measured}");
+    println!(
+        "{PERCENT} % dropped; measured {:.2} %, bound +-{:.2} points",
+        100.0 * measured,
+        100.0 * BOUND * deviation
+    );
+    assert!(
+        (measured - rate).abs() <= BOUND * deviation,
+        "measured {measured}"
+    );
 }
 
 #[test]
@@ -68,7 +88,10 @@ fn without_loss_none_is_measured() {
     for nothing in ["lost", "late", "not_sent"] {
         assert_eq!(counter(target, nothing), 0, "{target:#}");
     }
-    assert!(counter(target, "answered") <= counter(target, "sent"), "{target:#}");
+    assert!(
+        counter(target, "answered") <= counter(target, "sent"),
+        "{target:#}"
+    );
 }
 
 fn loss_of(status: &serde_json::Value) -> f64 {

@@ -1,14 +1,13 @@
 //! Uplinks of every kind, and many of them.
 
-use std::{fmt::Write, time::Duration};
+use std::time::Duration;
 
 use pingu_tests::lab::{
     daemon::{Daemon, START_DEADLINE},
     namespace::Namespace,
-    route_watch,
-    routes,
+    route_watch, routes,
     settings::Settings,
-    site::{Plan, TARGET, TARGET_V6},
+    site::{Plan, Site, TARGET, TARGET_V6},
     status::{self, counter},
     tun::Tun,
     turn,
@@ -27,27 +26,47 @@ fn sixty_four_uplinks_are_probed_at_once_and_one_that_is_cut_goes_down_alone() {
     let mut settings = Settings::quick();
     for index in 0..MANY {
         let (name, interface) = (format!("line{index}"), format!("w{index}"));
-        settings = settings.uplink(&name, &interface, &format!("10.1.{index}.1"), 100 + index as u32);
+        settings = settings.uplink(
+            &name,
+            &interface,
+            &format!("10.1.{index}.1"),
+            100 + index as u32,
+        );
     }
     let mut daemon = Daemon::start(&router, &settings);
     let names: Vec<String> = (0..MANY).map(|index| format!("line{index}")).collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     daemon.wait_until_up(&names);
-    wait_until("an own route for each uplink", DEADLINE, || match routes::own(&router).len() {
-        MANY => Ok(()),
-        other => Err(format!("{other} own routes")),
-    });
+    wait_until(
+        "an own route for each uplink",
+        DEADLINE,
+        || match routes::own(&router).len() {
+            MANY => Ok(()),
+            other => Err(format!("{other} own routes")),
+        },
+    );
 
-    far.nft("table inet fault { chain input { type filter hook input priority 0; iifname \"f17\" icmp type echo-request drop; } }");
+    far.nft(
+        "table inet fault {\nchain input {\ntype filter hook input priority 0;\n\
+         iifname \"f17\" icmp type echo-request drop\n}\n}\n",
+    );
     let status = daemon.wait_until_down("line17");
     for name in names.iter().filter(|name| **name != "line17") {
         assert_eq!(status::state(&status, name), "up", "{name}");
-        assert_eq!(counter(status::target(&status, name, 0), "lost"), 0, "{name}");
+        assert_eq!(
+            counter(status::target(&status, name, 0), "lost"),
+            0,
+            "{name}"
+        );
     }
-    wait_until("the own route of line17 to go", DEADLINE, || match routes::own_over(&router, "w17") {
-        None => Ok(()),
-        Some(route) => Err(route),
-    });
+    wait_until(
+        "the own route of line17 to go",
+        DEADLINE,
+        || match routes::own_over(&router, "w17") {
+            None => Ok(()),
+            Some(route) => Err(route),
+        },
+    );
     assert_eq!(routes::own(&router).len(), MANY - 1);
 }
 
@@ -60,14 +79,24 @@ fn targets_of_both_families_are_probed_over_one_uplink() {
     let status = daemon.wait_for("answers of both families", START_DEADLINE, |status| {
         (0..2).all(|index| counter(status::target(status, "fibre", index), "answered") >= 6)
     });
-    for (index, address) in [TARGET.to_string(), TARGET_V6.to_string()].iter().enumerate() {
+    for (index, address) in [TARGET.to_string(), TARGET_V6.to_string()]
+        .iter()
+        .enumerate()
+    {
         let target = status::target(&status, "fibre", index);
         assert_eq!(target["address"], **address);
-        assert!(target["rtt_us"]["p50"].as_f64().is_some_and(|us| us > 0.0), "{target:#}");
+        assert!(
+            target["rtt_us"]["p50"].as_f64().is_some_and(|us| us > 0.0),
+            "{target:#}"
+        );
     }
     wait_until("own routes of both families", DEADLINE, || {
         let own = routes::own(&site.router);
-        if own.len() == 2 { Ok(()) } else { Err(format!("{own:?}")) }
+        if own.len() == 2 {
+            Ok(())
+        } else {
+            Err(format!("{own:?}"))
+        }
     });
 }
 
@@ -78,18 +107,29 @@ fn a_dead_target_of_one_family_takes_only_that_familys_route_elsewhere() {
     let settings = both_families(Settings::quick(), &site, &["fibre", "lte"]);
     let mut daemon = Daemon::start(&site.router, &settings);
     daemon.wait_for("answers of both families", START_DEADLINE, |status| {
-        ["fibre", "lte"].iter().all(|name| (0..2).all(|i| counter(status::target(status, name, i), "answered") >= 6))
+        ["fibre", "lte"]
+            .iter()
+            .all(|name| (0..2).all(|i| counter(status::target(status, name, i), "answered") >= 6))
     });
     let leaves_by = |interface: &str| {
         let route = site.router.ip(&format!("-6 route get {TARGET_V6}"));
-        if route.contains(&format!(" dev {interface} ")) { Ok(()) } else { Err(route) }
+        if route.contains(&format!(" dev {interface} ")) {
+            Ok(())
+        } else {
+            Err(route)
+        }
     };
     wait_until("IPv6 to leave by the fibre", DEADLINE, || leaves_by("wan1"));
 
-    let fault = "table ip6 fault { chain forward { type filter hook forward priority 0; policy drop; } }";
-    site.providers[0].namespace.nft(fault);
+    site.providers[0].namespace.nft(
+        "table ip6 fault {\nchain forward {\ntype filter hook forward priority 0;\npolicy drop;\n}\n}\n",
+    );
     wait_until("IPv6 to leave by lte", DEADLINE, || leaves_by("wan2"));
-    assert_eq!(route_watch::way_to(&site.router, TARGET), Some(site.ifindex(0)), "IPv4 stays on the fibre");
+    assert_eq!(
+        route_watch::way_to(&site.router, TARGET),
+        Some(site.ifindex(0)),
+        "IPv4 stays on the fibre"
+    );
     assert_eq!(status::state(&daemon.status().unwrap(), "fibre"), "up");
 }
 
@@ -108,7 +148,11 @@ fn an_uplink_may_have_ipv6_alone() {
     daemon.wait_until_up(&["fibre"]);
     wait_until("an own IPv6 route", DEADLINE, || {
         let own = routes::own(&site.router);
-        if own.len() == 1 && own[0].contains("2001:db8:1::1") { Ok(()) } else { Err(format!("{own:?}")) }
+        if own.len() == 1 && own[0].contains("2001:db8:1::1") {
+            Ok(())
+        } else {
+            Err(format!("{own:?}"))
+        }
     });
 }
 
@@ -118,10 +162,15 @@ fn a_tun_device_without_a_gateway_is_an_uplink() {
     let site = Plan::new(&["wan1"]).build();
     let tun = Tun::start(&site.router, "tun0");
     site.router.ip("address add 10.99.0.2/32 dev tun0");
-    let settings = Settings::quick().uplink("tunnel", "tun0", "none", 88).uplink("fibre", "wan1", "auto", 89);
+    let settings = Settings::quick()
+        .uplink("tunnel", "tun0", "none", 88)
+        .uplink("fibre", "wan1", "auto", 89);
     let mut daemon = Daemon::start(&site.router, &settings);
     let status = daemon.wait_until_up(&["tunnel", "fibre"]);
-    assert!(status::uplink(&status, "tunnel")["gateway"].is_null(), "{status:#}");
+    assert!(
+        status::uplink(&status, "tunnel")["gateway"].is_null(),
+        "{status:#}"
+    );
     let tunnel = site.router.ifindex("tun0");
     route_watch::wait_until_by(&site.router, TARGET, tunnel, DEADLINE);
 
@@ -138,7 +187,9 @@ fn a_tun_device_without_a_gateway_is_an_uplink() {
 fn two_uplinks_may_have_the_same_gateway_address() {
     let _turn = turn::shared();
     let site = Plan::new(&["wan1", "wan2"]).same_gateway().build();
-    let settings = Settings::quick().uplink("fibre", "wan1", "auto", 88).uplink("lte", "wan2", "auto", 89);
+    let settings = Settings::quick()
+        .uplink("fibre", "wan1", "auto", 88)
+        .uplink("lte", "wan2", "auto", 89);
     let mut daemon = Daemon::start(&site.router, &settings);
     let status = daemon.wait_until_up(&["fibre", "lte"]);
     for name in ["fibre", "lte"] {
@@ -152,17 +203,23 @@ fn two_uplinks_may_have_the_same_gateway_address() {
     route_watch::wait_until_by(&site.router, TARGET, site.ifindex(0), DEADLINE);
 }
 
-fn both_families(settings: Settings, site: &pingu_tests::lab::site::Site, names: &[&str]) -> Settings {
-    let settings = settings.probe("");
-    names.iter().zip(&site.providers).enumerate().fold(settings, |settings, (index, (name, provider))| {
-        settings.uplink_with(
-            name,
-            provider.interface(),
-            &format!("[\"{}\", \"{}\"]", provider.gateway(), provider.gateway_v6()),
-            88 + index as u32,
-            &format!("targets = [\"{TARGET}\", \"{TARGET_V6}\"]"),
-        )
-    })
+fn both_families(settings: Settings, site: &Site, names: &[&str]) -> Settings {
+    names.iter().zip(&site.providers).enumerate().fold(
+        settings,
+        |settings, (index, (name, provider))| {
+            settings.uplink_with(
+                name,
+                provider.interface(),
+                &format!(
+                    "[\"{}\", \"{}\"]",
+                    provider.gateway(),
+                    provider.gateway_v6()
+                ),
+                88 + index as u32,
+                &format!("targets = [\"{TARGET}\", \"{TARGET_V6}\"]"),
+            )
+        },
+    )
 }
 
 /// A router with many wires to one namespace that answers for the target on all of them.
@@ -170,13 +227,20 @@ fn star() -> (Namespace, Namespace) {
     let router = Namespace::new("router");
     let far = Namespace::new("far");
     far.ip(&format!("address add {TARGET}/32 dev lo"));
-    let (mut near_lines, mut far_lines) = (String::new(), String::new());
-    for index in 0..MANY {
-        writeln!(near_lines, "link add w{index} type veth peer name f{index} netns {}", far.name()).unwrap();
-        writeln!(near_lines, "address add 10.1.{index}.2/24 dev w{index}\nlink set w{index} up").unwrap();
-        writeln!(far_lines, "address add 10.1.{index}.1/24 dev f{index}\nlink set f{index} up").unwrap();
-    }
+    let near_lines = lines(|index| {
+        format!(
+            "link add w{index} type veth peer name f{index} netns {}\naddress add 10.1.{index}.2/24 dev w{index}\nlink set w{index} up\n",
+            far.name()
+        )
+    });
+    let far_lines = lines(|index| {
+        format!("address add 10.1.{index}.1/24 dev f{index}\nlink set f{index} up\n")
+    });
     router.ip_batch(&near_lines);
     far.ip_batch(&far_lines);
     (router, far)
+}
+
+fn lines(of_one: impl Fn(usize) -> String) -> String {
+    (0..MANY).map(of_one).collect()
 }
