@@ -19,13 +19,15 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a program. Its standard output and standard error go to one log.
+    /// Starts a program, in a process group of its own: Ctrl-C is for its owner alone. Its standard output and standard error go
+    /// to one log.
     #[track_caller]
     pub fn spawn(name: &str, mut command: Command) -> Self {
         let log = NamedTempFile::new().expect("a temporary file can be made");
         let out = log.reopen().expect("the log can be opened again");
         let err = out.try_clone().expect("the log can be shared");
         command.stdin(Stdio::null()).stdout(out).stderr(err);
+        command.process_group(0);
         die_with_parent(&mut command);
         let child = command
             .spawn()
