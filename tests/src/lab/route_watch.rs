@@ -165,7 +165,9 @@ fn watch(
     };
     let mut before = first;
     let mut last_look = Instant::now();
-    while !stop.is_wanted() {
+    loop {
+        // Asked before the look: what happened before the stop is seen for certain.
+        let is_last = stop.is_wanted();
         let ifindex = look(socket, destination, count.looks as u32);
         let now = Instant::now();
         count.looks += 1;
@@ -176,12 +178,14 @@ fn watch(
             send(changes, Change { at: now, ifindex });
             before = ifindex;
         }
+        if is_last {
+            return count;
+        }
         match pace {
             Pace::Tight => {}
             Pace::Every(pause) => thread::sleep(pause),
         }
     }
-    count
 }
 
 fn send(changes: &SyncSender<Change>, change: Change) {
