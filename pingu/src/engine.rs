@@ -11,8 +11,8 @@ use std::{
 };
 
 use crate::{
-    config::{Config, Gateway, LearnedRoutes},
-    network::{Neighbour, NeighbourState, Route, Snapshot},
+    config::{Config, Gateway, LearnedRoutes, UplinkConfig},
+    network::{LinkLayer, Neighbour, NeighbourState, Route, Snapshot},
     probe::{ProbeOrder, ProbeTransport, SendResult},
     units::{Ifindex, PathId, UplinkId},
 };
@@ -34,7 +34,7 @@ pub use routes::RouteSet;
 pub use status::{HookState, Status, TargetStatus, UplinkStatus};
 pub use window::RttSummary;
 
-use health::any_up;
+use health::{Verdict, any_up};
 use path::Path;
 use uplink::Uplink;
 use way_out::{Readiness, WayOut};
@@ -60,6 +60,8 @@ pub struct Engine {
     ranking: Ranking,
     /// The first snapshot has been seen.
     oriented: bool,
+    /// Counts what may change the route set.
+    revision: u64,
     wakes: BinaryHeap<Reverse<(Instant, PathId)>>,
     /// Each path's valid entry in `wakes`; others there are stale.
     wake_of: Vec<Option<Instant>>,
@@ -96,6 +98,7 @@ impl Engine {
             adopted: Vec::new(),
             ranking: Ranking::default(),
             oriented: false,
+            revision: 0,
             wakes: BinaryHeap::new(),
             ident_state: seed,
             orders: Vec::new(),
@@ -111,7 +114,10 @@ impl Engine {
 
     /// How many probe slots the configuration needs.
     pub fn slots_needed(&self) -> u32 {
-        self.paths.iter().map(|path| path::slots_needed(&self.config.uplinks[path.uplink.index()].probe)).sum()
+        self.paths
+            .iter()
+            .map(|path| path::slots_needed(&self.config.uplinks[path.uplink.index()].probe))
+            .sum()
     }
 
     /// The last look at the kernel.
@@ -122,6 +128,39 @@ impl Engine {
     /// Which uplinks shall have a route.
     pub fn ranking(&self) -> &Ranking {
         &self.ranking
+    }
+
+    /// Grows whenever [`Engine::route_set`] or an uplink's state may have changed.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The interfaces that need hooks, by uplink: number, and whether its packets have no link header.
+    pub fn hooks_wanted(&self) -> Vec<(UplinkId, Ifindex, bool)> {
+        let of = |(index, uplink): (usize, &UplinkConfig)| {
+            let link = self
+                .snapshot
+                .links
+                .iter()
+                .find(|link| link.name == uplink.interface)?;
+            match link.layer {
+                LinkLayer::Ethernet(_) => Some((UplinkId(index as u16), link.ifindex, false)),
+                LinkLayer::Bare => Some((UplinkId(index as u16), link.ifindex, true)),
+                LinkLayer::Other(_) => None,
+            }
+        };
+        self.config
+            .uplinks
+            .iter()
+            .enumerate()
+            .filter_map(of)
+            .collect()
+    }
+
+    /// Uplinks whose last burst said nothing because its probes never left: their hooks or sockets may be dead.
+    pub fn blind(&self) -> impl Iterator<Item = UplinkId> + '_ {
+        let is_blind = |path: &&Path| matches!(path.report, Some((Verdict::Blind, _)));
+        self.paths.iter().filter(is_blind).map(|path| path.uplink)
     }
 
     /// Learned routes that pingu took out of the table.
@@ -140,12 +179,22 @@ impl Engine {
 
     /// Takes a fresh look at the kernel.
     pub fn network(&mut self, snapshot: Snapshot, now: Instant) {
-        self.neighbours = snapshot.neighbours.iter().map(|n| ((n.ifindex, n.address), n.state)).collect();
-        self.solicited.retain(|(ifindex, _), _| snapshot.links.iter().any(|link| link.ifindex == *ifindex));
+        self.neighbours = snapshot
+            .neighbours
+            .iter()
+            .map(|n| ((n.ifindex, n.address), n.state))
+            .collect();
+        self.solicited
+            .retain(|(ifindex, _), _| snapshot.links.iter().any(|link| link.ifindex == *ifindex));
         self.snapshot = snapshot;
         self.forget_stale_adopted();
         for (index, uplink) in self.uplinks.iter_mut().enumerate() {
-            uplink.look(&self.config.uplinks[index], &self.snapshot, self.config.protocol, &self.adopted);
+            uplink.look(
+                &self.config.uplinks[index],
+                &self.snapshot,
+                self.config.protocol,
+                &self.adopted,
+            );
         }
         if !self.oriented {
             self.oriented = true;
@@ -154,6 +203,7 @@ impl Engine {
         for path in 0..self.paths.len() {
             self.refresh_readiness(PathId(path as u32), now);
         }
+        self.revision += 1;
         self.rank(now);
     }
 
@@ -182,14 +232,23 @@ impl Engine {
             self.wake_of[id.index()] = None;
             let path = &mut self.paths[id.index()];
             let uplink = &self.config.uplinks[path.uplink.index()];
-            path.collect(&uplink.health, uplink.probe.timeout, now, |slot| transport.read(slot));
+            path.collect(&uplink.health, uplink.probe.timeout, now, |slot| {
+                transport.read(slot)
+            });
             let first_order = self.orders.len();
-            path.order(&uplink.probe, || fresh_ident(&mut self.ident_state), now, &mut self.orders);
+            path.order(
+                &uplink.probe,
+                || fresh_ident(&mut self.ident_state),
+                now,
+                &mut self.orders,
+            );
             if self.orders.len() > first_order {
                 self.ordered.push((id, self.orders.len() - first_order));
             }
             // A burst without a neighbour is judged without any order having left.
-            path.collect(&uplink.health, uplink.probe.timeout, now, |slot| transport.read(slot));
+            path.collect(&uplink.health, uplink.probe.timeout, now, |slot| {
+                transport.read(slot)
+            });
             if let Some(wake) = path.next_wake(&uplink.probe, &uplink.health, now) {
                 self.schedule(id, wake.max(now + WAKE_AGAIN_MIN));
             }
@@ -222,12 +281,18 @@ impl Engine {
     pub fn solicitations(&mut self, now: Instant) -> Vec<(Ifindex, IpAddr)> {
         let mut due = Vec::new();
         for path in 0..self.paths.len() {
-            let Some(key) = self.neighbour_of(PathId(path as u32)) else { continue };
+            let Some(key) = self.neighbour_of(PathId(path as u32)) else {
+                continue;
+            };
             let every = match self.neighbours.get(&key) {
                 Some(NeighbourState::Usable(_)) => CONFIRM_EVERY,
                 Some(NeighbourState::Incomplete | NeighbourState::Failed) | None => RESOLVE_EVERY,
             };
-            if self.solicited.get(&key).is_none_or(|&last| now >= last + every) {
+            if self
+                .solicited
+                .get(&key)
+                .is_none_or(|&last| now >= last + every)
+            {
                 self.solicited.insert(key, now);
                 due.push(key);
             }
@@ -239,7 +304,9 @@ impl Engine {
     pub fn route_set(&self) -> RouteSet {
         let mut set = RouteSet::default();
         for ipv6 in [false, true] {
-            let carries = |id: UplinkId| self.uplinks[id.index()].family_state(ipv6, &self.paths) != State::Down;
+            let carries = |id: UplinkId| {
+                self.uplinks[id.index()].family_state(ipv6, &self.paths) != State::Down
+            };
             let another_carries = self.ranking.standing.iter().any(|&id| carries(id));
             for &id in &self.ranking.standing {
                 let metric = self.config.uplinks[id.index()].metric;
@@ -271,7 +338,9 @@ impl Engine {
                 continue;
             }
             for way in uplink.ways.iter().flatten() {
-                let on_it = |route: &&Route| routes::is_learned_on(route, self.config.protocol, way.ifindex);
+                let on_it = |route: &&Route| {
+                    routes::is_learned_on(route, self.config.protocol, way.ifindex)
+                };
                 learned.extend(self.snapshot.routes.iter().filter(on_it).cloned());
             }
         }
@@ -283,7 +352,9 @@ impl Engine {
     fn found_standing(&self) -> Vec<UplinkId> {
         let mut found: Vec<(crate::units::Metric, UplinkId)> = Vec::new();
         for (index, uplink) in self.config.uplinks.iter().enumerate() {
-            let left = |route: &Route| route.protocol == self.config.protocol && route.metric == uplink.metric;
+            let left = |route: &Route| {
+                route.protocol == self.config.protocol && route.metric == uplink.metric
+            };
             if self.snapshot.routes.iter().any(left) {
                 found.push((uplink.metric, UplinkId(index as u16)));
             }
@@ -297,27 +368,39 @@ impl Engine {
         let addresses = &self.snapshot.addresses;
         self.adopted.retain(|route| {
             let on = route.next_hop.ifindex();
-            addresses.iter().any(|a| Some(a.ifindex) == on && a.address.is_ipv6() == route.ipv6 && a.usable)
+            addresses
+                .iter()
+                .any(|a| Some(a.ifindex) == on && a.address.is_ipv6() == route.ipv6 && a.usable)
         });
     }
 
     fn rank(&mut self, now: Instant) {
+        let mut changed = false;
         for uplink in &mut self.uplinks {
-            uplink.note_state(&self.paths, now);
+            changed |= uplink.note_state(&self.paths, now);
         }
         let candidates: Vec<decide::Candidate> = self
             .uplinks
             .iter()
             .enumerate()
             .map(|(index, uplink)| {
-                uplink.candidate(UplinkId(index as u16), &self.config.uplinks[index], &self.paths)
+                uplink.candidate(
+                    UplinkId(index as u16),
+                    &self.config.uplinks[index],
+                    &self.paths,
+                )
             })
             .collect();
-        self.ranking = decide::rank(&candidates, &self.ranking, now);
+        let ranking = decide::rank(&candidates, &self.ranking, now);
+        changed |= ranking != self.ranking;
+        self.ranking = ranking;
+        self.revision += u64::from(changed);
     }
 
     fn refresh_readiness(&mut self, id: PathId, now: Instant) {
-        let neighbour = self.neighbour_of(id).map(|key| self.neighbours.get(&key).copied());
+        let neighbour = self
+            .neighbour_of(id)
+            .map(|key| self.neighbours.get(&key).copied());
         let path = &mut self.paths[id.index()];
         let readiness = match self.uplinks[path.uplink.index()].way(path.target) {
             Some(way) => way.readiness(neighbour.flatten()),
@@ -358,6 +441,9 @@ fn fresh_ident(state: &mut u64) -> u16 {
 /// A starting point for tests; only differences matter.
 #[cfg(test)]
 pub(crate) fn test_clock() -> Instant {
-    #[expect(clippy::disallowed_methods, reason = "an Instant can only be made from the clock; the tests add to it")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an Instant can only be made from the clock; the tests add to it"
+    )]
     Instant::now()
 }

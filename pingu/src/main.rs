@@ -1,1 +1,2 @@
+//! The `pingu` command.
 fn main() {}

@@ -2,12 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{
-    config::HealthConfig,
-    engine::health::Verdict,
-    probe::Stamps,
-    units::SlotId,
-};
+use crate::{config::HealthConfig, engine::health::Verdict, probe::Stamps, units::SlotId};
 
 /// Added to a probe's deadline: the request passes the egress hook a little after user space has handed it over.
 pub(crate) const DEADLINE_GRACE: Duration = Duration::from_millis(1);
@@ -71,7 +66,13 @@ pub(crate) struct Burst {
 
 impl Burst {
     pub(crate) fn new(started: Instant, ident: u16, count: u16) -> Self {
-        Self { started, ident, count, outcomes: Vec::with_capacity(usize::from(count)), decided: false }
+        Self {
+            started,
+            ident,
+            count,
+            outcomes: Vec::with_capacity(usize::from(count)),
+            decided: false,
+        }
     }
 
     /// When the next probe is due; none once all have been handed over.
@@ -87,12 +88,22 @@ impl Burst {
     }
 
     /// Reads the pending probes' stamps. Returns the round-trip times of those answered since the last look, in order of sending.
-    pub(crate) fn collect(&mut self, now: Instant, timeout: Duration, read: impl Fn(SlotId) -> Stamps) -> Vec<Duration> {
+    pub(crate) fn collect(
+        &mut self,
+        now: Instant,
+        timeout: Duration,
+        read: impl Fn(SlotId) -> Stamps,
+    ) -> Vec<Duration> {
         let mut answered = Vec::new();
         for outcome in &mut self.outcomes {
-            let Outcome::Pending { slot, deadline } = *outcome else { continue };
+            let Outcome::Pending { slot, deadline } = *outcome else {
+                continue;
+            };
             *outcome = match read(slot) {
-                Stamps { sent_ns: Some(sent_ns), received_ns: Some(received_ns) } => {
+                Stamps {
+                    sent_ns: Some(sent_ns),
+                    received_ns: Some(received_ns),
+                } => {
                     let rtt = Duration::from_nanos(received_ns.saturating_sub(sent_ns));
                     if rtt > timeout {
                         Outcome::Late
@@ -103,7 +114,10 @@ impl Burst {
                 }
                 _ if now < deadline => continue,
                 Stamps { sent_ns: None, .. } => Outcome::NotStamped,
-                Stamps { sent_ns: Some(_), received_ns: None } => Outcome::Lost(slot),
+                Stamps {
+                    sent_ns: Some(_),
+                    received_ns: None,
+                } => Outcome::Lost(slot),
             };
         }
         answered
@@ -137,7 +151,10 @@ impl Burst {
     /// All sent, none pending.
     pub(crate) fn complete(&self) -> bool {
         self.outcomes.len() == usize::from(self.count)
-            && !self.outcomes.iter().any(|outcome| matches!(outcome, Outcome::Pending { .. }))
+            && !self
+                .outcomes
+                .iter()
+                .any(|outcome| matches!(outcome, Outcome::Pending { .. }))
     }
 
     /// The verdict, as soon as nothing that is still pending can change it.
@@ -160,7 +177,8 @@ impl Burst {
     /// The earliest instant at which passing time alone can decide the verdict: when so many pending probes have met
     /// their deadline that the limit is exceeded, or the last one's deadline.
     pub(crate) fn next_deadline(&self, limits: &HealthConfig) -> Option<Instant> {
-        let until_bad = usize::from((limits.max_lost + 1).saturating_sub(self.report().missing())).max(1);
+        let until_bad =
+            usize::from((limits.max_lost + 1).saturating_sub(self.report().missing())).max(1);
         let mut last = None;
         let mut pending = 0;
         for outcome in &self.outcomes {

@@ -40,20 +40,40 @@ pub(crate) fn rank(candidates: &[Candidate], before: &Ranking, now: Instant) -> 
     by_metric.sort_by_key(|candidate| candidate.metric);
     let stood = |candidate: &Candidate| before.standing.contains(&candidate.id);
 
-    if !by_metric.iter().any(|candidate| candidate.state == State::Up) {
-        let unknown = by_metric.iter().filter(|c| stood(c) && c.state == State::Unknown && c.usable).map(|c| c.id);
+    if !by_metric
+        .iter()
+        .any(|candidate| candidate.state == State::Up)
+    {
+        let unknown = by_metric
+            .iter()
+            .filter(|c| stood(c) && c.state == State::Unknown && c.usable)
+            .map(|c| c.id);
         let mut standing: Vec<UplinkId> = unknown.collect();
         if standing.is_empty() && !before.standing.is_empty() {
-            let last = by_metric.iter().find(|c| stood(c) && c.usable).or_else(|| by_metric.iter().find(|c| c.usable));
+            let last = by_metric
+                .iter()
+                .find(|c| stood(c) && c.usable)
+                .or_else(|| by_metric.iter().find(|c| c.usable));
             standing.push(last.map_or(before.standing[0], |candidate| candidate.id));
         }
-        return Ranking { standing, held: Vec::new() };
+        return Ranking {
+            standing,
+            held: Vec::new(),
+        };
     }
 
-    let up = || by_metric.iter().filter(|candidate| candidate.state == State::Up);
-    let best_settled = up().find(|candidate| stood(candidate) || held_until(candidate, now).is_none()).map(|c| c.metric);
+    let up = || {
+        by_metric
+            .iter()
+            .filter(|candidate| candidate.state == State::Up)
+    };
+    let best_settled = up()
+        .find(|candidate| stood(candidate) || held_until(candidate, now).is_none())
+        .map(|c| c.metric);
     let held: Vec<(UplinkId, Instant)> = up()
-        .filter(|candidate| !stood(candidate) && best_settled.is_some_and(|best| candidate.metric < best))
+        .filter(|candidate| {
+            !stood(candidate) && best_settled.is_some_and(|best| candidate.metric < best)
+        })
         .filter_map(|candidate| Some((candidate.id, held_until(candidate, now)?)))
         .collect();
     let standing = by_metric
@@ -92,7 +112,10 @@ mod tests {
     }
 
     fn standing(ids: &[u16]) -> Ranking {
-        Ranking { standing: ids.iter().copied().map(UplinkId).collect(), held: Vec::new() }
+        Ranking {
+            standing: ids.iter().copied().map(UplinkId).collect(),
+            held: Vec::new(),
+        }
     }
 
     fn now() -> Instant {
@@ -102,14 +125,20 @@ mod tests {
     #[test]
     fn every_uplink_that_is_up_stands_in_the_order_of_metrics() {
         let now = now();
-        let all = [candidate(1, State::Up, Some(HOLD), now), candidate(0, State::Up, Some(HOLD), now)];
+        let all = [
+            candidate(1, State::Up, Some(HOLD), now),
+            candidate(0, State::Up, Some(HOLD), now),
+        ];
         assert_eq!(rank(&all, &Ranking::default(), now), standing(&[0, 1]));
     }
 
     #[test]
     fn a_dead_uplink_leaves_the_next_standing() {
         let now = now();
-        let all = [candidate(0, State::Down, None, now), candidate(1, State::Up, Some(HOLD), now)];
+        let all = [
+            candidate(0, State::Down, None, now),
+            candidate(1, State::Up, Some(HOLD), now),
+        ];
         assert_eq!(rank(&all, &standing(&[0, 1]), now), standing(&[1]));
     }
 
@@ -117,31 +146,46 @@ mod tests {
     fn a_returned_uplink_waits_for_its_hold_down() {
         let now = now();
         let good_for = Duration::from_secs(20);
-        let all = [candidate(0, State::Up, Some(good_for), now), candidate(1, State::Up, Some(HOLD), now)];
+        let all = [
+            candidate(0, State::Up, Some(good_for), now),
+            candidate(1, State::Up, Some(HOLD), now),
+        ];
         let ranking = rank(&all, &standing(&[1]), now);
         assert_eq!(ranking.standing, [UplinkId(1)]);
         assert_eq!(ranking.held, [(UplinkId(0), now + Duration::from_secs(40))]);
-        assert_eq!(rank(&all, &ranking, now + Duration::from_secs(40)), standing(&[0, 1]));
+        assert_eq!(
+            rank(&all, &ranking, now + Duration::from_secs(40)),
+            standing(&[0, 1])
+        );
     }
 
     #[test]
     fn a_worse_uplink_draws_no_traffic_and_is_not_held() {
         let now = now();
-        let all = [candidate(0, State::Up, Some(HOLD), now), candidate(1, State::Up, Some(Duration::ZERO), now)];
+        let all = [
+            candidate(0, State::Up, Some(HOLD), now),
+            candidate(1, State::Up, Some(Duration::ZERO), now),
+        ];
         assert_eq!(rank(&all, &standing(&[0]), now), standing(&[0, 1]));
     }
 
     #[test]
     fn hold_down_gives_way_when_nothing_else_is_up() {
         let now = now();
-        let all = [candidate(0, State::Up, Some(Duration::ZERO), now), candidate(1, State::Down, None, now)];
+        let all = [
+            candidate(0, State::Up, Some(Duration::ZERO), now),
+            candidate(1, State::Down, None, now),
+        ];
         assert_eq!(rank(&all, &standing(&[1]), now), standing(&[0]));
     }
 
     #[test]
     fn the_last_good_uplink_stays_when_all_are_down() {
         let now = now();
-        let all = [candidate(0, State::Down, None, now), candidate(1, State::Down, None, now)];
+        let all = [
+            candidate(0, State::Down, None, now),
+            candidate(1, State::Down, None, now),
+        ];
         assert_eq!(rank(&all, &standing(&[1]), now), standing(&[1]));
         assert_eq!(rank(&all, &standing(&[0, 1]), now), standing(&[0]));
     }
@@ -149,14 +193,23 @@ mod tests {
     #[test]
     fn a_last_uplink_without_carrier_yields_to_one_that_can_be_left_by() {
         let now = now();
-        let all = [Candidate { usable: false, ..candidate(0, State::Down, None, now) }, candidate(1, State::Down, None, now)];
+        let all = [
+            Candidate {
+                usable: false,
+                ..candidate(0, State::Down, None, now)
+            },
+            candidate(1, State::Down, None, now),
+        ];
         assert_eq!(rank(&all, &standing(&[0]), now), standing(&[1]));
     }
 
     #[test]
     fn nothing_stands_before_anything_is_known() {
         let now = now();
-        let all = [candidate(0, State::Unknown, None, now), candidate(1, State::Down, None, now)];
+        let all = [
+            candidate(0, State::Unknown, None, now),
+            candidate(1, State::Down, None, now),
+        ];
         assert_eq!(rank(&all, &Ranking::default(), now), standing(&[]));
     }
 

@@ -41,7 +41,12 @@ pub(crate) struct Health {
 impl Health {
     /// Nothing known.
     pub(crate) fn unknown() -> Self {
-        Self { state: State::Unknown, good_in_a_row: 0, bad_in_a_row: 0, good_since: None }
+        Self {
+            state: State::Unknown,
+            good_in_a_row: 0,
+            bad_in_a_row: 0,
+            good_since: None,
+        }
     }
 
     /// The state.
@@ -97,8 +102,13 @@ mod tests {
 
     use super::*;
 
-    const LIMITS: HealthConfig =
-        HealthConfig { max_lost: 0, max_delay: Duration::from_millis(1), fall: 3, rise: 2, hold_down: Duration::ZERO };
+    const LIMITS: HealthConfig = HealthConfig {
+        max_lost: 0,
+        max_delay: Duration::from_millis(1),
+        fall: 3,
+        rise: 2,
+        hold_down: Duration::ZERO,
+    };
 
     fn after(verdicts: &[Verdict]) -> Health {
         let start = crate::engine::test_clock();
@@ -120,7 +130,10 @@ mod tests {
     #[test]
     fn it_takes_fall_bad_bursts_in_a_row_to_go_down() {
         use Verdict::{Bad, Good};
-        assert_eq!(after(&[Good, Good, Bad, Bad, Good, Bad, Bad]).state(), State::Up);
+        assert_eq!(
+            after(&[Good, Good, Bad, Bad, Good, Bad, Bad]).state(),
+            State::Up
+        );
         assert_eq!(after(&[Good, Good, Bad, Bad, Bad]).state(), State::Down);
         assert_eq!(after(&[Bad, Bad, Bad]).state(), State::Down);
     }
@@ -142,7 +155,10 @@ mod tests {
     #[test]
     fn one_answering_target_is_enough() {
         assert_eq!(any_up([State::Down, State::Up].into_iter()), State::Up);
-        assert_eq!(any_up([State::Down, State::Unknown].into_iter()), State::Unknown);
+        assert_eq!(
+            any_up([State::Down, State::Unknown].into_iter()),
+            State::Unknown
+        );
         assert_eq!(any_up([State::Down, State::Down].into_iter()), State::Down);
     }
 }

@@ -83,7 +83,13 @@ pub(crate) fn slots_needed(probe: &ProbeConfig) -> u32 {
 }
 
 impl Path {
-    pub(crate) fn new(uplink: UplinkId, target: IpAddr, first_slot: u32, probe: &ProbeConfig, now: Instant) -> Self {
+    pub(crate) fn new(
+        uplink: UplinkId,
+        target: IpAddr,
+        first_slot: u32,
+        probe: &ProbeConfig,
+        now: Instant,
+    ) -> Self {
         Self {
             uplink,
             target,
@@ -92,7 +98,11 @@ impl Path {
             tally: Tally::default(),
             window: Window::default(),
             report: None,
-            slots: SlotRing { base: first_slot, len: slots_needed(probe), next: 0 },
+            slots: SlotRing {
+                base: first_slot,
+                len: slots_needed(probe),
+                next: 0,
+            },
             sequence: 0,
             next_burst: now,
             resolving_since: None,
@@ -116,7 +126,13 @@ impl Path {
     }
 
     /// Reads what came back since the last look, and judges what can be judged.
-    pub(crate) fn collect(&mut self, limits: &HealthConfig, timeout: Duration, now: Instant, read: impl Fn(SlotId) -> Stamps) {
+    pub(crate) fn collect(
+        &mut self,
+        limits: &HealthConfig,
+        timeout: Duration,
+        now: Instant,
+        read: impl Fn(SlotId) -> Stamps,
+    ) {
         self.sweep_late(&read);
         for burst in &mut self.bursts {
             let before = burst.report();
@@ -128,7 +144,9 @@ impl Path {
             self.tally.late += u64::from(after.late - before.late);
             self.tally.lost += u64::from(after.lost - before.lost);
             self.tally.not_sent += u64::from(after.not_sent - before.not_sent);
-            if !burst.decided && let Some(verdict) = burst.verdict(limits) {
+            if !burst.decided
+                && let Some(verdict) = burst.verdict(limits)
+            {
                 burst.decided = true;
                 self.report = Some((verdict, after));
                 self.health.judge(verdict, limits, now);
@@ -136,20 +154,31 @@ impl Path {
         }
         while self.bursts.front().is_some_and(Burst::complete) {
             let burst = self.bursts.pop_front().expect("the front was just seen");
-            self.lost.extend(burst.outcomes.iter().filter_map(|outcome| match outcome {
-                Outcome::Lost(slot) => Some(*slot),
-                _ => None,
-            }));
+            self.lost
+                .extend(burst.outcomes.iter().filter_map(|outcome| match outcome {
+                    Outcome::Lost(slot) => Some(*slot),
+                    _ => None,
+                }));
         }
     }
 
     /// Orders the probes that are due.
-    pub(crate) fn order(&mut self, probe: &ProbeConfig, ident: impl FnOnce() -> u16, now: Instant, orders: &mut Vec<ProbeOrder>) {
+    pub(crate) fn order(
+        &mut self,
+        probe: &ProbeConfig,
+        ident: impl FnOnce() -> u16,
+        now: Instant,
+        orders: &mut Vec<ProbeOrder>,
+    ) {
         if self.readiness == Readiness::Blocked {
             return;
         }
         if now >= self.next_burst && self.start_or_wait(probe, now) {
-            if let Some(unfinished) = self.bursts.back_mut().filter(|burst| burst.next_send(probe.spacing).is_some()) {
+            if let Some(unfinished) = self
+                .bursts
+                .back_mut()
+                .filter(|burst| burst.next_send(probe.spacing).is_some())
+            {
                 // This program was stopped for longer than a period: nothing is concluded from what it could not send.
                 unfinished.abandon();
             }
@@ -159,11 +188,18 @@ impl Path {
                 self.next_burst += probe.period;
             }
         }
-        let Some(burst) = self.bursts.back_mut() else { return };
+        let Some(burst) = self.bursts.back_mut() else {
+            return;
+        };
         while burst.next_send(probe.spacing).is_some_and(|due| due <= now) {
             self.tally.sent += 1;
             self.sequence = self.sequence.wrapping_add(1);
-            let Readiness::Ready { ifindex, link, source } = self.readiness else {
+            let Readiness::Ready {
+                ifindex,
+                link,
+                source,
+            } = self.readiness
+            else {
                 self.tally.not_sent += 1;
                 self.tally.no_neighbour += 1;
                 burst.outcomes.push(Outcome::NoNeighbour);
@@ -172,7 +208,10 @@ impl Path {
             let slot = self.slots.take();
             // The slot's last look has just been taken by `sweep_late`.
             self.lost.retain(|&lost| lost != slot);
-            burst.outcomes.push(Outcome::Pending { slot, deadline: now + probe.timeout + DEADLINE_GRACE });
+            burst.outcomes.push(Outcome::Pending {
+                slot,
+                deadline: now + probe.timeout + DEADLINE_GRACE,
+            });
             orders.push(ProbeOrder {
                 slot,
                 ifindex,
@@ -189,11 +228,16 @@ impl Path {
     /// Takes the kernel's answers to the orders of this path's current burst, the last ones of it, and the time at which
     /// they had been handed over: deadlines count from there.
     pub(crate) fn sent(&mut self, results: &[SendResult], timeout: Duration, now: Instant) {
-        let burst = self.bursts.back_mut().expect("orders come from the newest burst");
+        let burst = self
+            .bursts
+            .back_mut()
+            .expect("orders come from the newest burst");
         let first = burst.outcomes.len() - results.len();
         for (outcome, result) in burst.outcomes[first..].iter_mut().zip(results) {
             match (result, outcome) {
-                (SendResult::Sent, Outcome::Pending { deadline, .. }) => *deadline = now + timeout + DEADLINE_GRACE,
+                (SendResult::Sent, Outcome::Pending { deadline, .. }) => {
+                    *deadline = now + timeout + DEADLINE_GRACE
+                }
                 (SendResult::Sent, _) => {}
                 (SendResult::NotSent(errno), outcome) => {
                     *outcome = Outcome::NotSent(*errno);
@@ -204,7 +248,12 @@ impl Path {
     }
 
     /// When this path wants to be looked at again; none while it is blocked and nothing is on its way.
-    pub(crate) fn next_wake(&mut self, probe: &ProbeConfig, limits: &HealthConfig, now: Instant) -> Option<Instant> {
+    pub(crate) fn next_wake(
+        &mut self,
+        probe: &ProbeConfig,
+        limits: &HealthConfig,
+        now: Instant,
+    ) -> Option<Instant> {
         let mut wake = (self.readiness != Readiness::Blocked).then(|| match self.resolving_since {
             Some(since) => since + probe.timeout,
             None => self.next_burst,
@@ -227,7 +276,9 @@ impl Path {
     /// Whether the burst that is due may start. With the next hop's link-layer address unknown it waits for one timeout;
     /// then its probes count as without a neighbour.
     fn start_or_wait(&mut self, probe: &ProbeConfig, now: Instant) -> bool {
-        if self.readiness == Readiness::Resolving && now < *self.resolving_since.get_or_insert(now) + probe.timeout {
+        if self.readiness == Readiness::Resolving
+            && now < *self.resolving_since.get_or_insert(now) + probe.timeout
+        {
             return false;
         }
         self.resolving_since = None;

@@ -31,14 +31,21 @@ pub fn plan(actual: &[Route], desired: &RouteSet, own: Protocol) -> Plan {
             plan.conflicts.push(foreign.clone());
         } else if !at_its_place().any(|route| same(route, wanted)) {
             let beside = at_its_place().next().is_some();
-            let change = if beside { Change::AddBeside(wanted.clone()) } else { Change::Add(wanted.clone()) };
+            let change = if beside {
+                Change::AddBeside(wanted.clone())
+            } else {
+                Change::Add(wanted.clone())
+            };
             plan.changes.push(change);
         }
     }
     for route in actual.iter().filter(is_own) {
         let stays = desired.kept.contains(&place(route))
             || desired.wanted.iter().any(|wanted| same(route, wanted))
-            || plan.conflicts.iter().any(|conflict| place(conflict) == place(route));
+            || plan
+                .conflicts
+                .iter()
+                .any(|conflict| place(conflict) == place(route));
         if !stays {
             deletions.push(Change::Delete(route.clone()));
         }

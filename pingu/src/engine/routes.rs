@@ -27,12 +27,23 @@ pub(crate) fn own_default(
 ) -> Route {
     // The kernel chooses IPv6 sources by RFC 6724; a fixed one would outlive its prefix.
     let preferred_source = preferred_source.filter(|_| !ipv6);
-    Route { ipv6, table: TableId::MAIN, metric, protocol, next_hop, preferred_source, wire: Vec::new() }
+    Route {
+        ipv6,
+        table: TableId::MAIN,
+        metric,
+        protocol,
+        next_hop,
+        preferred_source,
+        wire: Vec::new(),
+    }
 }
 
 /// The default that the kernel takes for one family: the lowest metric among those it can use.
 pub(crate) fn kernel_choice(routes: &[Route], ipv6: bool) -> Option<&Route> {
-    routes.iter().filter(|route| route.ipv6 == ipv6).min_by_key(|route| route.metric)
+    routes
+        .iter()
+        .filter(|route| route.ipv6 == ipv6)
+        .min_by_key(|route| route.metric)
 }
 
 /// Whether a route is a foreign default over this interface.

@@ -92,7 +92,9 @@ impl Engine {
     /// The published view. `wall` is the time of day at `now`.
     pub fn status(&self, now: Instant, wall: SystemTime) -> Status {
         let active = self.active();
-        let uplinks = (0..self.uplinks.len()).map(|index| self.uplink_status(UplinkId(index as u16), active, now, wall)).collect();
+        let uplinks = (0..self.uplinks.len())
+            .map(|index| self.uplink_status(UplinkId(index as u16), active, now, wall))
+            .collect();
         Status {
             active: active.map(|id| self.config.uplinks[id.index()].name.clone()),
             uplinks,
@@ -103,12 +105,16 @@ impl Engine {
     /// The uplink that the kernel's default route leaves by.
     pub fn active(&self) -> Option<UplinkId> {
         let routes = &self.snapshot.routes;
-        let chosen = routes::kernel_choice(routes, false).or_else(|| routes::kernel_choice(routes, true))?;
+        let chosen =
+            routes::kernel_choice(routes, false).or_else(|| routes::kernel_choice(routes, true))?;
         let ids = || (0..self.uplinks.len()).map(|index| UplinkId(index as u16));
         let is_own = |id: &UplinkId| {
-            chosen.protocol == self.config.protocol && chosen.metric == self.config.uplinks[id.index()].metric
+            chosen.protocol == self.config.protocol
+                && chosen.metric == self.config.uplinks[id.index()].metric
         };
-        ids().find(is_own).or_else(|| ids().find(|&id| self.interface_index(id) == chosen.next_hop.ifindex()))
+        ids()
+            .find(is_own)
+            .or_else(|| ids().find(|&id| self.interface_index(id) == chosen.next_hop.ifindex()))
     }
 
     /// Tells which hooks serve an uplink.
@@ -116,12 +122,36 @@ impl Engine {
         self.uplinks[id.index()].hook = state;
     }
 
-    fn interface_index(&self, id: UplinkId) -> Option<crate::units::Ifindex> {
-        let interface = &self.config.uplinks[id.index()].interface;
-        self.snapshot.links.iter().find(|link| link.name == *interface).map(|link| link.ifindex)
+    /// Each uplink's name, state and the reason for it.
+    pub fn states(&self) -> impl Iterator<Item = (&str, State, String)> + '_ {
+        self.uplinks
+            .iter()
+            .zip(&self.config.uplinks)
+            .map(|(uplink, config)| {
+                (
+                    config.name.as_str(),
+                    uplink.state_noted,
+                    uplink.reason(config, &self.paths),
+                )
+            })
     }
 
-    fn uplink_status(&self, id: UplinkId, active: Option<UplinkId>, now: Instant, wall: SystemTime) -> UplinkStatus {
+    fn interface_index(&self, id: UplinkId) -> Option<crate::units::Ifindex> {
+        let interface = &self.config.uplinks[id.index()].interface;
+        self.snapshot
+            .links
+            .iter()
+            .find(|link| link.name == *interface)
+            .map(|link| link.ifindex)
+    }
+
+    fn uplink_status(
+        &self,
+        id: UplinkId,
+        active: Option<UplinkId>,
+        now: Instant,
+        wall: SystemTime,
+    ) -> UplinkStatus {
         let uplink = &self.uplinks[id.index()];
         let config = &self.config.uplinks[id.index()];
         let mut reason = uplink.reason(config, &self.paths);
@@ -136,7 +166,8 @@ impl Engine {
             gateway: uplink.ways.iter().flatten().find_map(|way| way.gateway),
             state: uplink.state_noted,
             reason,
-            since: Timestamp::try_from(since).map_or_else(|_| "unknown".to_owned(), |since| format!("{since:.3}")),
+            since: Timestamp::try_from(since)
+                .map_or_else(|_| "unknown".to_owned(), |since| format!("{since:.3}")),
             active: active == Some(id),
             engine: match uplink.hook {
                 HookState::Attached(engine) => Some(engine),
@@ -157,7 +188,9 @@ impl Engine {
         let set = self.route_set();
         for wanted in &set.wanted {
             let rivals = self.snapshot.routes.iter().filter(|route| {
-                route.ipv6 == wanted.ipv6 && route.protocol != self.config.protocol && route.metric <= wanted.metric
+                route.ipv6 == wanted.ipv6
+                    && route.protocol != self.config.protocol
+                    && route.metric <= wanted.metric
             });
             for rival in rivals {
                 warnings.push(rivalry(rival, wanted));

@@ -32,6 +32,8 @@ pub(crate) struct Uplink {
     pub(crate) state_noted: State,
     /// It was up once and then was not: its next rise is a return.
     fell: bool,
+    /// The state of each family at the last look.
+    families_noted: [State; 2],
 }
 
 impl Uplink {
@@ -44,17 +46,31 @@ impl Uplink {
             since: now,
             state_noted: State::Unknown,
             fell: false,
+            families_noted: [State::Unknown; 2],
         }
     }
 
     /// Finds its ways out in a fresh look at the kernel.
-    pub(crate) fn look(&mut self, config: &UplinkConfig, snapshot: &Snapshot, own: Protocol, adopted: &[Route]) {
+    pub(crate) fn look(
+        &mut self,
+        config: &UplinkConfig,
+        snapshot: &Snapshot,
+        own: Protocol,
+        adopted: &[Route],
+    ) {
         for ipv6 in [false, true] {
             let family = usize::from(ipv6);
             if let Ok(way) = &self.ways[family] {
                 self.ways_before[family] = Some(*way);
             }
-            self.ways[family] = way_out::find(config, ipv6, snapshot, own, adopted, self.ways_before[family].as_ref());
+            self.ways[family] = way_out::find(
+                config,
+                ipv6,
+                snapshot,
+                own,
+                adopted,
+                self.ways_before[family].as_ref(),
+            );
         }
     }
 
@@ -70,38 +86,55 @@ impl Uplink {
 
     /// What is known of one family: by its own targets, where there are any.
     pub(crate) fn family_state(&self, ipv6: bool, paths: &[Path]) -> State {
-        let mut of_family = paths[self.paths.clone()].iter().filter(|path| path.target.is_ipv6() == ipv6).peekable();
+        let mut of_family = paths[self.paths.clone()]
+            .iter()
+            .filter(|path| path.target.is_ipv6() == ipv6)
+            .peekable();
         if of_family.peek().is_none() {
             return self.state(paths);
         }
         any_up(of_family.map(path_state))
     }
 
-    /// Notes a change of state.
-    pub(crate) fn note_state(&mut self, paths: &[Path], now: Instant) {
+    /// Notes a change of state, and says whether there was any.
+    pub(crate) fn note_state(&mut self, paths: &[Path], now: Instant) -> bool {
+        let before = (self.state_noted, self.families_noted);
         let state = self.state(paths);
+        self.families_noted = [false, true].map(|ipv6| self.family_state(ipv6, paths));
         if state != self.state_noted {
             self.fell |= self.state_noted == State::Up;
             self.since = now;
             self.state_noted = state;
         }
+        before != (self.state_noted, self.families_noted)
     }
 
     /// What the decision needs to know of it.
-    pub(crate) fn candidate(&self, id: UplinkId, config: &UplinkConfig, paths: &[Path]) -> Candidate {
+    pub(crate) fn candidate(
+        &self,
+        id: UplinkId,
+        config: &UplinkConfig,
+        paths: &[Path],
+    ) -> Candidate {
         Candidate {
             id,
             metric: config.metric,
             state: self.state_noted,
             usable: self.ways.iter().any(Result::is_ok),
-            good_since: self.own_paths(paths).filter_map(|path| path.health.good_since()).min(),
+            good_since: self
+                .own_paths(paths)
+                .filter_map(|path| path.health.good_since())
+                .min(),
             returned: self.fell,
             hold_down: config.health.hold_down,
         }
     }
 
     /// Its paths.
-    pub(crate) fn own_paths<'a>(&self, paths: &'a [Path]) -> impl Iterator<Item = &'a Path> + use<'a> {
+    pub(crate) fn own_paths<'a>(
+        &self,
+        paths: &'a [Path],
+    ) -> impl Iterator<Item = &'a Path> + use<'a> {
         paths[self.paths.clone()].iter()
     }
 
@@ -114,7 +147,10 @@ impl Uplink {
         if let HookState::Failed(error) = &self.hook {
             return error.clone();
         }
-        let path_of = |wanted: State| self.own_paths(paths).find(|path| path_state(path) == wanted);
+        let path_of = |wanted: State| {
+            self.own_paths(paths)
+                .find(|path| path_state(path) == wanted)
+        };
         match self.state_noted {
             State::Up => match path_of(State::Up).and_then(|path| path.report.as_ref()) {
                 Some((_, report)) => describe(report, config),
@@ -142,7 +178,11 @@ impl Uplink {
 }
 
 fn path_state(path: &Path) -> State {
-    if path.readiness == Readiness::Blocked { State::Down } else { path.health.state() }
+    if path.readiness == Readiness::Blocked {
+        State::Down
+    } else {
+        path.health.state()
+    }
 }
 
 fn describe(report: &Report, config: &UplinkConfig) -> String {
@@ -156,9 +196,15 @@ fn describe(report: &Report, config: &UplinkConfig) -> String {
         },
         (_, 0) => format!("{missing} of {count} lost"),
         (_, _) if report.rtt_mean >= config.health.max_delay => {
-            format!("mean RTT {rtt_ms:.1} ms, limit {} ms", config.health.max_delay.as_secs_f64() * 1e3)
+            format!(
+                "mean RTT {rtt_ms:.1} ms, limit {} ms",
+                config.health.max_delay.as_secs_f64() * 1e3
+            )
         }
         (0, _) => format!("answers in {rtt_ms:.1} ms"),
-        (_, _) => format!("{missing} of {count} lost, limit {}; mean RTT {rtt_ms:.1} ms", config.health.max_lost),
+        (_, _) => format!(
+            "{missing} of {count} lost, limit {}; mean RTT {rtt_ms:.1} ms",
+            config.health.max_lost
+        ),
     }
 }

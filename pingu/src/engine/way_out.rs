@@ -45,7 +45,9 @@ impl Obstacle {
             Self::NoInterface => format!("there is no interface {interface}"),
             Self::AdminDown => format!("{interface} is set down"),
             Self::NoCarrier => format!("no carrier on {interface}"),
-            Self::UnsupportedLink(kind) => format!("{interface} has link type {kind}, which pingu cannot send on"),
+            Self::UnsupportedLink(kind) => {
+                format!("{interface} has link type {kind}, which pingu cannot send on")
+            }
             Self::NoGateway => format!("no gateway known on {interface}"),
             Self::NoAddress => format!("no usable address on {interface}"),
         }
@@ -77,11 +79,18 @@ impl WayOut {
 
     /// Whether a probe may leave, given what is known of that neighbour.
     pub(crate) fn readiness(&self, neighbour: Option<NeighbourState>) -> Readiness {
-        let ready = |link| Readiness::Ready { ifindex: self.ifindex, link, source: self.source };
+        let ready = |link| Readiness::Ready {
+            ifindex: self.ifindex,
+            link,
+            source: self.source,
+        };
         match (self.layer, neighbour) {
             (LinkLayer::Bare, _) => ready(LinkHeader::Bare),
             (LinkLayer::Ethernet(source), Some(NeighbourState::Usable(destination))) => {
-                ready(LinkHeader::Ethernet { source, destination })
+                ready(LinkHeader::Ethernet {
+                    source,
+                    destination,
+                })
             }
             (LinkLayer::Ethernet(_), _) => Readiness::Resolving,
             (LinkLayer::Other(_), _) => Readiness::Blocked,
@@ -91,18 +100,36 @@ impl WayOut {
     /// Where an own route by this way leads.
     pub(crate) fn next_hop(&self) -> NextHop {
         match self.gateway {
-            Some(gateway) => NextHop::Gateway { ifindex: self.ifindex, gateway, onlink: self.onlink },
-            None => NextHop::Device { ifindex: self.ifindex },
+            Some(gateway) => NextHop::Gateway {
+                ifindex: self.ifindex,
+                gateway,
+                onlink: self.onlink,
+            },
+            None => NextHop::Device {
+                ifindex: self.ifindex,
+            },
         }
     }
 }
 
 /// The link-level obstacle of an uplink's interface, or the interface.
-pub(crate) fn link<'a>(uplink: &UplinkConfig, snapshot: &'a Snapshot) -> Result<&'a Link, Obstacle> {
-    let link = snapshot.links.iter().find(|link| link.name == uplink.interface).ok_or(Obstacle::NoInterface)?;
+pub(crate) fn link<'a>(
+    uplink: &UplinkConfig,
+    snapshot: &'a Snapshot,
+) -> Result<&'a Link, Obstacle> {
+    let link = snapshot
+        .links
+        .iter()
+        .find(|link| link.name == uplink.interface)
+        .ok_or(Obstacle::NoInterface)?;
     match link {
-        Link { layer: LinkLayer::Other(kind), .. } => Err(Obstacle::UnsupportedLink(*kind)),
-        Link { admin_up: false, .. } => Err(Obstacle::AdminDown),
+        Link {
+            layer: LinkLayer::Other(kind),
+            ..
+        } => Err(Obstacle::UnsupportedLink(*kind)),
+        Link {
+            admin_up: false, ..
+        } => Err(Obstacle::AdminDown),
         Link { carrier: false, .. } => Err(Obstacle::NoCarrier),
         link => Ok(link),
     }
@@ -123,12 +150,22 @@ pub(crate) fn find(
     let hop = match uplink.gateway {
         Gateway::Device => Hop::default(),
         Gateway::Static { v4, v6 } => {
-            let gateway = if ipv6 { v6.map(IpAddr::V6) } else { v4.map(IpAddr::V4) };
-            Hop { gateway: Some(gateway.ok_or(Obstacle::NoGateway)?), ..Hop::default() }
+            let gateway = if ipv6 {
+                v6.map(IpAddr::V6)
+            } else {
+                v4.map(IpAddr::V4)
+            };
+            Hop {
+                gateway: Some(gateway.ok_or(Obstacle::NoGateway)?),
+                ..Hop::default()
+            }
         }
-        Gateway::Auto => learn(link.ifindex, ipv6, snapshot, own, adopted, before).ok_or(Obstacle::NoGateway)?,
+        Gateway::Auto => {
+            learn(link.ifindex, ipv6, snapshot, own, adopted, before).ok_or(Obstacle::NoGateway)?
+        }
     };
-    let source = source(link.ifindex, ipv6, &hop, &snapshot.addresses).ok_or(Obstacle::NoAddress)?;
+    let source =
+        source(link.ifindex, ipv6, &hop, &snapshot.addresses).ok_or(Obstacle::NoAddress)?;
     Ok(WayOut {
         ifindex: link.ifindex,
         layer: link.layer,
@@ -155,17 +192,28 @@ fn learn(
     adopted: &[Route],
     before: Option<&WayOut>,
 ) -> Option<Hop> {
-    let (leftovers, foreign): (Vec<&Route>, Vec<&Route>) =
-        snapshot.routes.iter().filter(|route| route.ipv6 == ipv6).partition(|route| route.protocol == own);
+    let (leftovers, foreign): (Vec<&Route>, Vec<&Route>) = snapshot
+        .routes
+        .iter()
+        .filter(|route| route.ipv6 == ipv6)
+        .partition(|route| route.protocol == own);
     let mut candidates: Vec<&Route> = foreign;
     candidates.extend(adopted.iter().filter(|route| route.ipv6 == ipv6));
     candidates.sort_by_key(|route| route.metric);
-    let mut hops = candidates.into_iter().filter_map(|route| hop(route, ifindex));
+    let mut hops = candidates
+        .into_iter()
+        .filter_map(|route| hop(route, ifindex));
 
-    let before = before.filter(|before| before.ifindex == ifindex).map(|before| {
-        let hop = Hop { gateway: before.gateway, onlink: before.onlink, preferred_source: before.preferred_source };
-        (hop, before.source)
-    });
+    let before = before
+        .filter(|before| before.ifindex == ifindex)
+        .map(|before| {
+            let hop = Hop {
+                gateway: before.gateway,
+                onlink: before.onlink,
+                preferred_source: before.preferred_source,
+            };
+            (hop, before.source)
+        });
     if let Some((before, _)) = before
         && hops.clone().any(|hop| hop == before)
     {
@@ -175,35 +223,61 @@ fn learn(
         .or_else(|| {
             // An IPv6 router that takes its advertisement back says that it is no way out any more; IPv4 has no such word.
             let (hop, source) = before.filter(|_| !ipv6)?;
-            let address_stands = snapshot.addresses.iter().any(|a| a.ifindex == ifindex && a.address == source && a.usable);
+            let address_stands = snapshot
+                .addresses
+                .iter()
+                .any(|a| a.ifindex == ifindex && a.address == source && a.usable);
             address_stands.then_some(hop)
         })
-        .or_else(|| before.is_none().then(|| leftovers.into_iter().find_map(|route| hop(route, ifindex)))?)
+        .or_else(|| {
+            before
+                .is_none()
+                .then(|| leftovers.into_iter().find_map(|route| hop(route, ifindex)))?
+        })
 }
 
 fn hop(route: &Route, on: Ifindex) -> Option<Hop> {
     match route.next_hop {
-        NextHop::Gateway { ifindex, gateway, onlink } if ifindex == on => {
-            Some(Hop { gateway: Some(gateway), onlink, preferred_source: route.preferred_source })
-        }
-        NextHop::Device { ifindex } if ifindex == on => {
-            Some(Hop { gateway: None, onlink: false, preferred_source: route.preferred_source })
-        }
+        NextHop::Gateway {
+            ifindex,
+            gateway,
+            onlink,
+        } if ifindex == on => Some(Hop {
+            gateway: Some(gateway),
+            onlink,
+            preferred_source: route.preferred_source,
+        }),
+        NextHop::Device { ifindex } if ifindex == on => Some(Hop {
+            gateway: None,
+            onlink: false,
+            preferred_source: route.preferred_source,
+        }),
         NextHop::Gateway { .. } | NextHop::Device { .. } | NextHop::Other(_) => None,
     }
 }
 
 /// The address to probe from: the one the learned route names, else one whose network holds the gateway, else the first.
 fn source(ifindex: Ifindex, ipv6: bool, hop: &Hop, addresses: &[Address]) -> Option<IpAddr> {
-    let mut own = addresses.iter().filter(|a| a.ifindex == ifindex && a.address.is_ipv6() == ipv6 && a.usable);
-    let preferred = own.clone().find(|a| Some(a.address) == hop.preferred_source);
+    let mut own = addresses
+        .iter()
+        .filter(|a| a.ifindex == ifindex && a.address.is_ipv6() == ipv6 && a.usable);
+    let preferred = own
+        .clone()
+        .find(|a| Some(a.address) == hop.preferred_source);
     let mut global = own.clone().filter(|a| a.global);
     let near = hop.gateway.and_then(|gateway| {
-        let mut near = global.clone().filter(|a| same_network(a.address, gateway, a.prefix_len));
+        let mut near = global
+            .clone()
+            .filter(|a| same_network(a.address, gateway, a.prefix_len));
         near.clone().find(|a| !a.secondary).or_else(|| near.next())
     });
     let primary = global.clone().find(|a| !a.secondary);
-    preferred.or(near).or(primary).or_else(|| global.next()).or_else(|| own.find(|_| !ipv6)).map(|a| a.address)
+    preferred
+        .or(near)
+        .or(primary)
+        .or_else(|| global.next())
+        .or_else(|| own.find(|_| !ipv6))
+        .map(|a| a.address)
 }
 
 fn same_network(a: IpAddr, b: IpAddr, prefix_len: u8) -> bool {

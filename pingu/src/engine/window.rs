@@ -66,7 +66,9 @@ mod tests {
 
     fn filled(rtts_us: impl IntoIterator<Item = u64>) -> Window {
         let mut window = Window::default();
-        rtts_us.into_iter().for_each(|us| window.push(Duration::from_micros(us)));
+        rtts_us
+            .into_iter()
+            .for_each(|us| window.push(Duration::from_micros(us)));
         window
     }
 
@@ -78,13 +80,18 @@ mod tests {
     #[test]
     fn percentiles_are_nearest_ranks() {
         let summary = filled(1..=100).summary().expect("filled");
-        assert_eq!((summary.min, summary.p50, summary.p99, summary.max), (1.0, 50.0, 99.0, 100.0));
+        assert_eq!(
+            (summary.min, summary.p50, summary.p99, summary.max),
+            (1.0, 50.0, 99.0, 100.0)
+        );
         assert_eq!(summary.mean, 50.5);
     }
 
     #[test]
     fn only_the_recent_samples_count() {
-        let summary = filled((0..600).map(|n| if n < 88 { 9_000 } else { 10 })).summary().expect("filled");
+        let summary = filled((0..600).map(|n| if n < 88 { 9_000 } else { 10 }))
+            .summary()
+            .expect("filled");
         assert_eq!((summary.min, summary.max), (10.0, 10.0));
     }
 

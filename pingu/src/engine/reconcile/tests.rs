@@ -1,1 +1,144 @@
-//! Tests.
+//! Plans for small tables.
+
+use super::*;
+use crate::{
+    network::NextHop,
+    units::{Ifindex, TableId},
+};
+
+const OWN: Protocol = Protocol(136);
+const DHCP: Protocol = Protocol(16);
+
+fn route(protocol: Protocol, metric: u32, ifindex: u32, gateway: &str) -> Route {
+    Route {
+        ipv6: false,
+        table: TableId::MAIN,
+        metric: Metric(metric),
+        protocol,
+        next_hop: NextHop::Gateway {
+            ifindex: Ifindex(ifindex),
+            gateway: gateway.parse().expect("an address"),
+            onlink: false,
+        },
+        preferred_source: None,
+        wire: Vec::new(),
+    }
+}
+
+fn wanted(routes: &[Route]) -> RouteSet {
+    RouteSet {
+        wanted: routes.to_vec(),
+        ..RouteSet::default()
+    }
+}
+
+#[test]
+fn in_sync_nothing_is_written() {
+    let own = route(OWN, 88, 2, "192.0.2.1");
+    let actual = [own.clone(), route(DHCP, 1002, 2, "192.0.2.1")];
+    assert_eq!(plan(&actual, &wanted(&[own]), OWN), Plan::default());
+}
+
+#[test]
+fn additions_come_before_deletions() {
+    let fibre = route(OWN, 88, 2, "192.0.2.1");
+    let lte = route(OWN, 89, 3, "198.51.100.1");
+    let made = plan(
+        std::slice::from_ref(&fibre),
+        &wanted(std::slice::from_ref(&lte)),
+        OWN,
+    );
+    assert_eq!(made.changes, [Change::Add(lte), Change::Delete(fibre)]);
+}
+
+#[test]
+fn a_new_gateway_stands_beside_the_old_one_before_that_goes() {
+    let before = route(OWN, 88, 2, "192.0.2.1");
+    let after = route(OWN, 88, 2, "192.0.2.254");
+    let made = plan(
+        std::slice::from_ref(&before),
+        &wanted(std::slice::from_ref(&after)),
+        OWN,
+    );
+    assert_eq!(
+        made.changes,
+        [Change::AddBeside(after), Change::Delete(before)]
+    );
+}
+
+#[test]
+fn a_place_taken_by_another_protocol_is_left_alone_and_reported() {
+    let foreign = route(DHCP, 88, 2, "192.0.2.1");
+    let made = plan(
+        std::slice::from_ref(&foreign),
+        &wanted(&[route(OWN, 88, 2, "192.0.2.1")]),
+        OWN,
+    );
+    assert_eq!(
+        made,
+        Plan {
+            changes: Vec::new(),
+            conflicts: vec![foreign]
+        }
+    );
+}
+
+#[test]
+fn foreign_routes_are_never_deleted() {
+    let actual = [
+        route(DHCP, 88, 2, "192.0.2.1"),
+        route(Protocol(3), 0, 4, "203.0.113.1"),
+    ];
+    assert_eq!(plan(&actual, &RouteSet::default(), OWN), Plan::default());
+}
+
+#[test]
+fn a_last_resort_is_kept_as_it_is() {
+    let own = route(OWN, 88, 2, "192.0.2.1");
+    let desired = RouteSet {
+        kept: vec![(false, Metric(88))],
+        ..RouteSet::default()
+    };
+    assert_eq!(plan(&[own], &desired, OWN), Plan::default());
+}
+
+#[test]
+fn a_learned_route_is_taken_over_only_in_sight_of_an_own_one() {
+    let learned = route(DHCP, 0, 2, "192.0.2.1");
+    let own = route(OWN, 88, 2, "192.0.2.1");
+    let desired = RouteSet {
+        wanted: vec![own.clone()],
+        kept: Vec::new(),
+        taken_over: vec![learned.clone()],
+    };
+    assert_eq!(
+        plan(std::slice::from_ref(&learned), &desired, OWN).changes,
+        [Change::Add(own.clone())]
+    );
+    assert_eq!(
+        plan(&[learned.clone(), own], &desired, OWN).changes,
+        [Change::TakeOver(learned)]
+    );
+}
+
+#[test]
+fn a_multipath_route_with_our_protocol_is_not_touched() {
+    let multipath = Route {
+        next_hop: NextHop::Other("multipath".to_owned()),
+        ..route(OWN, 88, 2, "192.0.2.1")
+    };
+    assert_eq!(
+        plan(std::slice::from_ref(&multipath), &RouteSet::default(), OWN),
+        Plan::default()
+    );
+    assert_eq!(withdrawal(&[multipath], &[], OWN), []);
+}
+
+#[test]
+fn withdrawal_puts_adopted_routes_back_first() {
+    let own = route(OWN, 88, 2, "192.0.2.1");
+    let learned = route(DHCP, 0, 2, "192.0.2.1");
+    let actual = [own.clone(), route(DHCP, 5, 3, "198.51.100.1")];
+    let made = withdrawal(&actual, std::slice::from_ref(&learned), OWN);
+    assert_eq!(made, [Change::Restore(learned), Change::Delete(own)]);
+}

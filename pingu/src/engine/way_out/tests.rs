@@ -1,1 +1,196 @@
-//! Tests.
+//! Learning gateways and choosing sources from small snapshots.
+
+use super::*;
+use crate::{
+    config::{HealthConfig, ProbeConfig},
+    units::{Metric, TableId},
+};
+use std::time::Duration;
+
+const OWN: Protocol = Protocol(136);
+
+fn uplink(gateway: Gateway) -> UplinkConfig {
+    UplinkConfig {
+        name: "fibre".to_owned(),
+        interface: "wan0".to_owned(),
+        gateway,
+        metric: Metric(88),
+        probe: ProbeConfig {
+            targets: vec!["192.0.2.99".parse().expect("an address")],
+            period: Duration::from_secs(1),
+            count: 1,
+            spacing: Duration::from_millis(1),
+            timeout: Duration::from_secs(1),
+            size_bytes: 56,
+        },
+        health: HealthConfig {
+            max_lost: 0,
+            max_delay: Duration::from_secs(1),
+            fall: 1,
+            rise: 1,
+            hold_down: Duration::ZERO,
+        },
+    }
+}
+
+fn address(text: &str, prefix_len: u8) -> Address {
+    let address = text.parse().expect("an address");
+    Address {
+        ifindex: Ifindex(2),
+        address,
+        prefix_len,
+        global: true,
+        usable: true,
+        secondary: false,
+    }
+}
+
+fn route(protocol: u8, metric: u32, gateway: &str) -> Route {
+    let gateway: IpAddr = gateway.parse().expect("an address");
+    Route {
+        ipv6: gateway.is_ipv6(),
+        table: TableId::MAIN,
+        metric: Metric(metric),
+        protocol: Protocol(protocol),
+        next_hop: NextHop::Gateway {
+            ifindex: Ifindex(2),
+            gateway,
+            onlink: false,
+        },
+        preferred_source: None,
+        wire: Vec::new(),
+    }
+}
+
+fn snapshot(routes: Vec<Route>) -> Snapshot {
+    Snapshot {
+        links: vec![Link {
+            ifindex: Ifindex(2),
+            name: "wan0".to_owned(),
+            layer: LinkLayer::Ethernet([2, 0, 0, 0, 0, 1]),
+            admin_up: true,
+            carrier: true,
+            mtu_bytes: 1500,
+        }],
+        addresses: vec![
+            address("198.51.100.7", 24),
+            address("192.0.2.7", 24),
+            address("2001:db8::7", 64),
+        ],
+        routes,
+        neighbours: Vec::new(),
+    }
+}
+
+fn gateway_of(found: Result<WayOut, Obstacle>) -> Option<String> {
+    found
+        .ok()
+        .and_then(|way| way.gateway)
+        .map(|gateway| gateway.to_string())
+}
+
+fn auto(snapshot: &Snapshot, ipv6: bool, before: Option<&WayOut>) -> Result<WayOut, Obstacle> {
+    find(&uplink(Gateway::Auto), ipv6, snapshot, OWN, &[], before)
+}
+
+#[test]
+fn the_gateway_is_learned_from_the_foreign_default_with_the_lowest_metric() {
+    let seen = snapshot(vec![
+        route(16, 1002, "192.0.2.2"),
+        route(16, 100, "192.0.2.1"),
+        route(136, 1, "192.0.2.3"),
+    ]);
+    assert_eq!(
+        gateway_of(auto(&seen, false, None)).as_deref(),
+        Some("192.0.2.1")
+    );
+}
+
+#[test]
+fn the_source_is_in_the_gateways_network() {
+    let seen = snapshot(vec![route(16, 100, "192.0.2.1")]);
+    assert_eq!(
+        auto(&seen, false, None).map(|way| way.source),
+        Ok("192.0.2.7".parse().expect("an address"))
+    );
+}
+
+#[test]
+fn a_known_gateway_is_kept_while_its_route_is_there() {
+    let before = auto(&snapshot(vec![route(16, 100, "192.0.2.2")]), false, None).expect("a way");
+    let seen = snapshot(vec![route(16, 1, "192.0.2.1"), route(16, 100, "192.0.2.2")]);
+    assert_eq!(
+        gateway_of(auto(&seen, false, Some(&before))).as_deref(),
+        Some("192.0.2.2")
+    );
+}
+
+#[test]
+fn an_ipv4_gateway_outlives_its_route_but_not_its_address() {
+    let before = auto(&snapshot(vec![route(16, 100, "192.0.2.1")]), false, None).expect("a way");
+    let mut seen = snapshot(Vec::new());
+    assert_eq!(
+        gateway_of(auto(&seen, false, Some(&before))).as_deref(),
+        Some("192.0.2.1")
+    );
+    seen.addresses.retain(|a| a.address != before.source);
+    assert_eq!(auto(&seen, false, Some(&before)), Err(Obstacle::NoGateway));
+}
+
+#[test]
+fn an_ipv6_router_that_takes_itself_back_is_forgotten() {
+    let before = auto(&snapshot(vec![route(9, 1024, "fe80::1")]), true, None).expect("a way");
+    assert_eq!(
+        auto(&snapshot(Vec::new()), true, Some(&before)),
+        Err(Obstacle::NoGateway)
+    );
+}
+
+#[test]
+fn after_a_restart_an_own_leftover_tells_the_gateway() {
+    let seen = snapshot(vec![route(136, 88, "192.0.2.1")]);
+    assert_eq!(
+        gateway_of(auto(&seen, false, None)).as_deref(),
+        Some("192.0.2.1")
+    );
+}
+
+#[test]
+fn each_obstacle_is_named() {
+    let mut seen = snapshot(Vec::new());
+    assert_eq!(auto(&seen, false, None), Err(Obstacle::NoGateway));
+    assert_eq!(
+        find(
+            &uplink(Gateway::Device),
+            true,
+            &Snapshot {
+                addresses: Vec::new(),
+                ..seen.clone()
+            },
+            OWN,
+            &[],
+            None
+        ),
+        Err(Obstacle::NoAddress)
+    );
+    seen.links[0].carrier = false;
+    assert_eq!(auto(&seen, false, None), Err(Obstacle::NoCarrier));
+    seen.links[0].admin_up = false;
+    assert_eq!(auto(&seen, false, None), Err(Obstacle::AdminDown));
+    seen.links[0].layer = LinkLayer::Other(772);
+    assert_eq!(
+        auto(&seen, false, None),
+        Err(Obstacle::UnsupportedLink(772))
+    );
+    seen.links.clear();
+    assert_eq!(auto(&seen, false, None), Err(Obstacle::NoInterface));
+}
+
+#[test]
+fn a_prefix_of_any_length_tells_networks_apart() {
+    let a: IpAddr = "10.0.0.1".parse().expect("an address");
+    let b: IpAddr = "10.0.0.2".parse().expect("an address");
+    assert!(same_network(a, b, 0) && same_network(a, b, 30));
+    assert!(!same_network(a, b, 31) && !same_network(a, b, 32));
+    assert!(same_network(a, a, 32));
+}
