@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use pingu_tests::lab::{
     daemon::Daemon,
-    provider::ROUTER_SIDE,
+    provider::{Provider, ROUTER_SIDE},
     route_watch, routes,
     settings::Settings,
     site::{LEARNED_METRIC, Plan, Site, TARGET},
@@ -27,17 +27,15 @@ fn deleted_own_routes_are_back_within_a_second() {
     let settings = two_uplinks();
     let (site, _daemon) = running(&settings);
     let before = routes::own(&site.router);
+    let connected = connected_networks(&site);
     for deletion in [
-        "route flush proto 136",
-        "route del default proto 136 metric 88",
-        "route del default proto 136 metric 89",
-        "route flush table main",
+        "route flush proto 136".to_owned(),
+        "route del default proto 136 metric 88".to_owned(),
+        "route del default proto 136 metric 89".to_owned(),
+        format!("route flush table main\n{connected}"),
     ] {
-        site.router.ip(deletion);
         let start = Instant::now();
-        if deletion.ends_with("main") {
-            put_connected_routes_back(&site);
-        }
+        site.router.ip_batch(&deletion);
         wait_until(
             &format!("own routes to be back after `{deletion}`"),
             DEADLINE,
@@ -58,16 +56,18 @@ fn deleted_own_routes_are_back_within_a_second() {
     }
 }
 
-/// A flush of the main table takes the connected networks as well, without which no gateway can be set.
-fn put_connected_routes_back(site: &Site) {
-    for provider in &site.providers {
+/// Commands that put the connected networks back: a flush of the main table takes them as well, and without them no gateway
+/// can be set.
+fn connected_networks(site: &Site) -> String {
+    let command = |provider: &Provider| {
         let (interface, address) = (provider.interface(), provider.router_address());
         let network = provider.gateway().octets();
-        site.router.ip(&format!(
-            "route replace {}.{}.{}.0/24 dev {interface} proto kernel scope link src {address}",
+        format!(
+            "route replace {}.{}.{}.0/24 dev {interface} proto kernel scope link src {address}\n",
             network[0], network[1], network[2]
-        ));
-    }
+        )
+    };
+    site.providers.iter().map(command).collect()
 }
 
 #[test]

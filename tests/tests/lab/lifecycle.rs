@@ -5,6 +5,7 @@ use std::{fs, time::Duration};
 use pingu_tests::lab::{
     daemon::{self, Daemon, STOP_DEADLINE},
     namespace::Namespace,
+    route_monitor::RouteMonitor,
     route_watch::{self, Pace, RouteWatch},
     routes,
     settings::Settings,
@@ -95,9 +96,11 @@ fn a_second_instance_ends_at_once_and_touches_nothing() {
     let (site, mut daemon) = running(&settings);
     let before = routes::own(&site.router);
     let config = settings.write();
+    let monitor = RouteMonitor::start(&site.router);
     let second = daemon::run_to_end(&site.router, &["--config", &config.to_string_lossy()]);
     assert_eq!(second.status.code(), Some(1), "{}", second.stderr);
     assert!(!second.stderr.is_empty());
+    assert_eq!(monitor.events(), Vec::<String>::new());
     assert_eq!(routes::own(&site.router), before);
     daemon.wait_until_up(&["fibre", "lte"]);
 }
