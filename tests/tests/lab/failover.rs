@@ -72,6 +72,7 @@ fn cut_and_repair(cut: impl Fn(&Site), repair: impl Fn(&Site)) -> Vec<Duration> 
         daemon.wait_until_up(&["fibre", "lte"]);
         route_watch::wait_until_by(&site.router, TARGET, fibre, DEADLINE);
         let sightings = watch.finish();
+        println!("the watch: {:?}", sightings.count);
         times.push(time_to(&sightings, lte, start));
         assert_eq!(sightings.count.without_route, 0, "{sightings:?}");
         let moves: Vec<_> = sightings

@@ -228,6 +228,11 @@ fn the_status_table_says_what_the_json_says() {
         let found = table.stdout.lines().find(|line| line.contains(name));
         found.unwrap_or_else(|| panic!("no line for {name}:\n{}", table.stdout))
     };
+    assert!(
+        !line("fibre").contains("lte") && !table.stdout.contains('{'),
+        "a line for each uplink:\n{}",
+        table.stdout
+    );
     for (name, words) in [
         ("fibre", ["wan1", "up", "88"]),
         ("lte", ["wan2", "down", "89"]),
