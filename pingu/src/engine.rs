@@ -11,8 +11,8 @@ use std::{
 };
 
 use crate::{
-    config::{Config, Gateway, LearnedRoutes},
-    network::{Neighbour, NeighbourState, Route, Snapshot},
+    config::{Config, Gateway, LearnedRoutes, UplinkConfig},
+    network::{LinkLayer, Neighbour, NeighbourState, Route, Snapshot},
     probe::{ProbeOrder, ProbeTransport, SendResult},
     units::{Ifindex, PathId, UplinkId},
 };
@@ -34,7 +34,7 @@ pub use routes::RouteSet;
 pub use status::{HookState, Status, TargetStatus, UplinkStatus};
 pub use window::RttSummary;
 
-use health::any_up;
+use health::{Verdict, any_up};
 use path::Path;
 use uplink::Uplink;
 use way_out::{Readiness, WayOut};
@@ -60,6 +60,8 @@ pub struct Engine {
     ranking: Ranking,
     /// The first snapshot has been seen.
     oriented: bool,
+    /// Counts what may change the route set.
+    revision: u64,
     wakes: BinaryHeap<Reverse<(Instant, PathId)>>,
     /// Each path's valid entry in `wakes`; others there are stale.
     wake_of: Vec<Option<Instant>>,
@@ -96,6 +98,7 @@ impl Engine {
             adopted: Vec::new(),
             ranking: Ranking::default(),
             oriented: false,
+            revision: 0,
             wakes: BinaryHeap::new(),
             ident_state: seed,
             orders: Vec::new(),
@@ -125,6 +128,39 @@ impl Engine {
     /// Which uplinks shall have a route.
     pub fn ranking(&self) -> &Ranking {
         &self.ranking
+    }
+
+    /// Grows whenever [`Engine::route_set`] or an uplink's state may have changed.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
+    /// The interfaces that need hooks, by uplink: number, and whether its packets have no link header.
+    pub fn hooks_wanted(&self) -> Vec<(UplinkId, Ifindex, bool)> {
+        let of = |(index, uplink): (usize, &UplinkConfig)| {
+            let link = self
+                .snapshot
+                .links
+                .iter()
+                .find(|link| link.name == uplink.interface)?;
+            match link.layer {
+                LinkLayer::Ethernet(_) => Some((UplinkId(index as u16), link.ifindex, false)),
+                LinkLayer::Bare => Some((UplinkId(index as u16), link.ifindex, true)),
+                LinkLayer::Other(_) => None,
+            }
+        };
+        self.config
+            .uplinks
+            .iter()
+            .enumerate()
+            .filter_map(of)
+            .collect()
+    }
+
+    /// Uplinks whose last burst said nothing because its probes never left: their hooks or sockets may be dead.
+    pub fn blind(&self) -> impl Iterator<Item = UplinkId> + '_ {
+        let is_blind = |path: &&Path| matches!(path.report, Some((Verdict::Blind, _)));
+        self.paths.iter().filter(is_blind).map(|path| path.uplink)
     }
 
     /// Learned routes that pingu took out of the table.
@@ -167,6 +203,7 @@ impl Engine {
         for path in 0..self.paths.len() {
             self.refresh_readiness(PathId(path as u32), now);
         }
+        self.revision += 1;
         self.rank(now);
     }
 
@@ -338,8 +375,9 @@ impl Engine {
     }
 
     fn rank(&mut self, now: Instant) {
+        let mut changed = false;
         for uplink in &mut self.uplinks {
-            uplink.note_state(&self.paths, now);
+            changed |= uplink.note_state(&self.paths, now);
         }
         let candidates: Vec<decide::Candidate> = self
             .uplinks
@@ -353,7 +391,10 @@ impl Engine {
                 )
             })
             .collect();
-        self.ranking = decide::rank(&candidates, &self.ranking, now);
+        let ranking = decide::rank(&candidates, &self.ranking, now);
+        changed |= ranking != self.ranking;
+        self.ranking = ranking;
+        self.revision += u64::from(changed);
     }
 
     fn refresh_readiness(&mut self, id: PathId, now: Instant) {

@@ -1,6 +1,8 @@
 //! pingu probes every way out of a router and keeps the kernel's routes on the ones that work.
 //!
-//! Modules in reading order: what is configured, what the kernel knows, what is probed, what is thought, what is done.
+//! Modules in reading order: numbers that mean something; what is configured; what the kernel knows; what is probed; what is
+//! thought and decided, without a clock or a socket; how the kernel is read and written; what survives a crash; how a running
+//! daemon is asked; the loop that joins them.
 
 pub mod units;
 
@@ -10,6 +12,12 @@ pub mod network;
 
 pub mod probe;
 
+pub mod engine;
+
 pub mod netlink;
 
-pub mod engine;
+pub mod adopted;
+
+pub mod control;
+
+pub mod daemon;

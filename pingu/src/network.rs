@@ -1,6 +1,6 @@
 //! What the kernel knows of links, addresses, neighbours and default routes, as plain values without a socket in sight.
 
-use std::net::IpAddr;
+use std::{fmt, net::IpAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -82,6 +82,35 @@ pub struct Route {
     /// The message body as the kernel wrote it (rtmsg and attributes, without volatile ones such as `RTA_CACHEINFO`), so that
     /// a route can be put back exactly; empty in routes that pingu makes itself.
     pub wire: Vec<u8>,
+}
+
+/// As iproute2 would show it.
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            metric,
+            protocol,
+            next_hop,
+            ..
+        } = self;
+        write!(
+            f,
+            "default{} {next_hop} proto {protocol} metric {metric}",
+            if self.ipv6 { " (IPv6)" } else { "" }
+        )
+    }
+}
+
+impl fmt::Display for NextHop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Gateway {
+                ifindex, gateway, ..
+            } => write!(f, "via {gateway} dev #{ifindex}"),
+            Self::Device { ifindex } => write!(f, "dev #{ifindex}"),
+            Self::Other(what) => f.write_str(what),
+        }
+    }
 }
 
 /// Where a route leads.

@@ -122,6 +122,20 @@ impl Engine {
         self.uplinks[id.index()].hook = state;
     }
 
+    /// Each uplink's name, state and the reason for it.
+    pub fn states(&self) -> impl Iterator<Item = (&str, State, String)> + '_ {
+        self.uplinks
+            .iter()
+            .zip(&self.config.uplinks)
+            .map(|(uplink, config)| {
+                (
+                    config.name.as_str(),
+                    uplink.state_noted,
+                    uplink.reason(config, &self.paths),
+                )
+            })
+    }
+
     fn interface_index(&self, id: UplinkId) -> Option<crate::units::Ifindex> {
         let interface = &self.config.uplinks[id.index()].interface;
         self.snapshot

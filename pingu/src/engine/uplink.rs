@@ -32,6 +32,8 @@ pub(crate) struct Uplink {
     pub(crate) state_noted: State,
     /// It was up once and then was not: its next rise is a return.
     fell: bool,
+    /// The state of each family at the last look.
+    families_noted: [State; 2],
 }
 
 impl Uplink {
@@ -44,6 +46,7 @@ impl Uplink {
             since: now,
             state_noted: State::Unknown,
             fell: false,
+            families_noted: [State::Unknown; 2],
         }
     }
 
@@ -93,14 +96,17 @@ impl Uplink {
         any_up(of_family.map(path_state))
     }
 
-    /// Notes a change of state.
-    pub(crate) fn note_state(&mut self, paths: &[Path], now: Instant) {
+    /// Notes a change of state, and says whether there was any.
+    pub(crate) fn note_state(&mut self, paths: &[Path], now: Instant) -> bool {
+        let before = (self.state_noted, self.families_noted);
         let state = self.state(paths);
+        self.families_noted = [false, true].map(|ipv6| self.family_state(ipv6, paths));
         if state != self.state_noted {
             self.fell |= self.state_noted == State::Up;
             self.since = now;
             self.state_noted = state;
         }
+        before != (self.state_noted, self.families_noted)
     }
 
     /// What the decision needs to know of it.

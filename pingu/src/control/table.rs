@@ -1,0 +1,85 @@
+//! The status as a table for a tired person.
+
+use std::fmt::Write;
+
+use crate::engine::{State, Status, TargetStatus, UplinkStatus};
+
+const HEADINGS: [&str; 8] = [
+    "UPLINK", "DEV", "STATE", "LOSS", "RTT", "JITTER", "GATEWAY", "REASON",
+];
+
+/// Renders the status, one line an uplink, the active one marked.
+pub fn render(status: &Status) -> String {
+    let rows: Vec<[String; 8]> = std::iter::once(HEADINGS.map(str::to_owned))
+        .chain(status.uplinks.iter().map(row))
+        .collect();
+    let widths: [usize; 8] = std::array::from_fn(|column| {
+        rows.iter()
+            .map(|row| row[column].chars().count())
+            .max()
+            .unwrap_or(0)
+    });
+    let mut text = format!(
+        "active: {}\n\n",
+        status.active.as_deref().unwrap_or("none of the uplinks")
+    );
+    for (index, row) in rows.iter().enumerate() {
+        let active = index > 0 && status.uplinks[index - 1].active;
+        let mut line = String::from(if active { "* " } else { "  " });
+        for (cell, width) in row.iter().zip(widths) {
+            write!(line, "{cell:width$}  ").expect("writing to a string cannot fail");
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    for warning in &status.warnings {
+        writeln!(text, "\nwarning: {warning}").expect("writing to a string cannot fail");
+    }
+    text
+}
+
+fn row(uplink: &UplinkStatus) -> [String; 8] {
+    let best = uplink
+        .targets
+        .iter()
+        .filter_map(|target| target.rtt_us)
+        .min_by(|a, b| a.p50.total_cmp(&b.p50));
+    let state = match uplink.state {
+        State::Up => "up",
+        State::Down => "down",
+        State::Unknown => "unknown",
+    };
+    [
+        uplink.name.clone(),
+        uplink.interface.clone(),
+        state.to_owned(),
+        loss(&uplink.targets),
+        best.map_or_else(|| "-".to_owned(), |rtt| duration(rtt.p50)),
+        best.map_or_else(|| "-".to_owned(), |rtt| duration(rtt.jitter)),
+        uplink
+            .gateway
+            .map_or_else(|| "-".to_owned(), |gateway| gateway.to_string()),
+        uplink.reason.clone(),
+    ]
+}
+
+/// The share of judged probes that were not answered in time, since the daemon started.
+fn loss(targets: &[TargetStatus]) -> String {
+    let answered: u64 = targets.iter().map(|target| target.answered).sum();
+    let missing: u64 = targets
+        .iter()
+        .map(|target| target.lost + target.late + target.no_neighbour)
+        .sum();
+    match answered + missing {
+        0 => "-".to_owned(),
+        judged => format!("{:.1}%", 100.0 * missing as f64 / judged as f64),
+    }
+}
+
+fn duration(us: f64) -> String {
+    match us {
+        us if us < 1_000.0 => format!("{us:.0}us"),
+        us if us < 100_000.0 => format!("{:.1}ms", us / 1e3),
+        us => format!("{:.0}ms", us / 1e3),
+    }
+}

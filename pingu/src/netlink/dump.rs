@@ -1,0 +1,279 @@
+//! What the kernel's messages say, as pingu's own plain values: links, addresses, default routes and neighbours.
+
+use std::net::IpAddr;
+
+use crate::{
+    netlink::codec::{
+        INET, INET6, RawMessage, RouteHeader, address, attributes, exact_attributes, number,
+        push_attribute,
+    },
+    network::{Address, Link, LinkLayer, Neighbour, NeighbourState, NextHop, Route},
+    units::{Ifindex, Metric, Protocol, TableId},
+};
+
+/// Sizes in bytes of `struct ifinfomsg`, `struct ifaddrmsg` and `struct ndmsg`.
+const LINK_HEADER_LEN: usize = 16;
+const ADDRESS_HEADER_LEN: usize = 8;
+const NEIGHBOUR_HEADER_LEN: usize = 12;
+
+// Of the kernel's UAPI headers; libc does not have them.
+const IFLA_EXT_MASK: u16 = 29;
+const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
+const IFLA_OPERSTATE: u16 = 16;
+const IF_OPER_UNKNOWN: u8 = 0;
+const IF_OPER_UP: u8 = 6;
+const ARPHRD_RAWIP: u16 = 519;
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const IFA_FLAGS: u16 = 8;
+const IFA_F_SECONDARY: u32 = 0x01;
+const IFA_F_DADFAILED: u32 = 0x08;
+const IFA_F_DEPRECATED: u32 = 0x20;
+const IFA_F_TENTATIVE: u32 = 0x40;
+const RTA_VIA: u16 = 18;
+const RTA_ENCAP: u16 = 22;
+const RTA_NH_ID: u16 = 30;
+/// `RTNH_F_ONLINK`: the only flag of a route that is configuration; the others tell its state.
+pub(crate) const RTNH_F_ONLINK: u32 = 4;
+
+/// Asks for every link.
+pub(crate) fn links_request() -> RawMessage {
+    let mut body = vec![0; LINK_HEADER_LEN];
+    // Counters are most of a link's message, and nobody reads them here.
+    push_attribute(
+        &mut body,
+        IFLA_EXT_MASK,
+        &RTEXT_FILTER_SKIP_STATS.to_ne_bytes(),
+    );
+    RawMessage {
+        kind: libc::RTM_GETLINK,
+        body,
+    }
+}
+
+/// Asks for every address of both families.
+pub(crate) fn addresses_request() -> RawMessage {
+    RawMessage {
+        kind: libc::RTM_GETADDR,
+        body: vec![0; ADDRESS_HEADER_LEN],
+    }
+}
+
+/// Asks for every neighbour of both families.
+pub(crate) fn neighbours_request() -> RawMessage {
+    RawMessage {
+        kind: libc::RTM_GETNEIGH,
+        body: vec![0; NEIGHBOUR_HEADER_LEN],
+    }
+}
+
+/// Reads an `RTM_NEWLINK` body.
+pub(crate) fn link(body: &[u8]) -> Option<Link> {
+    let header: &[u8; LINK_HEADER_LEN] = body.first_chunk()?;
+    if header[0] != libc::AF_UNSPEC as u8 {
+        // A bridge port's own view of itself (AF_BRIDGE): the same interface once more.
+        return None;
+    }
+    let hardware = u16::from_ne_bytes([header[2], header[3]]);
+    let flags = number(&header[8..12])?;
+    let (mut name, mut mac, mut mtu_bytes, mut operstate) = (None, None, 0, IF_OPER_UNKNOWN);
+    for (kind, value) in attributes(body, LINK_HEADER_LEN) {
+        match kind {
+            libc::IFLA_IFNAME => name = Some(text(value)),
+            libc::IFLA_ADDRESS => mac = <[u8; 6]>::try_from(value).ok(),
+            libc::IFLA_MTU => mtu_bytes = number(value).unwrap_or(0),
+            IFLA_OPERSTATE => operstate = value.first().copied().unwrap_or(IF_OPER_UNKNOWN),
+            _ => {}
+        }
+    }
+    let layer = match (hardware, mac) {
+        (libc::ARPHRD_ETHER, Some(mac)) => LinkLayer::Ethernet(mac),
+        (
+            libc::ARPHRD_PPP
+            | ARPHRD_RAWIP
+            | libc::ARPHRD_NONE
+            | libc::ARPHRD_TUNNEL
+            | libc::ARPHRD_TUNNEL6
+            | libc::ARPHRD_SIT
+            | libc::ARPHRD_IPGRE,
+            _,
+        ) => LinkLayer::Bare,
+        (other, _) => LinkLayer::Other(other),
+    };
+    Some(Link {
+        ifindex: Ifindex(number(&header[4..8])?),
+        name: name?,
+        layer,
+        admin_up: flags & libc::IFF_UP as u32 != 0,
+        carrier: flags & libc::IFF_LOWER_UP as u32 != 0
+            && matches!(operstate, IF_OPER_UNKNOWN | IF_OPER_UP),
+        mtu_bytes,
+    })
+}
+
+/// Reads an `RTM_NEWADDR` body.
+pub(crate) fn interface_address(body: &[u8]) -> Option<Address> {
+    let header: &[u8; ADDRESS_HEADER_LEN] = body.first_chunk()?;
+    let [family, prefix_len, flags, scope, ..] = *header;
+    if !matches!(family, INET | INET6) {
+        return None;
+    }
+    let (mut local, mut peer, mut flags) = (None, None, u32::from(flags));
+    for (kind, value) in attributes(body, ADDRESS_HEADER_LEN) {
+        match kind {
+            IFA_LOCAL => local = address(value),
+            IFA_ADDRESS => peer = address(value),
+            IFA_FLAGS => flags = number(value).unwrap_or(flags),
+            _ => {}
+        }
+    }
+    Some(Address {
+        ifindex: Ifindex(number(&header[4..8])?),
+        // On a point-to-point interface IFA_ADDRESS is the other end.
+        address: local.or(peer)?,
+        prefix_len,
+        global: scope == libc::RT_SCOPE_UNIVERSE,
+        usable: flags & (IFA_F_TENTATIVE | IFA_F_DADFAILED | IFA_F_DEPRECATED) == 0,
+        secondary: flags & IFA_F_SECONDARY != 0,
+    })
+}
+
+/// The table, of which the header has only eight bits.
+pub(crate) fn route_table(header: &RouteHeader, body: &[u8]) -> TableId {
+    let table = attributes(body, RouteHeader::LEN).find(|(kind, _)| *kind == libc::RTA_TABLE);
+    let table = table.and_then(|(_, value)| number(value));
+    TableId(table.unwrap_or(u32::from(header.table)))
+}
+
+/// Reads an `RTM_NEWROUTE` body, if it is a default route of the main table.
+pub(crate) fn default_route(body: &[u8]) -> Option<Route> {
+    let header = RouteHeader::read(body)?;
+    if !matches!(header.family, INET | INET6) || header.destination_len != 0 {
+        return None;
+    }
+    let table = route_table(&header, body);
+    if table != TableId::MAIN {
+        return None;
+    }
+    let (mut metric, mut preferred_source) = (0, None);
+    for (kind, value) in attributes(body, RouteHeader::LEN) {
+        match kind {
+            libc::RTA_PRIORITY => metric = number(value)?,
+            libc::RTA_PREFSRC => preferred_source = address(value),
+            _ => {}
+        }
+    }
+    Some(Route {
+        ipv6: header.family == INET6,
+        table,
+        metric: Metric(metric),
+        protocol: Protocol(header.protocol),
+        next_hop: next_hop(&header, body),
+        preferred_source,
+        wire: wire(&header, body),
+    })
+}
+
+fn next_hop(header: &RouteHeader, body: &[u8]) -> NextHop {
+    let (mut interface, mut gateway, mut other) = (None, None, None);
+    for (kind, value) in attributes(body, RouteHeader::LEN) {
+        match kind {
+            libc::RTA_OIF => interface = number(value).map(Ifindex),
+            libc::RTA_GATEWAY => gateway = address(value),
+            // Two bytes of address family, then the address.
+            RTA_VIA => gateway = value.get(2..).and_then(address),
+            libc::RTA_MULTIPATH => other = Some("multipath".to_owned()),
+            RTA_ENCAP => other = Some("encapsulated".to_owned()),
+            RTA_NH_ID => {
+                let id = number(value).unwrap_or(0);
+                other = Some(format!("nexthop object {id}"));
+            }
+            _ => {}
+        }
+    }
+    // Other keys than (table, prefix, metric) come first: what they lead to is of no concern.
+    if header.tos != 0 {
+        other = Some(format!("for packets with tos {:#04x}", header.tos));
+    }
+    if header.source_len != 0 {
+        other = Some("for packets from certain sources".to_owned());
+    }
+    let name = match header.kind {
+        libc::RTN_UNICAST => other,
+        libc::RTN_BLACKHOLE => Some("blackhole".to_owned()),
+        libc::RTN_UNREACHABLE => Some("unreachable".to_owned()),
+        libc::RTN_PROHIBIT => Some("prohibit".to_owned()),
+        libc::RTN_THROW => Some("throw".to_owned()),
+        kind => Some(format!("route type {kind}")),
+    };
+    match (name, interface, gateway) {
+        (Some(name), _, _) => NextHop::Other(name),
+        (None, Some(ifindex), Some(gateway)) => NextHop::Gateway {
+            ifindex,
+            gateway,
+            onlink: header.flags & RTNH_F_ONLINK != 0,
+        },
+        (None, Some(ifindex), None) => NextHop::Device { ifindex },
+        (None, None, _) => NextHop::Other("without an interface".to_owned()),
+    }
+}
+
+/// The body without what tells the route's state rather than its configuration: the kernel refuses `linkdown` in a request.
+fn wire(header: &RouteHeader, body: &[u8]) -> Vec<u8> {
+    let configured = RouteHeader {
+        flags: header.flags & RTNH_F_ONLINK,
+        ..*header
+    };
+    let mut wire = configured.write();
+    for (kind, value) in exact_attributes(body, RouteHeader::LEN) {
+        if kind != libc::RTA_CACHEINFO {
+            push_attribute(&mut wire, kind, value);
+        }
+    }
+    wire
+}
+
+/// Reads an `RTM_NEWNEIGH` or `RTM_DELNEIGH` body, if it is about an Ethernet neighbour that one may send to.
+pub(crate) fn neighbour(body: &[u8], deleted: bool) -> Option<Neighbour> {
+    let header: &[u8; NEIGHBOUR_HEADER_LEN] = body.first_chunk()?;
+    if !matches!(header[0], INET | INET6) {
+        // The forwarding entries of bridges are neighbours, too (AF_BRIDGE).
+        return None;
+    }
+    let state = u16::from_ne_bytes([header[8], header[9]]);
+    let (mut ip, mut mac) = (None, None);
+    for (kind, value) in attributes(body, NEIGHBOUR_HEADER_LEN) {
+        match kind {
+            libc::NDA_DST => ip = address(value),
+            libc::NDA_LLADDR => mac = <[u8; 6]>::try_from(value).ok(),
+            _ => {}
+        }
+    }
+    let ip = ip.filter(is_unicast)?;
+    let state = match state {
+        _ if deleted => NeighbourState::Failed,
+        libc::NUD_FAILED => NeighbourState::Failed,
+        libc::NUD_INCOMPLETE => NeighbourState::Incomplete,
+        libc::NUD_NONE => return None,
+        // Layer-3 devices have entries without an address; loopback and broadcast ones are no stations.
+        _ => NeighbourState::Usable(mac.filter(|mac| mac[0] & 1 == 0 && *mac != [0; 6])?),
+    };
+    Some(Neighbour {
+        ifindex: Ifindex(number(&header[4..8])?),
+        address: ip,
+        state,
+    })
+}
+
+fn is_unicast(address: &IpAddr) -> bool {
+    let broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
+    !(address.is_multicast() || address.is_unspecified() || broadcast)
+}
+
+fn text(value: &[u8]) -> String {
+    let end = value
+        .iter()
+        .position(|byte| *byte == 0)
+        .unwrap_or(value.len());
+    String::from_utf8_lossy(&value[..end]).into_owned()
+}

@@ -1,0 +1,177 @@
+//! The kernel's announcements, reduced to news: a socket of its own, so that a flood of them never delays a request.
+
+use std::{collections::VecDeque, io, os::fd::AsRawFd};
+
+use futures_util::FutureExt;
+use netlink_packet_core::NetlinkBuffer;
+use netlink_sys::{
+    AsyncSocket, AsyncSocketExt, Socket, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE,
+};
+
+use crate::{
+    netlink::{
+        codec::RouteHeader,
+        dump::{neighbour, route_table},
+    },
+    network::News,
+    units::{Protocol, TableId},
+};
+
+/// Receive buffer in bytes. 208 KiB, the usual default, overran at some two thousand neighbours; the kernel charges only what
+/// is waiting in it.
+const RECEIVE_BUFFER_BYTES: usize = 16 << 20;
+
+/// Size in bytes of the largest datagram that the kernel sends.
+const DATAGRAM_BYTES_MAX: usize = 64 << 10;
+
+/// News that may wait here; more stay in the socket. One datagram adds a handful.
+const PENDING_NEWS_MAX: usize = 256;
+
+/// Datagrams read before news are handed out, so that a flood of messages that are no news never holds up the loop for long.
+const DATAGRAMS_PER_TURN: usize = 256;
+
+/// What is listened to.
+const GROUPS: [u32; 7] = [
+    libc::RTNLGRP_LINK,
+    libc::RTNLGRP_IPV4_IFADDR,
+    libc::RTNLGRP_IPV6_IFADDR,
+    libc::RTNLGRP_IPV4_ROUTE,
+    libc::RTNLGRP_IPV6_ROUTE,
+    libc::RTNLGRP_NEIGH,
+    // The deletion of a nexthop object takes its routes along without a message about them.
+    libc::RTNLGRP_NEXTHOP,
+];
+
+/// The kernel's announcements.
+pub struct Watch {
+    socket: TokioSocket,
+    protocol: Protocol,
+    pending: VecDeque<News>,
+    datagram: Vec<u8>,
+}
+
+impl Watch {
+    /// Listens from here on, in the calling thread's network namespace, on the current runtime.
+    pub fn new(protocol: Protocol) -> io::Result<Self> {
+        Self::with_buffer(protocol, RECEIVE_BUFFER_BYTES)
+    }
+
+    /// As `new`, with so many bytes of receive buffer.
+    pub fn with_buffer(protocol: Protocol, bytes: usize) -> io::Result<Self> {
+        let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
+        set_receive_buffer(socket.socket_ref(), bytes)?;
+        socket.socket_mut().bind_auto()?;
+        for group in GROUPS {
+            socket.socket_mut().add_membership(group)?;
+        }
+        Ok(Self {
+            socket,
+            protocol,
+            pending: VecDeque::new(),
+            datagram: Vec::with_capacity(DATAGRAM_BYTES_MAX),
+        })
+    }
+
+    /// Waits for the next news. Nothing is lost if the future is dropped.
+    pub async fn next(&mut self) -> io::Result<News> {
+        loop {
+            if let Some(news) = self.pending.pop_front() {
+                return Ok(news);
+            }
+            self.datagram.clear();
+            let received = self.socket.recv_from(&mut self.datagram).await;
+            self.take(received)?;
+            // What already waits is taken along, so that a burst of changes becomes one.
+            for _ in 1..DATAGRAMS_PER_TURN {
+                if self.pending.len() >= PENDING_NEWS_MAX {
+                    break;
+                }
+                self.datagram.clear();
+                match self.socket.recv_from(&mut self.datagram).now_or_never() {
+                    Some(received) => self.take(received)?,
+                    None => break,
+                }
+            }
+        }
+    }
+
+    /// Turns what was received into pending news.
+    fn take(&mut self, received: io::Result<SocketAddr>) -> io::Result<()> {
+        match received {
+            // Any process with the privilege may send to this socket; the kernel's port is 0.
+            Ok(source) if source.port_number() != 0 => {}
+            Ok(_) => {
+                for news in news_of(&self.datagram, self.protocol) {
+                    remember(&mut self.pending, news);
+                }
+            }
+            Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => {
+                // Whoever hears this looks at everything: what waited before it is old.
+                self.pending.clear();
+                self.pending.push_back(News::Overrun);
+            }
+            Err(error) => return Err(error),
+        }
+        Ok(())
+    }
+}
+
+/// The news in a datagram.
+fn news_of(datagram: &[u8], protocol: Protocol) -> Vec<News> {
+    let mut all = Vec::new();
+    let mut rest = datagram;
+    while let Ok(message) = NetlinkBuffer::new_checked(rest) {
+        all.extend(news(message.message_type(), message.payload(), protocol));
+        let len = (message.length() as usize).next_multiple_of(4);
+        rest = rest.get(len..).unwrap_or_default();
+    }
+    all
+}
+
+/// The news in a message, if it is any to a watcher of default routes.
+fn news(kind: u16, body: &[u8], protocol: Protocol) -> Option<News> {
+    match kind {
+        libc::RTM_NEWROUTE | libc::RTM_DELROUTE => {
+            let header = RouteHeader::read(body)?;
+            let is_default =
+                header.destination_len == 0 && route_table(&header, body) == TableId::MAIN;
+            (is_default || header.protocol == protocol.0).then_some(News::Changed)
+        }
+        libc::RTM_NEWNEIGH => neighbour(body, false).map(News::Neighbour),
+        libc::RTM_DELNEIGH => neighbour(body, true).map(News::Neighbour),
+        _ => Some(News::Changed),
+    }
+}
+
+/// Adds news to those that wait; what waits already and says the same, or something older of the same neighbour, goes.
+fn remember(pending: &mut VecDeque<News>, news: News) {
+    let superseded = |old: &News| match (old, &news) {
+        (News::Neighbour(old), News::Neighbour(new)) => {
+            (old.ifindex, old.address) == (new.ifindex, new.address)
+        }
+        (old, new) => old == new,
+    };
+    if let Some(place) = pending.iter().position(superseded) {
+        pending.remove(place);
+    }
+    pending.push_back(news);
+}
+
+/// Asks for a receive buffer beyond the system's limit, and takes what the limit allows without the privilege.
+fn set_receive_buffer(socket: &Socket, bytes: usize) -> io::Result<()> {
+    let wanted = libc::c_int::try_from(bytes).unwrap_or(libc::c_int::MAX);
+    // SAFETY: the descriptor is open, and the option's value is a c_int of the size given.
+    let forced = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_RCVBUFFORCE,
+            (&raw const wanted).cast(),
+            size_of::<libc::c_int>() as libc::socklen_t,
+        )
+    };
+    if forced == 0 {
+        return Ok(());
+    }
+    socket.set_rx_buf_sz(wanted)
+}

@@ -1,0 +1,27 @@
+//! Real networks in namespaces, to run the whole daemon in. Everything here needs root, touches nothing outside the namespaces
+//! that it made itself, and is gone when its owner is dropped, also by a panic.
+//!
+//! Reading order: [`namespace`] and [`site`] build a network, [`provider`] breaks it, [`daemon`] runs pingu in it; [`capture`],
+//! [`route_watch`], [`pinger`] and [`wait`] tell what came of it.
+
+pub mod capture;
+pub mod daemon;
+pub mod dhcp;
+pub mod forger;
+pub mod load;
+pub mod namespace;
+pub mod packet;
+pub mod pinger;
+pub mod process;
+pub mod provider;
+pub mod raw_socket;
+pub mod route_monitor;
+pub mod route_watch;
+pub mod routes;
+pub mod settings;
+pub mod site;
+pub mod status;
+pub mod tun;
+pub mod turn;
+pub mod wait;
+pub mod worker;

@@ -1,0 +1,183 @@
+//! The real daemon, in a namespace.
+
+use std::{
+    env,
+    path::{Path, PathBuf},
+    process::{Command, ExitStatus},
+    time::Duration,
+};
+
+use serde_json::Value;
+
+use crate::lab::{
+    namespace::Namespace, process::Process, settings::Settings, status, wait::try_wait_until,
+};
+
+/// Loading and verifying the programs takes most of a start.
+pub const START_DEADLINE: Duration = Duration::from_secs(15);
+
+/// Withdrawing routes and detaching takes milliseconds.
+pub const STOP_DEADLINE: Duration = Duration::from_secs(5);
+
+/// A running pingu; dropped, it is killed, and its log is printed if a test is failing.
+pub struct Daemon {
+    process: Process,
+    socket: PathBuf,
+}
+
+/// What a finished pingu left.
+pub struct Finished {
+    /// How it ended.
+    pub status: ExitStatus,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Daemon {
+    /// Starts pingu with a configuration of the lab.
+    #[track_caller]
+    pub fn start(namespace: &Namespace, settings: &Settings) -> Self {
+        let mut command = namespace.command(binary());
+        command.arg("--config").arg(settings.write());
+        Self::spawn(command, settings.socket())
+    }
+
+    /// Starts pingu with any configuration file, and its control socket elsewhere than the file says.
+    #[track_caller]
+    pub fn start_with_file(namespace: &Namespace, config: &Path, socket: &Path) -> Self {
+        let mut command = namespace.command(binary());
+        command
+            .arg("--config")
+            .arg(config)
+            .arg("--socket")
+            .arg(socket);
+        Self::spawn(command, socket.to_owned())
+    }
+
+    fn spawn(mut command: Command, socket: PathBuf) -> Self {
+        command.env("NO_COLOR", "1");
+        Self {
+            process: Process::spawn("pingu", command),
+            socket,
+        }
+    }
+
+    /// What it publishes, or why that cannot be had.
+    pub fn status(&self) -> Result<Value, String> {
+        let output = Command::new(binary())
+            .args(["status", "--json", "--socket"])
+            .arg(&self.socket)
+            .output()
+            .map_err(|error| format!("cannot run pingu: {error}"))?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        serde_json::from_slice(&output.stdout)
+            .map_err(|error| format!("{error} in `{}`", String::from_utf8_lossy(&output.stdout)))
+    }
+
+    /// Waits until what it publishes is as wanted, and gives it; panics at the deadline, and when the daemon ends before.
+    #[track_caller]
+    pub fn wait_for(
+        &mut self,
+        what: &str,
+        deadline: Duration,
+        wanted: impl Fn(&Value) -> bool,
+    ) -> Value {
+        let found = try_wait_until(deadline, || {
+            if let Some(status) = self.process.ended() {
+                return Ok(Err(format!("pingu ended: {status}")));
+            }
+            let status = self.status()?;
+            if wanted(&status) {
+                Ok(Ok(status))
+            } else {
+                Err(format!("{status:#}"))
+            }
+        });
+        match found {
+            Ok(Ok(status)) => status,
+            Ok(Err(ended)) => panic!("waited for {what}; {ended}"),
+            Err(seen) => panic!("waited {deadline:?} for {what}; seen instead: {seen}"),
+        }
+    }
+
+    /// Waits until all these uplinks are up.
+    #[track_caller]
+    pub fn wait_until_up(&mut self, names: &[&str]) -> Value {
+        self.wait_for(&format!("{names:?} to be up"), START_DEADLINE, |status| {
+            status::all_up(status, names)
+        })
+    }
+
+    /// Waits until an uplink is down.
+    #[track_caller]
+    pub fn wait_until_down(&mut self, name: &str) -> Value {
+        self.wait_for(&format!("{name} to be down"), START_DEADLINE, |status| {
+            status::state(status, name) == "down"
+        })
+    }
+
+    /// The process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+
+    /// Asks it to end, and waits for that.
+    #[track_caller]
+    pub fn stop(mut self) -> ExitStatus {
+        self.process.signal(libc::SIGTERM);
+        self.process.wait(STOP_DEADLINE)
+    }
+
+    /// Kills it on the spot.
+    #[track_caller]
+    pub fn kill(mut self) {
+        self.process.signal(libc::SIGKILL);
+        self.process.wait(STOP_DEADLINE);
+    }
+}
+
+/// Runs pingu in a namespace to its end, which must come by itself.
+#[track_caller]
+pub fn run_to_end(namespace: &Namespace, arguments: &[&str]) -> Finished {
+    let mut command = namespace.command("timeout");
+    // A daemon that runs although it should not must not hang the test.
+    command
+        .arg(START_DEADLINE.as_secs().to_string())
+        .arg(binary())
+        .args(arguments)
+        .env("NO_COLOR", "1");
+    let output = command.output().expect("coreutils has timeout");
+    Finished {
+        status: output.status,
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
+
+/// The binary under test: `PINGU_BIN`, or the one in the same target directory and profile as this program.
+#[track_caller]
+pub fn binary() -> PathBuf {
+    let path = match env::var_os("PINGU_BIN") {
+        Some(path) => PathBuf::from(path),
+        None => {
+            let own = env::current_exe().expect("a program knows its path");
+            let mut profile = own.parent().expect("a program is in a directory");
+            if profile.ends_with("deps") {
+                profile = profile
+                    .parent()
+                    .expect("cargo keeps `deps` in the profile's directory");
+            }
+            profile.join("pingu")
+        }
+    };
+    assert!(
+        path.exists(),
+        "there is no {}: build it with `cargo build -p pingu`, or name another by PINGU_BIN",
+        path.display()
+    );
+    path
+}

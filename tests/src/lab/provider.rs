@@ -1,0 +1,229 @@
+//! An Internet provider: a gateway on one wire to the router and one to the Internet, and the ways in which it fails.
+
+use std::net::{Ipv4Addr, Ipv6Addr};
+
+use crate::lab::{dhcp, namespace::Namespace, site};
+
+/// A provider's interface to the router.
+pub const ROUTER_SIDE: &str = "r0";
+
+/// A provider's interface to the Internet.
+const INTERNET_SIDE: &str = "i0";
+
+/// The nftables table that holds the faults.
+const FAULT: &str = "inet fault";
+
+/// A provider and its wires.
+pub struct Provider {
+    dhcp: Option<dhcp::Server>,
+    /// Where it lives.
+    pub namespace: Namespace,
+    index: usize,
+    interface: String,
+    gateway: Ipv4Addr,
+    router_address: Ipv4Addr,
+}
+
+/// How many echo replies a lossy provider let pass and how many it dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replies {
+    /// All that came by.
+    pub seen: u64,
+    /// Those of them that went no further.
+    pub dropped: u64,
+}
+
+impl Provider {
+    /// Builds provider number `index`, between the router's interface and the Internet, and the Internet's way back.
+    pub(crate) fn build(
+        index: usize,
+        interface: &str,
+        same_gateway: bool,
+        router: &Namespace,
+        internet: &Namespace,
+    ) -> Self {
+        let namespace = Namespace::new(&format!("provider{index}"));
+        let number = u8::try_from(index + 1).expect("a site has few uplinks");
+        let (gateway, router_address) = if same_gateway {
+            (
+                Ipv4Addr::new(192, 168, 1, 1),
+                Ipv4Addr::new(192, 168, 1, 10 + number),
+            )
+        } else {
+            (
+                Ipv4Addr::new(10, 0, number, 1),
+                Ipv4Addr::new(10, 0, number, 2),
+            )
+        };
+        site::forward(&namespace);
+        // Without it a link that goes down and up again comes back without its IPv6 address.
+        namespace.sysctl("net.ipv6.conf.all.keep_addr_on_down", "1");
+        router.veth(interface, &namespace, ROUTER_SIDE);
+        let internet_side = format!("p{index}");
+        namespace.veth(INTERNET_SIDE, internet, &internet_side);
+        let provider = Self {
+            dhcp: None,
+            namespace,
+            index,
+            interface: interface.to_owned(),
+            gateway,
+            router_address,
+        };
+        let (gateway_v6, router_v6) = (provider.gateway_v6(), provider.router_address_v6());
+        provider.namespace.ip_batch(&format!(
+            "address add {gateway}/24 dev {ROUTER_SIDE}\n\
+             address add {gateway_v6}/64 dev {ROUTER_SIDE}\n\
+             address add 10.255.{number}.2/24 dev {INTERNET_SIDE}\n\
+             address add 2001:db8:f0{number:02x}::2/64 dev {INTERNET_SIDE}\n\
+             route add default via 10.255.{number}.1\n\
+             route add ::/0 via 2001:db8:f0{number:02x}::1\n"
+        ));
+        internet.ip_batch(&format!(
+            "address add 10.255.{number}.1/24 dev {internet_side}\n\
+             address add 2001:db8:f0{number:02x}::1/64 dev {internet_side}\n\
+             route add {router_address}/32 via 10.255.{number}.2\n\
+             route add {router_v6}/128 via 2001:db8:f0{number:02x}::2\n"
+        ));
+        provider
+    }
+
+    /// The router's interface to it.
+    pub fn interface(&self) -> &str {
+        &self.interface
+    }
+
+    /// Its address on the router's wire.
+    pub fn gateway(&self) -> Ipv4Addr {
+        self.gateway
+    }
+
+    /// The router's address on that wire.
+    pub fn router_address(&self) -> Ipv4Addr {
+        self.router_address
+    }
+
+    /// Its IPv6 address on the router's wire.
+    pub fn gateway_v6(&self) -> Ipv6Addr {
+        Ipv6Addr::new(0x2001, 0xdb8, self.index as u16 + 1, 0, 0, 0, 0, 1)
+    }
+
+    /// The router's IPv6 address on that wire.
+    pub fn router_address_v6(&self) -> Ipv6Addr {
+        Ipv6Addr::new(0x2001, 0xdb8, self.index as u16 + 1, 0, 0, 0, 0, 2)
+    }
+
+    /// Gives the router its IPv4 address.
+    #[track_caller]
+    pub fn set_router_address(&self, router: &Namespace) {
+        router.ip(&format!(
+            "address add {}/24 dev {}",
+            self.router_address, self.interface
+        ));
+    }
+
+    /// Gives the router its IPv6 address.
+    #[track_caller]
+    pub fn set_router_address_v6(&self, router: &Namespace) {
+        router.ip(&format!(
+            "address add {}/64 dev {}",
+            self.router_address_v6(),
+            self.interface
+        ));
+    }
+
+    /// Leaves a default route in the router as a DHCP client would.
+    #[track_caller]
+    pub fn leave_default(&self, router: &Namespace, metric: u32) {
+        let (gateway, interface) = (self.gateway, &self.interface);
+        router.ip(&format!(
+            "route add default via {gateway} dev {interface} proto dhcp metric {metric}"
+        ));
+    }
+
+    pub(crate) fn serve_dhcp(&mut self) {
+        self.dhcp = Some(dhcp::Server::start(
+            &self.namespace,
+            ROUTER_SIDE,
+            self.gateway,
+            self.router_address,
+        ));
+    }
+
+    /// Nothing passes in either direction any more, silently; the wire, the gateway and its DHCP server stay as they are.
+    #[track_caller]
+    pub fn black_hole(&self) {
+        self.fault("chain forward { type filter hook forward priority 0; policy drop; }");
+    }
+
+    /// Drops this share of the echo replies on their way to the router, at random, and counts.
+    #[track_caller]
+    pub fn lose_replies(&self, percent: u8) {
+        self.fault(&format!(
+            "counter seen {{ }}\ncounter dropped {{ }}\nchain forward {{ type filter hook forward priority 0;\n\
+             icmp type echo-reply counter name seen\n\
+             icmp type echo-reply numgen random mod 100 < {percent} counter name dropped drop\n}}"
+        ));
+    }
+
+    /// Ends the loss begun by [`Provider::lose_replies`], but counts on: what is dropped after this call is nothing.
+    #[track_caller]
+    pub fn lose_no_more(&self) {
+        self.namespace.nft(&format!("flush chain {FAULT} forward"));
+    }
+
+    /// What [`Provider::lose_replies`] did.
+    #[track_caller]
+    pub fn replies(&self) -> Replies {
+        let listing = self
+            .namespace
+            .run(&["nft", "list", "counters", "table", "inet", "fault"]);
+        let packets = |name: &str| {
+            let (_, after) = listing
+                .split_once(&format!("counter {name} "))
+                .expect("the counter was made");
+            let (_, number) = after
+                .split_once("packets ")
+                .expect("nft prints a counter's packets");
+            number
+                .split_whitespace()
+                .next()
+                .and_then(|word| word.parse().ok())
+                .expect("nft prints a number")
+        };
+        Replies {
+            seen: packets("seen"),
+            dropped: packets("dropped"),
+        }
+    }
+
+    /// Takes every fault away.
+    #[track_caller]
+    pub fn repair(&self) {
+        self.namespace
+            .nft(&format!("table {FAULT}\ndelete table {FAULT}\n"));
+    }
+
+    /// Its end of the router's wire goes down or up, and with it the router's carrier.
+    #[track_caller]
+    pub fn set_carrier(&self, up: bool) {
+        self.namespace.ip(&format!(
+            "link set {ROUTER_SIDE} {}",
+            if up { "up" } else { "down" }
+        ));
+    }
+
+    /// Whether its gateway answers ARP requests.
+    #[track_caller]
+    pub fn set_arp(&self, answers: bool) {
+        self.namespace.ip(&format!(
+            "link set {ROUTER_SIDE} arp {}",
+            if answers { "on" } else { "off" }
+        ));
+    }
+
+    fn fault(&self, rules: &str) {
+        self.namespace.nft(&format!(
+            "table {FAULT}\ndelete table {FAULT}\ntable {FAULT} {{\n{rules}\n}}\n"
+        ));
+    }
+}

@@ -1,0 +1,69 @@
+//! The round-trip times that pingu publishes, against the packet capture's own.
+
+use std::time::Duration;
+
+use pingu_tests::lab::{
+    capture::{self, Capture},
+    daemon::{Daemon, START_DEADLINE},
+    load::Load,
+    settings::Settings,
+    site::{Plan, TARGET},
+    status, turn,
+};
+
+/// The goal.
+const TOLERANCE: Duration = Duration::from_micros(10);
+
+/// Enough for a median; below the number over which the daemon keeps its figures, so that both medians are over the same probes.
+const ANSWERS: u64 = 400;
+
+#[test]
+fn the_median_rtt_is_the_captures_own_on_an_idle_machine() {
+    let _turn = turn::alone();
+    compare_medians();
+}
+
+#[test]
+fn the_median_rtt_is_the_captures_own_on_a_busy_machine() {
+    let _turn = turn::alone();
+    let _load = Load::start(Duration::from_secs(60));
+    compare_medians();
+}
+
+fn compare_medians() {
+    let site = Plan::new(&["wan1"]).build();
+    let settings = Settings::new()
+        .probe("targets = [\"8.8.8.8\"]\ncount = 10\nspacing = \"10ms\"\nperiod = \"100ms\"\ntimeout = \"500ms\"")
+        .uplink("fibre", "wan1", "auto", 88);
+    let capture = Capture::start(&site.router, "wan1");
+    let mut daemon = Daemon::start(&site.router, &settings);
+    let status = daemon.wait_for("some hundred answers", START_DEADLINE, |status| {
+        status::counter(status::target(status, "fibre", 0), "answered") >= ANSWERS
+    });
+    daemon.stop();
+    let target = status::target(&status, "fibre", 0);
+    let answered = status::counter(target, "answered") as usize;
+    let published_us = target["rtt_us"]["p50"]
+        .as_f64()
+        .expect("a target that answered has a median");
+
+    let exchanges = capture.finish();
+    let seen: Vec<Duration> = exchanges
+        .iter()
+        .filter(|e| e.target == TARGET)
+        .filter_map(|e| e.rtt())
+        .take(answered)
+        .collect();
+    assert_eq!(
+        seen.len(),
+        answered,
+        "the capture saw fewer answers than pingu"
+    );
+    let captured_us = capture::median(seen).as_secs_f64() * 1e6;
+    println!("median of {answered}: published {published_us:.3} us, captured {captured_us:.3} us");
+    let difference_us = (published_us - captured_us).abs();
+    assert!(
+        difference_us <= TOLERANCE.as_secs_f64() * 1e6,
+        "published {published_us} us, captured {captured_us} us"
+    );
+}

@@ -1,0 +1,155 @@
+//! Gateways that are learned from the routes of others.
+
+use std::time::Duration;
+
+use pingu_tests::lab::{
+    daemon::{Daemon, START_DEADLINE},
+    route_monitor::RouteMonitor,
+    route_watch, routes,
+    settings::Settings,
+    site::{LEARNED_METRIC, Plan, TARGET},
+    status::{self, counter},
+    tun::Tun,
+    turn,
+    wait::wait_until,
+};
+
+const DEADLINE: Duration = Duration::from_secs(10);
+
+#[test]
+fn gateways_are_learned_from_dhcp_and_renewals_cause_no_write() {
+    let _turn = turn::shared();
+    let mut site = Plan::new(&["eno2", "wlo1"]).dhcp().build();
+    let settings = Settings::quick()
+        .uplink("fibre", "eno2", "auto", 88)
+        .uplink("lte", "wlo1", "auto", 89);
+    let mut daemon = Daemon::start(&site.router, &settings);
+    let status = daemon.wait_until_up(&["fibre", "lte"]);
+    assert_eq!(status::uplink(&status, "fibre")["gateway"], "10.0.1.1");
+    assert_eq!(status::uplink(&status, "lte")["gateway"], "10.0.2.1");
+    wait_until("both own routes", DEADLINE, || {
+        let own = routes::own(&site.router);
+        if own.len() == 2 {
+            Ok(())
+        } else {
+            Err(format!("{own:?}"))
+        }
+    });
+    let own = routes::own(&site.router);
+    let learned = routes::defaults(&site.router)
+        .into_iter()
+        .filter(|line| line.contains("proto dhcp"));
+    assert_eq!(
+        learned.count(),
+        2,
+        "the overlay leaves learned routes alone"
+    );
+
+    let monitor = RouteMonitor::start(&site.router);
+    let sent = sent(&status);
+    for client in &mut site.clients {
+        client.renew();
+    }
+    // Some bursts later the daemon has seen and digested the renewals.
+    daemon.wait_for("more probes", DEADLINE, |status| {
+        self::sent(status) >= sent + 12
+    });
+    let events = monitor.events();
+    assert!(
+        events.iter().any(|event| event.contains("proto dhcp")),
+        "a renewal writes its route again: {events:?}"
+    );
+    let own_events: Vec<&String> = events
+        .iter()
+        .filter(|event| event.contains("proto 136"))
+        .collect();
+    assert!(own_events.is_empty(), "{own_events:?}");
+    assert_eq!(routes::own(&site.router), own);
+}
+
+#[test]
+fn a_new_gateway_of_the_lease_is_followed() {
+    let _turn = turn::shared();
+    let site = Plan::new(&["wan1"]).build();
+    let settings = Settings::quick().uplink("fibre", "wan1", "auto", 88);
+    let mut daemon = Daemon::start(&site.router, &settings);
+    daemon.wait_until_up(&["fibre"]);
+    site.providers[0]
+        .namespace
+        .ip("address add 10.0.1.99/24 dev r0");
+    site.router.ip(&format!(
+        "route replace default via 10.0.1.99 dev wan1 proto dhcp metric {LEARNED_METRIC}"
+    ));
+    wait_until("the own route to follow", DEADLINE, || {
+        let own = routes::own(&site.router);
+        if own.len() == 1 && own[0].contains("via 10.0.1.99 ") {
+            Ok(())
+        } else {
+            Err(format!("{own:?}"))
+        }
+    });
+    let status = daemon.wait_until_up(&["fibre"]);
+    assert_eq!(status::uplink(&status, "fibre")["gateway"], "10.0.1.99");
+}
+
+#[test]
+fn an_uplink_waits_for_its_gateway_to_be_learned() {
+    let _turn = turn::shared();
+    let site = Plan::new(&["wan1", "wan2"]).without_defaults().build();
+    let settings = Settings::quick()
+        .uplink("fibre", "wan1", "auto", 88)
+        .uplink("lte", "wan2", "10.0.2.1", 89);
+    let mut daemon = Daemon::start(&site.router, &settings);
+    let status = daemon.wait_until_up(&["lte"]);
+    assert_ne!(status::state(&status, "fibre"), "up");
+    assert!(
+        status::uplink(&status, "fibre")["gateway"].is_null(),
+        "{status:#}"
+    );
+    assert!(routes::own_over(&site.router, "wan1").is_none());
+    route_watch::wait_until_by(&site.router, TARGET, site.ifindex(1), DEADLINE);
+
+    site.providers[0].leave_default(&site.router, LEARNED_METRIC);
+    daemon.wait_until_up(&["fibre"]);
+    route_watch::wait_until_by(&site.router, TARGET, site.ifindex(0), DEADLINE);
+}
+
+#[test]
+fn a_default_route_without_a_gateway_is_learned_as_the_device_itself() {
+    let _turn = turn::shared();
+    let site = Plan::new(&["wan1"]).build();
+    let _tun = Tun::start(&site.router, "tun0");
+    site.router.ip("address add 10.99.0.2/32 dev tun0");
+    site.router.ip("route add default dev tun0 metric 1500");
+    let settings = Settings::quick()
+        .uplink("dsl", "tun0", "auto", 88)
+        .uplink("fibre", "wan1", "auto", 89);
+    let mut daemon = Daemon::start(&site.router, &settings);
+    daemon.wait_until_up(&["dsl", "fibre"]);
+    route_watch::wait_until_by(
+        &site.router,
+        TARGET,
+        site.ifindex(0).max(site.router.ifindex("tun0")),
+        DEADLINE,
+    );
+    let own = routes::own_over(&site.router, "tun0").expect("an own route over the tunnel");
+    assert!(!own.contains(" via "), "{own}");
+}
+
+#[test]
+fn probes_need_no_route_to_their_target() {
+    let _turn = turn::shared();
+    let site = Plan::new(&["wan1"]).without_defaults().build();
+    // The kernel itself could not send there.
+    site.router.ip(&format!("route add unreachable {TARGET}"));
+    let settings = Settings::quick().uplink("fibre", "wan1", "10.0.1.1", 88);
+    let mut daemon = Daemon::start(&site.router, &settings);
+    let status = daemon.wait_for("answers", START_DEADLINE, |status| {
+        counter(status::target(status, "fibre", 0), "answered") >= 6
+    });
+    assert_eq!(status::state(&status, "fibre"), "up", "{status:#}");
+}
+
+fn sent(status: &serde_json::Value) -> u64 {
+    counter(status::target(status, "fibre", 0), "sent")
+}
