@@ -120,11 +120,11 @@ fn next_hops_that_pingu_leaves_alone_are_named() {
     lab(async |mut lab| {
         ip("nexthop add id 7 via 10.0.0.1 dev up0");
         let kinds = [
-            ("nexthop via 10.0.0.1 nexthop via 10.1.0.1", "multipath"),
-            ("nhid 7", "nexthop object 7"),
+            ("default metric 10 nexthop via 10.0.0.1 nexthop via 10.1.0.1", "multipath"),
+            ("default metric 11 nhid 7", "nexthop object 7"),
         ];
         for (metric, (line, name)) in (10..).zip(kinds) {
-            ip(&format!("route add default {line} metric {metric}"));
+            ip(&format!("route add {line}"));
             assert_eq!(
                 lab.route(false, metric).await.next_hop,
                 NextHop::Other(name.to_owned())
@@ -140,7 +140,7 @@ fn next_hops_that_pingu_leaves_alone_are_named() {
         ip("route add default via 10.0.0.1 tos 0x10 metric 30");
         let named = NextHop::Other("for packets with tos 0x10".to_owned());
         assert_eq!(lab.route(false, 30).await.next_hop, named);
-        ip("-6 route add default nexthop via 2001:db8::1 nexthop via 2001:db8:1::1 metric 31");
+        ip("-6 route add default metric 31 nexthop via 2001:db8::1 nexthop via 2001:db8:1::1");
         assert_eq!(
             lab.route(true, 31).await.next_hop,
             NextHop::Other("multipath".to_owned())
@@ -155,7 +155,7 @@ fn next_hops_that_pingu_leaves_alone_are_named() {
 fn an_ipv4_route_may_have_an_ipv6_gateway() {
     lab(async |mut lab| {
         let ifindex = lab.ifindex("up0").await;
-        ip("route add default via inet6 2001:db8::1 dev up0 metric 5");
+        ip("-4 route add default via inet6 2001:db8::1 dev up0 metric 5");
         let gateway = "2001:db8::1".parse().unwrap();
         let route = lab.route(false, 5).await;
         assert_eq!(

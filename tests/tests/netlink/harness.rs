@@ -131,7 +131,9 @@ pub fn ip(arguments: &str) -> String {
 pub fn defaults() -> Vec<String> {
     let both = ip("-details -4 route show default table all")
         + &ip("-details -6 route show default table all");
-    both.lines().map(|line| line.trim().to_owned()).collect()
+    // `ip` names the table of every route but, of IPv4, those in main.
+    let line = |line: &str| line.trim().replace(" table main", "");
+    both.lines().map(line).collect()
 }
 
 /// The errno with which the kernel refused, or 0.
