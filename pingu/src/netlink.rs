@@ -13,6 +13,8 @@ use crate::{
 
 pub mod watch;
 
+pub mod model;
+
 mod apply;
 
 mod codec;

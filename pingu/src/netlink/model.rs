@@ -1,0 +1,271 @@
+//! A route table in memory that answers as the kernel's main table does, for tests without a kernel.
+//!
+//! A lab test runs the same operations on both and compares their answers and what they then hold.
+
+use std::{io, net::IpAddr};
+
+use crate::{
+    netlink::{NetlinkError, RouteTable},
+    network::{Change, NextHop, Route, Snapshot},
+    units::{Ifindex, Protocol},
+};
+
+/// The model. Its links, addresses and neighbours are plain values for tests to set.
+#[derive(Clone, Debug)]
+pub struct FakeRoutes {
+    /// Links, addresses and neighbours as they are; routes as single next hops, in the kernel's order.
+    pub now: Snapshot,
+    /// Every change that was asked for, in order, refused ones too.
+    pub asked: Vec<Change>,
+    /// Every neighbour that was asked for, in order.
+    pub solicited: Vec<(Ifindex, IpAddr)>,
+    protocol: Protocol,
+}
+
+impl FakeRoutes {
+    /// A table without anything in it, to whose user this protocol belongs.
+    pub fn new(protocol: Protocol) -> Self {
+        Self {
+            now: Snapshot::default(),
+            asked: Vec::new(),
+            solicited: Vec::new(),
+            protocol,
+        }
+    }
+
+    /// Puts somebody else's route into the table, as a DHCP client would: into a free slot.
+    pub fn put(&mut self, route: Route) -> Result<(), NetlinkError> {
+        let mut route = route;
+        if route.wire.is_empty() {
+            route.wire = format!("{route:?}").into_bytes();
+        }
+        self.add_exclusively(route)
+    }
+
+    /// Sets an interface down, as `ip link set down` does: its routes are gone without a word about them.
+    pub fn set_down(&mut self, ifindex: Ifindex) {
+        for link in &mut self.now.links {
+            if link.ifindex == ifindex {
+                link.admin_up = false;
+                link.carrier = false;
+            }
+        }
+        let leaves_by = |route: &Route| route.next_hop.ifindex() == Some(ifindex);
+        self.now.routes.retain(|route| !leaves_by(route));
+    }
+
+    fn add_exclusively(&mut self, route: Route) -> Result<(), NetlinkError> {
+        self.check(&route)?;
+        let mut holders = self
+            .now
+            .routes
+            .iter()
+            .filter(|other| slot(other) == slot(&route));
+        match holders.next() {
+            None => {
+                self.insert(route);
+                Ok(())
+            }
+            Some(_) => Err(refused(libc::EEXIST)),
+        }
+    }
+
+    fn append(&mut self, route: Route) -> Result<(), NetlinkError> {
+        let foreign =
+            |other: &Route| slot(other) == slot(&route) && other.protocol != self.protocol;
+        if self.now.routes.iter().any(foreign) {
+            return Err(refused(libc::EEXIST));
+        }
+        self.check(&route)?;
+        self.insert(route);
+        Ok(())
+    }
+
+    /// Behind the last route that is not worse, as the kernel sorts.
+    fn insert(&mut self, route: Route) {
+        let order = |route: &Route| (route.ipv6, route.metric);
+        let place = self
+            .now
+            .routes
+            .partition_point(|other| order(other) <= order(&route));
+        self.now.routes.insert(place, route);
+    }
+
+    fn delete(&mut self, route: &Route) {
+        self.now.routes.retain(|other| !same(other, route));
+    }
+
+    fn contains(&self, route: &Route) -> bool {
+        self.now.routes.iter().any(|other| same(other, route))
+    }
+
+    /// What the kernel checks of a next hop, in its order.
+    fn check(&self, route: &Route) -> Result<(), NetlinkError> {
+        let Some(ifindex) = route.next_hop.ifindex() else {
+            return Ok(());
+        };
+        let mut links = self.now.links.iter();
+        let link = links
+            .find(|link| link.ifindex == ifindex)
+            .ok_or_else(|| refused(libc::ENODEV))?;
+        if !link.admin_up {
+            return Err(refused(libc::ENETDOWN));
+        }
+        if let NextHop::Gateway {
+            gateway, onlink, ..
+        } = &route.next_hop
+            && !onlink
+            && !self.is_on_link(ifindex, *gateway)
+        {
+            let errno = if route.ipv6 {
+                libc::EHOSTUNREACH
+            } else {
+                libc::ENETUNREACH
+            };
+            return Err(refused(errno));
+        }
+        let is_local = |source| self.now.addresses.iter().any(|own| own.address == source);
+        if route
+            .preferred_source
+            .is_some_and(|source| !is_local(source))
+        {
+            return Err(refused(libc::EINVAL));
+        }
+        Ok(())
+    }
+
+    fn is_on_link(&self, ifindex: Ifindex, gateway: IpAddr) -> bool {
+        let covers = |own: IpAddr, prefix_len: u8| match (own, gateway) {
+            (IpAddr::V4(own), IpAddr::V4(gateway)) => {
+                let mask = u32::MAX
+                    .checked_shl(32 - u32::from(prefix_len))
+                    .unwrap_or(0);
+                own.to_bits() & mask == gateway.to_bits() & mask
+            }
+            (IpAddr::V6(own), IpAddr::V6(gateway)) => {
+                let mask = u128::MAX
+                    .checked_shl(128 - u32::from(prefix_len))
+                    .unwrap_or(0);
+                own.to_bits() & mask == gateway.to_bits() & mask
+            }
+            _ => false,
+        };
+        let link_local = matches!(gateway, IpAddr::V6(gateway) if gateway.is_unicast_link_local());
+        let mut own = self
+            .now
+            .addresses
+            .iter()
+            .filter(|own| own.ifindex == ifindex);
+        link_local || own.any(|own| covers(own.address, own.prefix_len))
+    }
+}
+
+impl RouteTable for FakeRoutes {
+    async fn snapshot(&mut self) -> Result<Snapshot, NetlinkError> {
+        Ok(Snapshot {
+            routes: merged(&self.now.routes),
+            ..self.now.clone()
+        })
+    }
+
+    async fn apply(&mut self, change: &Change) -> Result<(), NetlinkError> {
+        self.asked.push(change.clone());
+        let own = |route: &Route| {
+            let is_own = route.protocol == self.protocol && route.next_hop.ifindex().is_some();
+            is_own.then_some(()).ok_or_else(impossible)
+        };
+        match change {
+            Change::Add(route) => {
+                own(route)?;
+                match self.add_exclusively(route.clone()) {
+                    Err(_) if self.contains(route) => Ok(()),
+                    done => done,
+                }
+            }
+            Change::AddBeside(route) => {
+                own(route)?;
+                if self.contains(route) {
+                    Ok(())
+                } else {
+                    self.append(route.clone())
+                }
+            }
+            Change::Delete(route) => {
+                own(route)?;
+                self.delete(route);
+                Ok(())
+            }
+            Change::TakeOver(route) => {
+                route.next_hop.ifindex().ok_or_else(impossible)?;
+                self.delete(route);
+                Ok(())
+            }
+            Change::Restore(route) if route.wire.is_empty() => Err(impossible()),
+            Change::Restore(route) => match self.add_exclusively(route.clone()) {
+                Err(_) if self.contains(route) => Ok(()),
+                done => done,
+            },
+        }
+    }
+
+    async fn solicit(&mut self, ifindex: Ifindex, address: IpAddr) -> Result<(), NetlinkError> {
+        self.solicited.push((ifindex, address));
+        Ok(())
+    }
+}
+
+/// The kernel's key, in the main table.
+fn slot(route: &Route) -> (bool, crate::units::TableId, crate::units::Metric) {
+    (route.ipv6, route.table, route.metric)
+}
+
+fn same(a: &Route, b: &Route) -> bool {
+    slot(a) == slot(b)
+        && (a.protocol, &a.next_hop, a.preferred_source)
+            == (b.protocol, &b.next_hop, b.preferred_source)
+}
+
+/// What a dump shows: IPv6 gateways of one metric are one multipath route, in the place and under the protocol of the first.
+fn merged(routes: &[Route]) -> Vec<Route> {
+    let mut shown: Vec<Route> = Vec::new();
+    for route in routes {
+        let merges =
+            |other: &Route| other.ipv6 && matches!(other.next_hop, NextHop::Gateway { .. });
+        let siblings = routes
+            .iter()
+            .filter(|other| slot(other) == slot(route) && merges(other));
+        if !merges(route) || siblings.count() < 2 {
+            shown.push(route.clone());
+        } else if !shown
+            .iter()
+            .any(|other| slot(other) == slot(route) && is_multipath(other))
+        {
+            let next_hop = NextHop::Other("multipath".to_owned());
+            shown.push(Route {
+                next_hop,
+                ..route.clone()
+            });
+        }
+    }
+    shown
+}
+
+fn is_multipath(route: &Route) -> bool {
+    matches!(&route.next_hop, NextHop::Other(name) if name == "multipath")
+}
+
+fn refused(errno: i32) -> NetlinkError {
+    NetlinkError::Refused {
+        what: "a change to the model".to_owned(),
+        source: io::Error::from_raw_os_error(errno),
+        hint: None,
+    }
+}
+
+fn impossible() -> NetlinkError {
+    NetlinkError::Refused {
+        what: "a change to the model".to_owned(),
+        source: io::ErrorKind::InvalidInput.into(),
+        hint: None,
+    }
+}

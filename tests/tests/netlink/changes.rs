@@ -1,0 +1,231 @@
+//! Own routes: each kind added, found again by `ip`, added once more, replaced by one beside it, and deleted.
+
+use pingu::{
+    netlink::NetlinkError,
+    network::{Change, NextHop, Route},
+};
+
+use crate::harness::{Lab, defaults, errno, ip, lab, over, via};
+
+/// Somebody else's routes, around the metric that the tests use.
+const FOREIGN: &str = "
+    -4 route add default via 10.0.0.1 dev up0 proto dhcp src 10.0.0.2 metric 50
+    -4 route add default via 10.1.0.1 dev up1 proto dhcp metric 200
+    -4 route add default via 10.0.0.1 table 90 metric 100
+    -6 route add default via 2001:db8::1 dev up0 proto ra metric 50 pref high
+    -6 route add default via 2001:db8:1::1 dev up1 proto static metric 200";
+
+/// Every kind of route that pingu makes, as the value and as `ip` shows it.
+async fn kinds(lab: &mut Lab) -> Vec<(Route, &'static str)> {
+    let (up0, tun0) = (lab.ifindex("up0").await, lab.ifindex("tun0").await);
+    let sourced = Route {
+        preferred_source: Some("10.0.0.2".parse().unwrap()),
+        ..via("10.0.0.1", up0, 100)
+    };
+    let gateway = "192.0.2.1".parse().unwrap();
+    let onlink = NextHop::Gateway {
+        ifindex: up0,
+        gateway,
+        onlink: true,
+    };
+    let gateway = "2001:db8::1".parse().unwrap();
+    let of_other_family = NextHop::Gateway {
+        ifindex: up0,
+        gateway,
+        onlink: false,
+    };
+    vec![
+        (
+            via("10.0.0.1", up0, 100),
+            "unicast default via 10.0.0.1 dev up0 proto 136 scope global metric 100",
+        ),
+        (
+            sourced,
+            "unicast default via 10.0.0.1 dev up0 proto 136 scope global src 10.0.0.2 metric 100",
+        ),
+        (
+            Route {
+                next_hop: onlink,
+                ..over(false, up0, 100)
+            },
+            "unicast default via 192.0.2.1 dev up0 proto 136 scope global metric 100 onlink",
+        ),
+        (
+            Route {
+                next_hop: of_other_family,
+                ..over(false, up0, 100)
+            },
+            "unicast default via inet6 2001:db8::1 dev up0 proto 136 scope global metric 100",
+        ),
+        (
+            over(false, tun0, 100),
+            "unicast default dev tun0 proto 136 scope link metric 100 linkdown",
+        ),
+        (
+            via("2001:db8::1", up0, 100),
+            "unicast default via 2001:db8::1 dev up0 proto 136 scope global metric 100 pref medium",
+        ),
+        (
+            via("fe80::1", up0, 100),
+            "unicast default via fe80::1 dev up0 proto 136 scope global metric 100 pref medium",
+        ),
+        (
+            over(true, up0, 100),
+            "unicast default dev up0 proto 136 scope global metric 100 pref medium",
+        ),
+    ]
+}
+
+fn put_foreign() -> Vec<String> {
+    for line in FOREIGN.trim().lines() {
+        ip(line);
+    }
+    defaults()
+}
+
+/// The default routes that were not there before.
+fn added(before: &[String]) -> Vec<String> {
+    let now = defaults();
+    for line in before {
+        assert!(now.contains(line), "{line} is gone");
+    }
+    now.into_iter()
+        .filter(|line| !before.contains(line))
+        .collect()
+}
+
+#[test]
+fn every_kind_of_own_route_is_added_and_deleted_and_leaves_others_alone() {
+    lab(async |mut lab| {
+        let foreign = put_foreign();
+        for (route, line) in kinds(&mut lab).await {
+            for _ in 0..2 {
+                lab.apply(Change::Add(route.clone())).await.unwrap();
+                assert_eq!(added(&foreign), [line]);
+            }
+            let seen = lab.route(route.ipv6, 100).await;
+            assert_eq!(
+                Route {
+                    wire: Vec::new(),
+                    ..seen.clone()
+                },
+                route
+            );
+            // Deleted as it was asked for, and as it was seen.
+            lab.apply(Change::Delete(route.clone())).await.unwrap();
+            assert_eq!(defaults(), foreign);
+            lab.apply(Change::Delete(route.clone())).await.unwrap();
+            lab.apply(Change::Add(route.clone())).await.unwrap();
+            lab.apply(Change::Delete(seen)).await.unwrap();
+            assert_eq!(defaults(), foreign);
+        }
+    });
+}
+
+#[test]
+fn a_route_beside_another_takes_its_place_without_a_gap() {
+    lab(async |mut lab| {
+        let foreign = put_foreign();
+        let kinds = kinds(&mut lab).await;
+        for (old, _) in &kinds {
+            for (new, line) in kinds
+                .iter()
+                .filter(|(new, _)| new.ipv6 == old.ipv6 && new != old)
+            {
+                lab.apply(Change::Add(old.clone())).await.unwrap();
+                lab.apply(Change::AddBeside(new.clone())).await.unwrap();
+                lab.apply(Change::AddBeside(new.clone())).await.unwrap();
+                lab.apply(Change::Delete(old.clone())).await.unwrap();
+                assert_eq!(added(&foreign), [*line], "{old:?} then {new:?}");
+                lab.apply(Change::Delete(new.clone())).await.unwrap();
+                assert_eq!(defaults(), foreign);
+            }
+        }
+    });
+}
+
+#[test]
+fn the_place_of_another_route_is_refused() {
+    lab(async |mut lab| {
+        let foreign = put_foreign();
+        let up0 = lab.ifindex("up0").await;
+        for gateway in ["10.0.0.1", "2001:db8::1"] {
+            for metric in [50, 200] {
+                let route = via(gateway, up0, metric);
+                let result = lab.apply(Change::Add(route.clone())).await;
+                assert_eq!(errno(&result), libc::EEXIST);
+                let result = lab.apply(Change::AddBeside(route)).await;
+                assert_eq!(errno(&result), libc::EEXIST);
+                assert_eq!(defaults(), foreign);
+            }
+        }
+    });
+}
+
+#[test]
+fn an_own_route_that_differs_is_no_success() {
+    lab(async |mut lab| {
+        let up0 = lab.ifindex("up0").await;
+        for (there, wanted) in [("10.0.0.1", "10.0.0.7"), ("2001:db8::1", "2001:db8::7")] {
+            lab.apply(Change::Add(via(there, up0, 100))).await.unwrap();
+            let result = lab.apply(Change::Add(via(wanted, up0, 100))).await;
+            assert_eq!(errno(&result), libc::EEXIST);
+        }
+    });
+}
+
+#[test]
+fn only_own_routes_are_added_and_deleted() {
+    lab(async |mut lab| {
+        let foreign = put_foreign();
+        for metric in [50, 200] {
+            let route = lab.route(false, metric).await;
+            for change in [Change::Add, Change::AddBeside, Change::Delete] {
+                let result = lab.apply(change(route.clone())).await;
+                assert_ne!(errno(&result), 0);
+            }
+        }
+        assert_eq!(defaults(), foreign);
+    });
+}
+
+#[test]
+fn a_refusal_repeats_the_kernels_own_words() {
+    lab(async |mut lab| {
+        let up0 = lab.ifindex("up0").await;
+        let result = lab.apply(Change::Add(via("192.0.2.1", up0, 100))).await;
+        let Err(NetlinkError::Refused { hint, source, .. }) = &result else {
+            panic!("{result:?}");
+        };
+        assert_eq!(source.raw_os_error(), Some(libc::ENETUNREACH));
+        assert_eq!(hint.as_deref(), Some("Nexthop has invalid gateway"));
+        assert_eq!(
+            result.unwrap_err().to_string(),
+            format!(
+                "adding IPv4 default route via 192.0.2.1 on interface {up0} metric 100 protocol 136: \
+                 Network is unreachable (os error 101) (Nexthop has invalid gateway)"
+            )
+        );
+    });
+}
+
+#[test]
+fn a_route_whose_device_is_gone_counts_as_deleted() {
+    lab(async |mut lab| {
+        let (up1, tun0) = (lab.ifindex("up1").await, lab.ifindex("tun0").await);
+        let routes = [
+            via("10.1.0.1", up1, 100),
+            over(false, tun0, 101),
+            via("2001:db8:1::1", up1, 100),
+        ];
+        for route in &routes {
+            lab.apply(Change::Add(route.clone())).await.unwrap();
+        }
+        ip("link del up1");
+        ip("link del tun0");
+        assert_eq!(defaults(), [""; 0]);
+        for route in routes {
+            lab.apply(Change::Delete(route)).await.unwrap();
+        }
+    });
+}

@@ -1,0 +1,208 @@
+//! What a snapshot holds.
+
+use std::net::IpAddr;
+
+use pingu::network::{LinkLayer, NeighbourState, NextHop};
+
+use crate::harness::{DEADLINE, ip, lab};
+
+#[test]
+fn links_tell_layer_state_and_size() {
+    lab(async |mut lab| {
+        ip("link set up0 mtu 1400 address 02:00:00:00:00:01");
+        ip("link set up1 down");
+        let up0 = lab.link("up0").await;
+        assert_eq!(up0.layer, LinkLayer::Ethernet([2, 0, 0, 0, 0, 1]));
+        assert_eq!(
+            (up0.admin_up, up0.carrier, up0.mtu_bytes),
+            (true, true, 1400)
+        );
+        let up1 = lab.link("up1").await;
+        assert_eq!((up1.admin_up, up1.carrier), (false, false));
+        let tun0 = lab.link("tun0").await;
+        assert_eq!(tun0.layer, LinkLayer::Bare);
+        // Nobody has opened it.
+        assert_eq!((tun0.admin_up, tun0.carrier), (true, false));
+        // Loopback has an Ethernet address and is none.
+        assert_eq!(lab.link("lo").await.layer, LinkLayer::Other(772));
+    });
+}
+
+#[test]
+fn a_link_whose_far_end_is_down_has_no_carrier() {
+    lab(async |mut lab| {
+        lab.peer.ip("link set peer0 down").unwrap();
+        let deadline = tokio::time::Instant::now() + DEADLINE;
+        while lab.link("up0").await.carrier {
+            assert!(tokio::time::Instant::now() < deadline);
+        }
+        assert!(lab.link("up0").await.admin_up);
+    });
+}
+
+#[test]
+fn addresses_tell_whether_they_may_be_used() {
+    lab(async |mut lab| {
+        ip("addr add 10.0.0.3/24 dev up0");
+        ip("addr add 169.254.7.7/16 dev up0 scope link");
+        ip("-6 addr add 2001:db8:0::3/64 dev up0 nodad preferred_lft 0");
+        // Nobody is there to detect duplicates with until it is up.
+        ip("link set up1 down");
+        ip("-6 addr add 2001:db8:1::3/64 dev up1");
+        let snapshot = lab.look().await;
+        let find = |text: &str| {
+            let address: IpAddr = text.parse().unwrap();
+            let mut all = snapshot.addresses.iter();
+            all.find(|entry| entry.address == address).unwrap()
+        };
+        let plain = |text| {
+            let entry = find(text);
+            (
+                entry.prefix_len,
+                entry.global,
+                entry.usable,
+                entry.secondary,
+            )
+        };
+        assert_eq!(plain("10.0.0.2"), (24, true, true, false));
+        assert_eq!(plain("10.0.0.3"), (24, true, true, true));
+        assert_eq!(plain("169.254.7.7"), (16, false, true, false));
+        // The local end, not the peer's.
+        assert_eq!(plain("10.9.0.2"), (32, true, true, false));
+        assert_eq!(plain("2001:db8::2"), (64, true, true, false));
+        assert_eq!(plain("2001:db8::3"), (64, true, false, false));
+        assert_eq!(plain("2001:db8:1::3"), (64, true, false, false));
+        assert_eq!(plain("127.0.0.1"), (8, false, true, false));
+    });
+}
+
+#[test]
+fn only_default_routes_of_the_main_table_are_seen() {
+    lab(async |mut lab| {
+        for family in ["-4", "-6"] {
+            let (gateway, net) = match family {
+                "-4" => ("10.0.0.1", "192.0.2.0/24"),
+                _ => ("2001:db8::1", "2001:db8:ffff::/48"),
+            };
+            ip(&format!(
+                "{family} route add default via {gateway} table 100"
+            ));
+            ip(&format!(
+                "{family} route add default via {gateway} table 70000"
+            ));
+            ip(&format!("{family} route add {net} via {gateway}"));
+            ip(&format!("{family} rule add from all lookup 100"));
+        }
+        assert_eq!(lab.look().await.routes, []);
+        ip("route add default via 10.0.0.1 metric 5 proto dhcp");
+        ip("-6 route add default via 2001:db8::1 metric 6 proto ra");
+        let routes = lab.look().await.routes;
+        let keys: Vec<_> = routes
+            .iter()
+            .map(|route| (route.ipv6, route.table.0, route.metric.0, route.protocol.0))
+            .collect();
+        assert_eq!(keys, [(false, 254, 5, 16), (true, 254, 6, 9)]);
+    });
+}
+
+#[test]
+fn a_namespace_without_any_route_is_empty_and_no_error() {
+    lab(async |mut lab| {
+        for name in ["up0", "up1", "tun0", "lo"] {
+            ip(&format!("link set {name} down"));
+        }
+        assert_eq!(lab.look().await.routes, []);
+    });
+}
+
+#[test]
+fn next_hops_that_pingu_leaves_alone_are_named() {
+    lab(async |mut lab| {
+        ip("nexthop add id 7 via 10.0.0.1 dev up0");
+        let kinds = [
+            ("default metric 10 nexthop via 10.0.0.1 nexthop via 10.1.0.1", "multipath"),
+            ("default metric 11 nhid 7", "nexthop object 7"),
+        ];
+        for (metric, (line, name)) in (10..).zip(kinds) {
+            ip(&format!("route add {line}"));
+            assert_eq!(
+                lab.route(false, metric).await.next_hop,
+                NextHop::Other(name.to_owned())
+            );
+        }
+        for (metric, kind) in (20..).zip(["unreachable", "blackhole", "throw", "prohibit"]) {
+            ip(&format!("route add {kind} default metric {metric}"));
+            ip(&format!("-6 route add {kind} default metric {metric}"));
+            let named = NextHop::Other(kind.to_owned());
+            assert_eq!(lab.route(false, metric).await.next_hop, named);
+            assert_eq!(lab.route(true, metric).await.next_hop, named);
+        }
+        ip("route add default via 10.0.0.1 tos 0x10 metric 30");
+        let named = NextHop::Other("for packets with tos 0x10".to_owned());
+        assert_eq!(lab.route(false, 30).await.next_hop, named);
+        ip("-6 route add default metric 31 nexthop via 2001:db8::1 nexthop via 2001:db8:1::1");
+        assert_eq!(
+            lab.route(true, 31).await.next_hop,
+            NextHop::Other("multipath".to_owned())
+        );
+        ip("-6 route add default from 2001:db8:5::/48 via 2001:db8::1 metric 32");
+        let named = NextHop::Other("for packets from certain sources".to_owned());
+        assert_eq!(lab.route(true, 32).await.next_hop, named);
+    });
+}
+
+#[test]
+fn an_ipv4_route_may_have_an_ipv6_gateway() {
+    lab(async |mut lab| {
+        let ifindex = lab.ifindex("up0").await;
+        ip("-4 route add default via inet6 2001:db8::1 dev up0 metric 5");
+        let gateway = "2001:db8::1".parse().unwrap();
+        let route = lab.route(false, 5).await;
+        assert_eq!(
+            route.next_hop,
+            NextHop::Gateway {
+                ifindex,
+                gateway,
+                onlink: false
+            }
+        );
+    });
+}
+
+#[test]
+fn neighbours_are_stations_one_can_send_to() {
+    lab(async |mut lab| {
+        let ifindex = lab.ifindex("up0").await;
+        ip("neigh add 10.0.0.9 lladdr 02:00:00:00:00:09 dev up0 nud reachable");
+        ip("neigh add 2001:db8::9 lladdr 02:00:00:00:00:0a dev up0 nud stale");
+        ip("neigh add 10.0.0.10 dev up0 nud failed");
+        // Made by hand, multicast and broadcast look like any other entry.
+        ip("neigh add 224.0.0.9 lladdr 01:00:5e:00:00:09 dev up0 nud permanent");
+        ip("neigh add 10.0.0.255 lladdr ff:ff:ff:ff:ff:ff dev up0 nud permanent");
+        let mut found: Vec<_> = lab.look().await.neighbours;
+        found.retain(|entry| entry.ifindex == ifindex && !is_link_local(entry.address));
+        found.sort_by_key(|entry| entry.address);
+        let found: Vec<_> = found
+            .iter()
+            .map(|entry| (entry.address.to_string(), entry.state))
+            .collect();
+        assert_eq!(
+            found,
+            [
+                (
+                    "10.0.0.9".to_owned(),
+                    NeighbourState::Usable([2, 0, 0, 0, 0, 9])
+                ),
+                ("10.0.0.10".to_owned(), NeighbourState::Failed),
+                (
+                    "2001:db8::9".to_owned(),
+                    NeighbourState::Usable([2, 0, 0, 0, 0, 10])
+                ),
+            ]
+        );
+    });
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(address) if address.is_unicast_link_local())
+}
