@@ -1,8 +1,10 @@
 //! The configuration: a file as written becomes a [`Config`] that holds only valid values, or a list of everything that is wrong with it.
 
 mod check;
+mod compare;
 mod duration;
 mod keys;
+mod policy;
 mod problem;
 mod reader;
 mod uplink;

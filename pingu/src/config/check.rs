@@ -9,7 +9,7 @@ use toml::{
 
 use super::{
     Config, LearnedRoutes, OnExit, Problem, Problems, ReceiveHook, Severity, UPLINKS_MAX,
-    UplinkConfig, keys,
+    UplinkConfig, compare, keys, policy,
     problem::Findings,
     reader::{At, Reader},
     uplink,
@@ -96,7 +96,7 @@ fn read<'t>(table: &Spanned<DeTable<'t>>, findings: &mut Findings<'t>) -> Option
             format!("`protocol` {value} belongs to {owner}: its default routes would be taken for pingu's own and removed"),
         );
     }
-    let defaults = uplink::Defaults::read(&mut top);
+    let defaults = policy::Defaults::read(&mut top);
     let uplinks = uplinks(&mut top, &defaults);
     top.finish();
     Some(Config {
@@ -129,7 +129,7 @@ fn path(top: &mut Reader<'_, '_, '_>, key: &'static str, bytes_max: usize) -> Op
 /// The uplinks, or none with an error said.
 fn uplinks<'t>(
     top: &mut Reader<'_, '_, 't>,
-    defaults: &uplink::Defaults,
+    defaults: &policy::Defaults,
 ) -> Option<Vec<UplinkConfig>> {
     let Some(value) = top.value("uplink") else {
         top.missing(
@@ -172,7 +172,7 @@ fn uplinks<'t>(
         let reader = Reader::new(table, span, path, top.findings());
         drafts.push(uplink::Draft::read(reader, defaults, index));
     }
-    uplink::compare(&drafts, top.findings());
+    compare::compare(&drafts, top.findings());
     let uplinks: Vec<UplinkConfig> = drafts
         .into_iter()
         .map(|draft| draft.config)

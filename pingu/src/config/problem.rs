@@ -171,11 +171,13 @@ impl<'a> Findings<'a> {
     }
 
     /// All findings in the order of the file, without those on a line whose syntax is broken already: they follow from that.
+    /// What `[probe]` says wrong for every uplink is said once.
     pub(super) fn into_list(mut self, broken: &[Problem]) -> Vec<Problem> {
         self.found
             .retain(|found| broken.iter().all(|broken| broken.line != found.line));
         self.found.extend_from_slice(broken);
         self.found.sort_by_key(|problem| problem.span.start);
+        self.found.dedup();
         self.found
     }
 }

@@ -165,46 +165,35 @@ impl<'a, 'f, 't> Reader<'a, 'f, 't> {
         }
     }
 
-    /// A list of addresses, each a string; a single string counts as a list of one where `single` allows it.
+    /// A list of addresses, each a string that `good` accepts; a single string counts as a list of one where `single`
+    /// allows it. None if any of them was wrong.
     pub(super) fn addresses(
         &mut self,
         key: &'static str,
         single: bool,
+        (good, allowed): (fn(IpAddr) -> bool, &str),
     ) -> Option<At<Vec<At<IpAddr>>>> {
         let value = self.value(key)?;
-        let what = if single {
-            "an IP address, or a list of them"
-        } else {
-            "a list of IP addresses in quotes"
-        };
         let items: Vec<&Spanned<DeValue<'t>>> = match value.get_ref() {
             DeValue::Array(items) => items.iter().collect(),
             DeValue::String(_) if single => vec![value],
-            _ => return self.wrong(key, value.span(), what),
+            _ => return self.wrong(key, value.span(), &format!("a list of {allowed}")),
         };
-        let given = items.len();
         let mut addresses = Vec::new();
-        for item in items {
-            match item.get_ref() {
-                DeValue::String(text) => match text.parse() {
-                    Ok(address) => addresses.push(At {
-                        value: address,
-                        span: item.span(),
-                    }),
-                    Err(_) => {
-                        self.wrong::<()>(
-                            key,
-                            item.span(),
-                            "an IPv4 or IPv6 address (names are not resolved)",
-                        );
-                    }
-                },
-                _ => {
-                    self.wrong::<()>(key, item.span(), what);
-                }
+        for item in &items {
+            let address = match item.get_ref() {
+                DeValue::String(text) => text.parse().ok().filter(|address| good(*address)),
+                _ => None,
+            };
+            match address {
+                Some(value) => addresses.push(At {
+                    value,
+                    span: item.span(),
+                }),
+                None => self.wrong(key, item.span(), allowed).unwrap_or_default(),
             }
         }
-        (addresses.len() == given).then(|| At {
+        (addresses.len() == items.len()).then(|| At {
             value: addresses,
             span: value.span(),
         })

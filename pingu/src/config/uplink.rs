@@ -1,116 +1,32 @@
-//! One `[[uplink]]`, the defaults of `[probe]` and `[health]` behind it, and what several uplinks may not have in common.
+//! One `[[uplink]]`.
 
-use std::{collections::BTreeMap, net::IpAddr, ops::Range, time::Duration};
+use std::{net::IpAddr, ops::Range};
 
-use pingu_common::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN};
 use toml::de::DeValue;
 
 use super::{
-    Gateway, HealthConfig, ProbeConfig, UplinkConfig,
-    check::{between, is_unicast},
+    Gateway, UplinkConfig,
+    check::is_unicast,
     keys,
-    problem::Findings,
+    policy::Defaults,
     reader::{At, Reader},
 };
 use crate::units::Metric;
 
-/// One burst of a path is sent by a single thread between other work.
-const COUNT_MAX: u32 = 1000;
-/// Bursts in a row; more than this is a typing error.
-const ROW_MAX: u32 = 1000;
-/// One uplink's targets are all probed in the same period.
-const TARGETS_MAX: usize = 64;
 /// Names stand in tables and logs.
 const NAME_CHARS_MAX: usize = 64;
 /// `IFNAMSIZ` is 16 with the terminating NUL (netdevice(7)).
 const INTERFACE_BYTES_MAX: usize = 15;
-const HOUR_MS: u64 = 3_600_000;
-
-/// The keys of `[probe]` and `[health]`, as far as they were given.
-#[derive(Clone, Default)]
-struct Keys {
-    targets: Option<At<Vec<IpAddr>>>,
-    period: Option<At<Duration>>,
-    count: Option<At<u16>>,
-    spacing: Option<At<Duration>>,
-    timeout: Option<At<Duration>>,
-    size_bytes: Option<At<u16>>,
-    max_lost: Option<At<u16>>,
-    max_delay: Option<At<Duration>>,
-    fall: Option<At<u16>>,
-    rise: Option<At<u16>>,
-    hold_down: Option<At<Duration>>,
-}
-
-impl Keys {
-    fn read_probe(&mut self, reader: &mut Reader<'_, '_, '_>) {
-        self.targets = targets(reader);
-        self.period = reader.duration("period", between(1, HOUR_MS));
-        self.count = small(reader, "count", 1, COUNT_MAX);
-        self.spacing = reader.duration("spacing", between(1, 10_000));
-        self.timeout = reader.duration("timeout", between(1, 60_000));
-        self.size_bytes = small(
-            reader,
-            "size",
-            PAYLOAD_BYTES_MIN.into(),
-            PAYLOAD_BYTES_MAX.into(),
-        );
-    }
-
-    fn read_health(&mut self, reader: &mut Reader<'_, '_, '_>) {
-        self.max_lost = small(reader, "max_lost", 0, COUNT_MAX);
-        self.max_delay = reader.duration("max_delay", between(1, 60_000));
-        self.fall = small(reader, "fall", 1, ROW_MAX);
-        self.rise = small(reader, "rise", 1, ROW_MAX);
-        self.hold_down = reader.duration("hold_down", between(0, 24 * HOUR_MS));
-    }
-
-    /// These keys where given, else those.
-    fn or(self, other: &Self) -> Self {
-        let other = other.clone();
-        Self {
-            targets: self.targets.or(other.targets),
-            period: self.period.or(other.period),
-            count: self.count.or(other.count),
-            spacing: self.spacing.or(other.spacing),
-            timeout: self.timeout.or(other.timeout),
-            size_bytes: self.size_bytes.or(other.size_bytes),
-            max_lost: self.max_lost.or(other.max_lost),
-            max_delay: self.max_delay.or(other.max_delay),
-            fall: self.fall.or(other.fall),
-            rise: self.rise.or(other.rise),
-            hold_down: self.hold_down.or(other.hold_down),
-        }
-    }
-}
-
-/// What `[probe]` and `[health]` say for every uplink.
-pub(super) struct Defaults(Keys);
-
-impl Defaults {
-    pub(super) fn read(top: &mut Reader<'_, '_, '_>) -> Self {
-        let mut keys = Keys::default();
-        if let Some(mut probe) = top.table("probe") {
-            keys.read_probe(&mut probe);
-            probe.finish();
-        }
-        if let Some(mut health) = top.table("health") {
-            keys.read_health(&mut health);
-            health.finish();
-        }
-        Self(keys)
-    }
-}
 
 /// An uplink as read, with the places that comparisons point at.
 pub(super) struct Draft {
     /// None where an error was said.
     pub(super) config: Option<UplinkConfig>,
-    header: Range<usize>,
-    name: Option<At<String>>,
-    interface: Option<At<String>>,
-    gateway: Option<At<Gateway>>,
-    metric: At<Metric>,
+    pub(super) header: Range<usize>,
+    pub(super) name: Option<At<String>>,
+    pub(super) interface: Option<At<String>>,
+    pub(super) gateway: Option<At<Gateway>>,
+    pub(super) metric: At<Metric>,
 }
 
 impl Draft {
@@ -126,16 +42,9 @@ impl Draft {
         );
         let gateway = gateway(&mut reader);
         let metric = reader.integer("metric", 1..=u32::MAX);
-        let mut own = Keys::default();
-        own.read_probe(&mut reader);
-        own.read_health(&mut reader);
-        let effective = own.or(&defaults.0);
-        let probe = probe(&mut reader, &effective);
-        let health = probe
-            .as_ref()
-            .map(|probe| health(&mut reader, &effective, probe.count));
-        if let (Some(gateway), Some(targets)) = (&gateway, &effective.targets) {
-            reachable(&mut reader, gateway, targets);
+        let policy = defaults.overridden_by(&mut reader);
+        if let (Some(gateway), Some((probe, _))) = (&gateway, &policy) {
+            reachable(&mut reader, gateway, &probe.targets);
         }
         reader.finish();
         let metric = metric.map_or_else(
@@ -149,13 +58,14 @@ impl Draft {
             },
         );
         let config = || {
+            let (probe, health) = policy?;
             Some(UplinkConfig {
                 name: name.clone()?.value,
                 interface: interface.clone()?.value,
                 gateway: gateway.clone()?.value,
                 metric: metric.value,
-                probe: probe?,
-                health: health?,
+                probe,
+                health,
             })
         };
         Self {
@@ -169,135 +79,12 @@ impl Draft {
     }
 }
 
-/// Reports what two uplinks may not share, and metrics that contradict the order of preference.
-pub(super) fn compare(drafts: &[Draft], findings: &mut Findings<'_>) {
-    let mut names: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut metrics: BTreeMap<Metric, usize> = BTreeMap::new();
-    let mut hops: BTreeMap<(&str, String), usize> = BTreeMap::new();
-    for (index, draft) in drafts.iter().enumerate() {
-        let place = index + 1;
-        if let Some(name) = &draft.name
-            && let Some(first) = names.insert(&name.value, place)
-        {
-            findings.error(
-                name.span.clone(),
-                format!(
-                    "`uplink[{place}].name` {:?} is taken by uplink[{first}]; names must be unique",
-                    name.value
-                ),
-            );
-        }
-        if let Some(first) = metrics.insert(draft.metric.value, place) {
-            findings.error(
-                draft.metric.span.clone(),
-                format!("`uplink[{place}].metric` {} is taken by uplink[{first}]; metrics must be unique", draft.metric.value),
-            );
-        }
-        if let (Some(interface), Some(gateway)) = (&draft.interface, &draft.gateway)
-            && let Some(first) =
-                hops.insert((&interface.value, format!("{:?}", gateway.value)), place)
-        {
-            findings.error(
-                interface.span.clone(),
-                format!("`uplink[{place}]` has interface and gateway of uplink[{first}]: both would be the same way out"),
-            );
-        }
-    }
-    for (index, pair) in drafts.windows(2).enumerate() {
-        let [before, after] = pair else { continue };
-        if before.metric.value > after.metric.value {
-            let (first, second) = (index + 1, index + 2);
-            let span = if after.metric.span == after.header {
-                &before.metric.span
-            } else {
-                &after.metric.span
-            };
-            findings.warning(
-                span.clone(),
-                format!(
-                    "uplink[{second}] has metric {}, lower than {} of uplink[{first}] before it: the kernel prefers the lower \
-                     metric, the order of the file says otherwise",
-                    after.metric.value, before.metric.value
-                ),
-            );
-        }
-    }
-}
-
-fn probe(reader: &mut Reader<'_, '_, '_>, keys: &Keys) -> Option<ProbeConfig> {
-    let header = reader.span.clone();
-    let period = value(&keys.period, keys::PERIOD_DEFAULT);
-    let count = value(&keys.count, keys::COUNT_DEFAULT);
-    let spacing = value(&keys.spacing, keys::SPACING_DEFAULT);
-    let burst = spacing * u32::from(count - 1);
-    if burst >= period {
-        let own = [&keys.period, &keys.spacing]
-            .into_iter()
-            .flatten()
-            .map(|at| at.span.clone());
-        let span = own
-            .chain(keys.count.as_ref().map(|at| at.span.clone()))
-            .next()
-            .unwrap_or(header.clone());
-        reader.error(
-            span,
-            format!(
-                "`{}` {} is not longer than a burst: {count} requests, {} apart, take {}",
-                reader.key("period"),
-                super::duration::write(period),
-                super::duration::write(spacing),
-                super::duration::write(burst)
-            ),
-        );
-    }
-    let Some(targets) = &keys.targets else {
-        if !reader.has("targets") {
-            let key = reader.key("targets");
-            reader.missing(
-                header,
-                format!(
-                    "`{key}` is needed, here or in [probe]: addresses that answer echo requests"
-                ),
-            );
-        }
-        return None;
-    };
-    Some(ProbeConfig {
-        targets: targets.value.clone(),
-        period,
-        count,
-        spacing,
-        timeout: value(&keys.timeout, keys::TIMEOUT_DEFAULT),
-        size_bytes: value(&keys.size_bytes, keys::SIZE_BYTES_DEFAULT),
-    })
-}
-
-fn health(reader: &mut Reader<'_, '_, '_>, keys: &Keys, count: u16) -> HealthConfig {
-    if let Some(At { value, span }) = &keys.max_lost
-        && *value >= count
-    {
-        let message = format!(
-            "`{}` {value} is not below `count` {count}: only a burst without any reply is bad by its losses",
-            reader.key("max_lost")
-        );
-        reader.warning(span.clone(), message);
-    }
-    HealthConfig {
-        max_lost: value(&keys.max_lost, keys::MAX_LOST_DEFAULT.min(count / 2)),
-        max_delay: value(&keys.max_delay, keys::MAX_DELAY_DEFAULT),
-        fall: value(&keys.fall, keys::FALL_DEFAULT),
-        rise: value(&keys.rise, keys::RISE_DEFAULT),
-        hold_down: value(&keys.hold_down, keys::HOLD_DOWN_DEFAULT),
-    }
-}
-
 /// A static gateway carries only targets of its own family.
-fn reachable(reader: &mut Reader<'_, '_, '_>, gateway: &At<Gateway>, targets: &At<Vec<IpAddr>>) {
+fn reachable(reader: &mut Reader<'_, '_, '_>, gateway: &At<Gateway>, targets: &[IpAddr]) {
     let Gateway::Static { v4, v6 } = gateway.value else {
         return;
     };
     let out: Vec<&IpAddr> = targets
-        .value
         .iter()
         .filter(|target| {
             if target.is_ipv4() {
@@ -317,45 +104,11 @@ fn reachable(reader: &mut Reader<'_, '_, '_>, gateway: &At<Gateway>, targets: &A
         reader.key("gateway"),
         list.join(", ")
     );
-    if out.len() == targets.value.len() {
+    if out.len() == targets.len() {
         reader.error(gateway.span.clone(), message);
     } else {
         reader.warning(gateway.span.clone(), message);
     }
-}
-
-fn targets(reader: &mut Reader<'_, '_, '_>) -> Option<At<Vec<IpAddr>>> {
-    let At { value: found, span } = reader.addresses("targets", false)?;
-    if found.is_empty() || found.len() > TARGETS_MAX {
-        return reader.wrong(
-            "targets",
-            span,
-            &format!("a list of 1 to {TARGETS_MAX} IP addresses"),
-        );
-    }
-    let mut targets: Vec<IpAddr> = Vec::new();
-    for At {
-        value: target,
-        span,
-    } in found
-    {
-        if !is_unicast(target) {
-            reader.wrong::<()>(
-                "targets",
-                span,
-                "addresses of single hosts that can be reached over an uplink",
-            );
-        } else if targets.contains(&target) {
-            let key = reader.key("targets");
-            reader.error(span, format!("`{key}` has {target} twice"));
-        } else {
-            targets.push(target);
-        }
-    }
-    Some(At {
-        value: targets,
-        span,
-    })
 }
 
 fn gateway(reader: &mut Reader<'_, '_, '_>) -> Option<At<Gateway>> {
@@ -381,45 +134,28 @@ fn gateway(reader: &mut Reader<'_, '_, '_>) -> Option<At<Gateway>> {
                 span,
             });
         }
-        DeValue::String(text) if text.parse::<IpAddr>().is_err() => {
-            return reader.wrong("gateway", span, ALLOWED);
-        }
         DeValue::String(_) | DeValue::Array(_) => {}
         _ => return reader.wrong("gateway", span, ALLOWED),
     }
-    let list = reader.addresses("gateway", true)?.value;
-    let v4: Vec<_> = list
-        .iter()
-        .filter_map(|at| {
-            if let IpAddr::V4(v4) = at.value {
-                Some(v4)
-            } else {
-                None
-            }
-        })
-        .collect();
-    let v6: Vec<_> = list
-        .iter()
-        .filter_map(|at| {
-            if let IpAddr::V6(v6) = at.value {
-                Some(v6)
-            } else {
-                None
-            }
-        })
-        .collect();
-    if v4.len() > 1
-        || v6.len() > 1
-        || list.is_empty()
-        || list.iter().any(|at| !is_unicast(at.value))
-    {
+    let list = reader
+        .addresses("gateway", true, (is_unicast, ALLOWED))?
+        .value;
+    let mut hops = (None, None);
+    for at in &list {
+        let twice = match at.value {
+            IpAddr::V4(v4) => hops.0.replace(v4).is_some(),
+            IpAddr::V6(v6) => hops.1.replace(v6).is_some(),
+        };
+        if twice {
+            return reader.wrong("gateway", span, ALLOWED);
+        }
+    }
+    let (v4, v6) = hops;
+    if list.is_empty() {
         return reader.wrong("gateway", span, ALLOWED);
     }
     Some(At {
-        value: Gateway::Static {
-            v4: v4.first().copied(),
-            v6: v6.first().copied(),
-        },
+        value: Gateway::Static { v4, v6 },
         span,
     })
 }
@@ -457,21 +193,4 @@ fn required(
     } else {
         reader.wrong(key, found.span, allowed)
     }
-}
-
-fn small(
-    reader: &mut Reader<'_, '_, '_>,
-    key: &'static str,
-    from: u32,
-    to: u32,
-) -> Option<At<u16>> {
-    let At { value, span } = reader.integer(key, from..=to)?;
-    Some(At {
-        value: u16::try_from(value).expect("every range ends below 65,536"),
-        span,
-    })
-}
-
-fn value<T: Copy>(given: &Option<At<T>>, default: T) -> T {
-    given.as_ref().map_or(default, |at| at.value)
 }
