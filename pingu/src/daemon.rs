@@ -26,8 +26,9 @@ mod budget;
 mod hooks;
 mod instance;
 
-/// Our own changes come back as news, and others' come in heaps: after one look the next waits this long.
-const DEBOUNCE: Duration = Duration::from_millis(50);
+/// Our own changes come back as news, and others' come in heaps: after one look, which takes about a millisecond, the next waits
+/// this long. A carrier that is lost just after a look shall be seen well within 100 ms, on a busy machine too.
+const DEBOUNCE: Duration = Duration::from_millis(20);
 
 /// Without any news the kernel is looked at again after this long: some deletions are silent.
 const AUDIT_EVERY: Duration = Duration::from_secs(10);
