@@ -162,10 +162,7 @@ impl FakeRoutes {
 
 impl RouteTable for FakeRoutes {
     async fn snapshot(&mut self) -> Result<Snapshot, NetlinkError> {
-        Ok(Snapshot {
-            routes: merged(&self.now.routes),
-            ..self.now.clone()
-        })
+        Ok(self.now.clone())
     }
 
     async fn apply(&mut self, change: &Change) -> Result<(), NetlinkError> {
@@ -223,35 +220,6 @@ fn same(a: &Route, b: &Route) -> bool {
     slot(a) == slot(b)
         && (a.protocol, &a.next_hop, a.preferred_source)
             == (b.protocol, &b.next_hop, b.preferred_source)
-}
-
-/// What a dump shows: IPv6 gateways of one metric are one multipath route, in the place and under the protocol of the first.
-fn merged(routes: &[Route]) -> Vec<Route> {
-    let mut shown: Vec<Route> = Vec::new();
-    for route in routes {
-        let merges =
-            |other: &Route| other.ipv6 && matches!(other.next_hop, NextHop::Gateway { .. });
-        let siblings = routes
-            .iter()
-            .filter(|other| slot(other) == slot(route) && merges(other));
-        if !merges(route) || siblings.count() < 2 {
-            shown.push(route.clone());
-        } else if !shown
-            .iter()
-            .any(|other| slot(other) == slot(route) && is_multipath(other))
-        {
-            let next_hop = NextHop::Other("multipath".to_owned());
-            shown.push(Route {
-                next_hop,
-                ..route.clone()
-            });
-        }
-    }
-    shown
-}
-
-fn is_multipath(route: &Route) -> bool {
-    matches!(&route.next_hop, NextHop::Other(name) if name == "multipath")
 }
 
 fn refused(errno: i32) -> NetlinkError {
