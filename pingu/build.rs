@@ -20,7 +20,8 @@ fn main() {
         Vec::new()
     });
     println!("cargo::rerun-if-changed={}", watched(&object).display());
-    fs::write(&embedded, bytes).unwrap_or_else(|error| panic!("cannot write {}: {error}", embedded.display()));
+    fs::write(&embedded, bytes)
+        .unwrap_or_else(|error| panic!("cannot write {}: {error}", embedded.display()));
 }
 
 fn object() -> PathBuf {
@@ -31,7 +32,9 @@ fn object() -> PathBuf {
         return PathBuf::from(object);
     }
     let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets it"));
-    let workspace = manifest.parent().expect("this package is a directory of the workspace");
+    let workspace = manifest
+        .parent()
+        .expect("this package is a directory of the workspace");
     // xtask finds the target directory by the same rule.
     let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
     workspace.join(target).join("ebpf/pingu-ebpf")
@@ -41,5 +44,9 @@ fn object() -> PathBuf {
 /// this package anew each time.
 fn watched(object: &Path) -> &Path {
     let directory = object.parent().expect("the object is in a directory");
-    if object.exists() || fs::create_dir_all(directory).is_err() { object } else { directory }
+    if object.exists() || fs::create_dir_all(directory).is_err() {
+        object
+    } else {
+        directory
+    }
 }

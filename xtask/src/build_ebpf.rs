@@ -34,7 +34,12 @@ pub(crate) fn run(workspace: &Workspace, release: bool) -> Result<()> {
     Ok(())
 }
 
-fn build(workspace: &Workspace, compiler: &Compiler, release: bool, build_directory: &Path) -> Result<()> {
+fn build(
+    workspace: &Workspace,
+    compiler: &Compiler,
+    release: bool,
+    build_directory: &Path,
+) -> Result<()> {
     let linker = linker::path(workspace, compiler);
     let flags = [
         format!("--cfg=bpf_target_arch=\"{ARCH}\""),
@@ -74,8 +79,10 @@ fn replace_if_different(from: &Path, to: &Path) -> Result<bool> {
     }
     let directory = to.parent().expect("the object is in a directory");
     let unfinished = to.with_extension("part");
-    fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
-    fs::write(&unfinished, bytes).with_context(|| format!("cannot write {}", unfinished.display()))?;
+    fs::create_dir_all(directory)
+        .with_context(|| format!("cannot make {}", directory.display()))?;
+    fs::write(&unfinished, bytes)
+        .with_context(|| format!("cannot write {}", unfinished.display()))?;
     fs::rename(&unfinished, to).with_context(|| format!("cannot write {}", to.display()))?;
     Ok(true)
 }
@@ -87,7 +94,10 @@ mod tests {
     #[test]
     fn an_object_is_replaced_only_by_a_different_one() {
         let directory = tempfile::tempdir().unwrap();
-        let (from, to) = (directory.path().join("from"), directory.path().join("deep/to"));
+        let (from, to) = (
+            directory.path().join("from"),
+            directory.path().join("deep/to"),
+        );
         fs::write(&from, "one").unwrap();
         assert!(replace_if_different(&from, &to).unwrap());
         assert!(!replace_if_different(&from, &to).unwrap());

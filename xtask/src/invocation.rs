@@ -43,14 +43,21 @@ impl Invocation {
         self
     }
 
-    pub(crate) fn arguments<A: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
-        self.arguments
-            .extend(arguments.into_iter().map(|argument| argument.as_ref().to_owned()));
+    pub(crate) fn arguments<A: AsRef<OsStr>>(
+        mut self,
+        arguments: impl IntoIterator<Item = A>,
+    ) -> Self {
+        self.arguments.extend(
+            arguments
+                .into_iter()
+                .map(|argument| argument.as_ref().to_owned()),
+        );
         self
     }
 
     pub(crate) fn variable(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
-        self.environment.push((name.into(), Some(value.as_ref().to_owned())));
+        self.environment
+            .push((name.into(), Some(value.as_ref().to_owned())));
         self
     }
 
@@ -106,7 +113,10 @@ impl Invocation {
 
     /// What it wrote to standard output, if it succeeded.
     pub(crate) fn text(&self) -> Option<String> {
-        let output = self.output().ok().filter(|output| output.status.success())?;
+        let output = self
+            .output()
+            .ok()
+            .filter(|output| output.status.success())?;
         Some(String::from_utf8_lossy(&output.stdout).into_owned())
     }
 
@@ -163,9 +173,17 @@ impl Display for Invocation {
         if words.first().is_none_or(|word| word != "sudo") {
             words.splice(0..0, self.assignments());
         }
-        let line = words.iter().map(|word| quoted_word(word)).collect::<Vec<_>>().join(" ");
+        let line = words
+            .iter()
+            .map(|word| quoted_word(word))
+            .collect::<Vec<_>>()
+            .join(" ");
         match &self.directory {
-            Some(directory) => write!(formatter, "(cd {} && {line})", quoted(directory.as_os_str())),
+            Some(directory) => write!(
+                formatter,
+                "(cd {} && {line})",
+                quoted(directory.as_os_str())
+            ),
             None => write!(formatter, "{line}"),
         }
     }
@@ -174,7 +192,8 @@ impl Display for Invocation {
 /// Whether this process may do everything.
 pub(crate) fn is_root() -> bool {
     // The owner of our own entry in /proc is our effective user.
-    fs::metadata("/proc/self").is_ok_and(|metadata| std::os::unix::fs::MetadataExt::uid(&metadata) == 0)
+    fs::metadata("/proc/self")
+        .is_ok_and(|metadata| std::os::unix::fs::MetadataExt::uid(&metadata) == 0)
 }
 
 /// The first program of this name in `PATH` and in the directories of system tools.
@@ -183,20 +202,26 @@ pub(crate) fn find_program(name: &str) -> Option<PathBuf> {
     env::split_paths(&path)
         .chain(SYSTEM_DIRECTORIES.iter().map(PathBuf::from))
         .map(|directory| directory.join(name))
-        .find(|file| fs::metadata(file).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0))
+        .find(|file| {
+            fs::metadata(file)
+                .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+        })
 }
 
 /// An assignment is one only as long as its name is not quoted.
 fn quoted_word(word: &OsStr) -> String {
     match word.to_string_lossy().split_once('=') {
-        Some((name, value)) if !value.is_empty() => format!("{}={}", quoted(name.as_ref()), quoted(value.as_ref())),
+        Some((name, value)) if !value.is_empty() => {
+            format!("{}={}", quoted(name.as_ref()), quoted(value.as_ref()))
+        }
         _ => quoted(word),
     }
 }
 
 fn quoted(word: &OsStr) -> String {
     let text = word.to_string_lossy();
-    let plain = |character: char| character.is_ascii_alphanumeric() || "-_./:,+@%~".contains(character);
+    let plain =
+        |character: char| character.is_ascii_alphanumeric() || "-_./:,+@%~".contains(character);
     if !text.is_empty() && text.chars().all(plain) {
         text.into_owned()
     } else {

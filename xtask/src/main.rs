@@ -1,5 +1,8 @@
 //! The project's own verbs. Each finds or installs the tools that it needs before it starts.
-#![expect(clippy::disallowed_methods, reason = "people are told how long each step took")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "people are told how long each step took"
+)]
 
 mod build_ebpf;
 mod invocation;
@@ -14,7 +17,11 @@ use clap::{Parser, Subcommand};
 use crate::{setup::Need, workspace::Workspace};
 
 #[derive(Parser)]
-#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "pingu's development tasks")]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    about = "pingu's development tasks"
+)]
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,

@@ -28,7 +28,12 @@ pub(crate) enum Need {
 }
 
 impl Need {
-    pub(crate) const ALL: [Self; 4] = [Self::EbpfCompiler, Self::BpfLinker, Self::LabTools, Self::CargoDeny];
+    pub(crate) const ALL: [Self; 4] = [
+        Self::EbpfCompiler,
+        Self::BpfLinker,
+        Self::LabTools,
+        Self::CargoDeny,
+    ];
 
     fn name(self) -> &'static str {
         match self {
@@ -107,7 +112,13 @@ fn settle_all(workspace: &Workspace, needs: &[Need], dry_run: bool, verbose: boo
 }
 
 /// Whether the need is met in the end.
-fn settle(workspace: &Workspace, need: Need, dry_run: bool, verbose: bool, lists: &mut PackageLists) -> Result<bool> {
+fn settle(
+    workspace: &Workspace,
+    need: Need,
+    dry_run: bool,
+    verbose: bool,
+    lists: &mut PackageLists,
+) -> Result<bool> {
     for _ in 0..ROUNDS_MAX {
         let steps = match need.state(workspace, *lists) {
             State::Present(what) => {
@@ -141,7 +152,10 @@ fn settle(workspace: &Workspace, need: Need, dry_run: bool, verbose: bool, lists
             Err(error) => return Err(error),
         }
     }
-    bail!("{} is still missing after {ROUNDS_MAX} rounds of setup", need.name());
+    bail!(
+        "{} is still missing after {ROUNDS_MAX} rounds of setup",
+        need.name()
+    );
 }
 
 fn print_steps(need: Need, steps: &[Step], is_permitted: bool) {

@@ -65,7 +65,9 @@ impl Compiler {
 
     /// Where its shared libraries are: a compiler that is unpacked but not installed finds them only when told.
     pub(crate) fn libraries(&self) -> &Path {
-        self.llvm_library.parent().expect("a library is in a directory")
+        self.llvm_library
+            .parent()
+            .expect("a library is in a directory")
     }
 
     /// One line for people.
@@ -115,7 +117,9 @@ fn sysroots(workspace: &Workspace) -> Vec<PathBuf> {
             .map(|toolchain| toolchain.path()),
     );
     // A distribution that keeps compilers somewhere of its own.
-    let in_path = Invocation::new("rustc").arguments(["--print", "sysroot"]).text();
+    let in_path = Invocation::new("rustc")
+        .arguments(["--print", "sysroot"])
+        .text();
     sysroots.extend(in_path.map(|line| PathBuf::from(line.trim_end())));
     let mut real: Vec<_> = sysroots
         .iter()
@@ -136,7 +140,10 @@ fn probe(sysroot: PathBuf) -> Option<Compiler> {
     let library_directories = library_directories(&sysroot);
     let version = Invocation::new(sysroot.join("bin/rustc"))
         .argument("-vV")
-        .variable("LD_LIBRARY_PATH", env::join_paths(&library_directories).ok()?)
+        .variable(
+            "LD_LIBRARY_PATH",
+            env::join_paths(&library_directories).ok()?,
+        )
         .text()?;
     let version = Version::parse(&version)?;
     let llvm_library = library_directories
@@ -172,7 +179,12 @@ fn core_library(sysroot: &Path) -> Option<CoreLibrary> {
 fn library_directories(sysroot: &Path) -> Vec<PathBuf> {
     let lib = sysroot.join("lib");
     let multiarch = format!("{}-linux-gnu", env::consts::ARCH);
-    let mut directories = vec![lib.join(multiarch), lib.join("lib64"), sysroot.join("lib64"), lib];
+    let mut directories = vec![
+        lib.join(multiarch),
+        lib.join("lib64"),
+        sysroot.join("lib64"),
+        lib,
+    ];
     directories.retain(|directory| directory.is_dir());
     directories
 }
@@ -206,7 +218,12 @@ impl Version {
         };
         let release = field("release")?;
         Some(Self {
-            minor: release.strip_prefix("1.")?.split('.').next()?.parse().ok()?,
+            minor: release
+                .strip_prefix("1.")?
+                .split('.')
+                .next()?
+                .parse()
+                .ok()?,
             is_nightly: release.ends_with("-nightly") || release.ends_with("-dev"),
             llvm_major: field("LLVM version")?.split('.').next()?.parse().ok()?,
         })

@@ -31,7 +31,8 @@ impl PackageLists {
 
 const UPDATE_PURPOSE: &str = "fetch the package lists";
 const INSTALL_PURPOSE: &str = "install from Debian's packages";
-const DOWNLOAD_PURPOSE: &str = "download Debian's compiler, to be unpacked rather than installed (120 MB)";
+const DOWNLOAD_PURPOSE: &str =
+    "download Debian's compiler, to be unpacked rather than installed (120 MB)";
 
 /// Whether a failure of these steps may be the fault of the package lists.
 pub(super) fn is_about_packages(steps: &[Step]) -> bool {
@@ -46,7 +47,9 @@ pub(super) fn fetch_compiler(workspace: &Workspace, lists: PackageLists) -> Stat
     if !has_apt {
         return State::Impossible(other_compilers(""));
     }
-    if lists == PackageLists::Refresh || (lists == PackageLists::AsFound && !are_known(&COMPILER_PACKAGES)) {
+    if lists == PackageLists::Refresh
+        || (lists == PackageLists::AsFound && !are_known(&COMPILER_PACKAGES))
+    {
         return State::Lacking(vec![update()]);
     }
     let simulation = Invocation::new("apt-get")
@@ -118,14 +121,19 @@ pub(super) fn install(packages: &[&str], reason: &str, lists: PackageLists) -> S
         .arguments(packages)
         .variable("DEBIAN_FRONTEND", "noninteractive")
         .privileged();
-    steps.push(Step::new(format!("{INSTALL_PURPOSE}: {reason}"), invocation));
+    steps.push(Step::new(
+        format!("{INSTALL_PURPOSE}: {reason}"),
+        invocation,
+    ));
     State::Lacking(steps)
 }
 
 fn update() -> Step {
     Step::new(
         UPDATE_PURPOSE,
-        Invocation::new("apt-get").arguments(["update", "-q"]).privileged(),
+        Invocation::new("apt-get")
+            .arguments(["update", "-q"])
+            .privileged(),
     )
 }
 
@@ -184,8 +192,7 @@ mod tests {
 
     #[test]
     fn a_package_without_a_candidate_is_not_known() {
-        let policy =
-            "rustc-web:\n  Installed: (none)\n  Candidate: 1.96.0\nother:\n  Installed: (none)\n  Candidate: (none)\n";
+        let policy = "rustc-web:\n  Installed: (none)\n  Candidate: 1.96.0\nother:\n  Installed: (none)\n  Candidate: (none)\n";
         assert_eq!(candidates(policy), 1);
         assert_eq!(candidates(""), 0);
     }

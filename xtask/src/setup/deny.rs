@@ -20,9 +20,19 @@ pub(super) fn state(workspace: &Workspace) -> State {
         return State::Present(VERSION.to_owned());
     }
     let invocation = Invocation::new(cargo())
-        .arguments(["install", "cargo-deny", "--version", VERSION, "--locked", "--root"])
+        .arguments([
+            "install",
+            "cargo-deny",
+            "--version",
+            VERSION,
+            "--locked",
+            "--root",
+        ])
         .argument(directory(workspace));
-    State::Lacking(vec![Step::new("build cargo-deny (some minutes, once)", invocation)])
+    State::Lacking(vec![Step::new(
+        "build cargo-deny (some minutes, once)",
+        invocation,
+    )])
 }
 
 fn directory(workspace: &Workspace) -> PathBuf {

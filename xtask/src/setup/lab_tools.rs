@@ -17,14 +17,26 @@ struct Tool {
 
 const TOOLS: [Tool; 8] = [
     tool("ip", "iproute2", "namespaces, devices and routes"),
-    tool("tc", "iproute2", "drop rates, and foreign filters beside ours"),
-    tool("nft", "nftables", "black holes, and packets counted on their way"),
+    tool(
+        "tc",
+        "iproute2",
+        "drop rates, and foreign filters beside ours",
+    ),
+    tool(
+        "nft",
+        "nftables",
+        "black holes, and packets counted on their way",
+    ),
     tool(
         "tcpdump",
         "tcpdump",
         "the capture that round trip times are compared with",
     ),
-    tool("ping", "iputils-ping", "the LAN's client, and a peer of the benchmarks"),
+    tool(
+        "ping",
+        "iputils-ping",
+        "the LAN's client, and a peer of the benchmarks",
+    ),
     tool("fping", "fping", "a peer of the benchmarks"),
     tool("busybox", "busybox", "a DHCP server and client"),
     tool("strace", "strace", "system calls counted"),

@@ -59,12 +59,17 @@ fn build_steps(workspace: &Workspace, compiler: &Compiler) -> Vec<Step> {
     vec![
         Step::new(
             "make room",
-            Invocation::new("mkdir").argument("-p").argument(&link_directory),
+            Invocation::new("mkdir")
+                .argument("-p")
+                .argument(&link_directory),
         ),
         link(&link_directory.join("libLLVM.so")),
         link(&own_name_link),
         Step::new(
-            format!("build bpf-linker against LLVM {} (a minute, once)", compiler.llvm_major),
+            format!(
+                "build bpf-linker against LLVM {} (a minute, once)",
+                compiler.llvm_major
+            ),
             Invocation::new(cargo())
                 .arguments([
                     "install",
@@ -87,7 +92,10 @@ fn build_steps(workspace: &Workspace, compiler: &Compiler) -> Vec<Step> {
 
 /// LLVM under the name by which it calls itself, which is what the linker looks for when it starts.
 fn llvm_link(workspace: &Workspace, compiler: &Compiler) -> PathBuf {
-    let name = compiler.llvm_library.file_name().expect("a library is a file");
+    let name = compiler
+        .llvm_library
+        .file_name()
+        .expect("a library is a file");
     directory(workspace, compiler).join("lib").join(name)
 }
 
@@ -98,5 +106,7 @@ fn directory(workspace: &Workspace, compiler: &Compiler) -> PathBuf {
         .file_name()
         .expect("a library is a file")
         .to_string_lossy();
-    workspace.tools().join(format!("bpf-linker-{VERSION}-{llvm}"))
+    workspace
+        .tools()
+        .join(format!("bpf-linker-{VERSION}-{llvm}"))
 }

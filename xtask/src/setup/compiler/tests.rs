@@ -61,7 +61,10 @@ fn a_toolchain_called_nightly_that_has_no_library_source_does_not_count() {
     assert_eq!(core_library(directory), None);
     file(directory, "lib/rustlib/src/rust/library/core/src/lib.rs");
     assert_eq!(core_library(directory), Some(CoreLibrary::Source));
-    file(directory, &format!("lib/rustlib/{TARGET}/lib/libcore-0123.rlib"));
+    file(
+        directory,
+        &format!("lib/rustlib/{TARGET}/lib/libcore-0123.rlib"),
+    );
     assert_eq!(core_library(directory), Some(CoreLibrary::Compiled));
 }
 
