@@ -5,8 +5,11 @@
 )]
 
 mod build_ebpf;
+mod check;
 mod invocation;
 mod setup;
+mod steps;
+mod tidy;
 mod workspace;
 
 use std::process::ExitCode;
@@ -41,6 +44,8 @@ enum Verb {
         #[arg(long)]
         release: bool,
     },
+    /// Look at format, lints, habits, documentation and dependencies
+    Check,
 }
 
 fn main() -> ExitCode {
@@ -58,5 +63,6 @@ fn run(verb: Verb) -> Result<()> {
     match verb {
         Verb::Setup { dry_run } => setup::run(&workspace, &Need::ALL, dry_run),
         Verb::BuildEbpf { release } => build_ebpf::run(&workspace, release),
+        Verb::Check => check::run(&workspace),
     }
 }
