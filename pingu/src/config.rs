@@ -1,8 +1,29 @@
 //! The configuration: a file as written becomes a [`Config`] that holds only valid values, or a list of everything that is wrong with it.
 
-use std::{net::IpAddr, path::PathBuf, time::Duration};
+mod check;
+mod compare;
+mod duration;
+mod keys;
+mod policy;
+mod problem;
+mod reader;
+mod uplink;
+mod write;
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    net::IpAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+pub use problem::{LoadError, Problem, Problems, Severity};
 
 use crate::units::{Metric, Protocol};
+
+/// A thousand uplinks written out in full take a fifth of this.
+const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// A whole, checked configuration. Uplinks stand in order of preference.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +43,52 @@ pub struct Config {
     pub state_directory: PathBuf,
     /// The uplinks, the most wanted first. At least one, at most [`UPLINKS_MAX`].
     pub uplinks: Vec<UplinkConfig>,
+}
+
+impl Config {
+    /// Reads a configuration from text. `file` is what messages call it. The second value of success holds the warnings.
+    ///
+    /// # Errors
+    /// Everything that is wrong, and the warnings beside it.
+    pub fn parse(text: &str, file: &str) -> Result<(Self, Vec<Problem>), Problems> {
+        check::parse(text, file)
+    }
+
+    /// Reads a configuration file. The second value of success holds the warnings.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is larger than 4 MiB, is not UTF-8, or says something wrong.
+    pub fn load(path: &Path) -> Result<(Self, Vec<Problem>), LoadError> {
+        let read_error = |source| LoadError::Read {
+            path: path.to_owned(),
+            source,
+        };
+        let mut bytes = Vec::new();
+        let file = File::open(path).map_err(read_error)?;
+        file.take(FILE_BYTES_MAX + 1)
+            .read_to_end(&mut bytes)
+            .map_err(read_error)?;
+        if bytes.len() as u64 > FILE_BYTES_MAX {
+            return Err(LoadError::TooLarge {
+                path: path.to_owned(),
+                max_bytes: FILE_BYTES_MAX,
+            });
+        }
+        let text = String::from_utf8(bytes).map_err(|error| {
+            let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+            let line = good.iter().filter(|&&byte| byte == b'\n').count() + 1;
+            read_error(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("line {line} is not UTF-8"),
+            ))
+        })?;
+        Ok(Self::parse(&text, &path.display().to_string())?)
+    }
+
+    /// The whole configuration with every default filled in, as TOML that reads back to the same.
+    pub fn to_toml(&self) -> String {
+        write::to_toml(self)
+    }
 }
 
 /// More uplinks than this are refused: slots, hooks and sockets are sized from the count.

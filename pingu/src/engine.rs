@@ -30,6 +30,7 @@ mod window;
 
 pub use decide::Ranking;
 pub use health::State;
+pub(crate) use path::slots_needed;
 pub use routes::RouteSet;
 pub use status::{HookState, Status, TargetStatus, UplinkStatus};
 pub use window::RttSummary;
@@ -83,7 +84,7 @@ impl Engine {
             let first_path = paths.len();
             for &target in &uplink.probe.targets {
                 paths.push(Path::new(id, target, first_slot, &uplink.probe, now));
-                first_slot += path::slots_needed(&uplink.probe);
+                first_slot += slots_needed(&uplink.probe);
             }
             uplinks.push(Uplink::new(first_path..paths.len(), now));
         }
@@ -116,7 +117,7 @@ impl Engine {
     pub fn slots_needed(&self) -> u32 {
         self.paths
             .iter()
-            .map(|path| path::slots_needed(&self.config.uplinks[path.uplink.index()].probe))
+            .map(|path| slots_needed(&self.config.uplinks[path.uplink.index()].probe))
             .sum()
     }
 
@@ -244,11 +245,13 @@ impl Engine {
             );
             if self.orders.len() > first_order {
                 self.ordered.push((id, self.orders.len() - first_order));
+            } else {
+                // A burst without a neighbour is judged without any order having left. Slots just ordered must not be read
+                // yet: until they are armed they hold an earlier probe's stamps.
+                path.collect(&uplink.health, uplink.probe.timeout, now, |slot| {
+                    transport.read(slot)
+                });
             }
-            // A burst without a neighbour is judged without any order having left.
-            path.collect(&uplink.health, uplink.probe.timeout, now, |slot| {
-                transport.read(slot)
-            });
             if let Some(wake) = path.next_wake(&uplink.probe, &uplink.health, now) {
                 self.schedule(id, wake.max(now + WAKE_AGAIN_MIN));
             }

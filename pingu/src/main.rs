@@ -1,2 +1,150 @@
 //! The `pingu` command.
-fn main() {}
+
+use std::{
+    io::{self, IsTerminal, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+};
+
+use clap::{Parser, Subcommand};
+use pingu::{
+    config::{Config, LoadError},
+    control, daemon,
+};
+use tracing_subscriber::EnvFilter;
+
+/// The configuration is wrong (`EX_CONFIG` of sysexits.h).
+const EXIT_CONFIG: u8 = 78;
+
+/// Probes every way out of this router and keeps its routes on the ones that work.
+#[derive(Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    #[command(flatten)]
+    daemon: DaemonArguments,
+}
+
+#[derive(clap::Args)]
+struct DaemonArguments {
+    /// Runs in the foreground with this configuration.
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Listens for `pingu status` here instead of at the configured socket.
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Validates a configuration and prints it with every default filled in.
+    Check {
+        /// The configuration.
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Asks the running daemon.
+    Status {
+        /// Prints JSON.
+        #[arg(long)]
+        json: bool,
+        /// The daemon's socket.
+        #[arg(long, value_name = "PATH", default_value = "/run/pingu/pingu.sock")]
+        socket: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match (cli.verb, cli.daemon.config) {
+        (Some(Verb::Check { config }), _) => check(&config),
+        (Some(Verb::Status { json, socket }), _) => finish(status(json, &socket)),
+        (None, Some(config)) => run(&config, cli.daemon.socket),
+        (None, None) => {
+            eprintln!("pingu: give a configuration with --config FILE, or a verb; see --help");
+            ExitCode::from(2)
+        }
+    }
+}
+
+fn run(path: &Path, socket: Option<PathBuf>) -> ExitCode {
+    let mut config = match load(path) {
+        Ok(config) => config,
+        Err(code) => return code,
+    };
+    if let Some(socket) = socket {
+        config.socket = socket;
+    }
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_ansi(io::stderr().is_terminal())
+        .init();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    finish(
+        runtime
+            .map_err(anyhow::Error::new)
+            .and_then(|runtime| runtime.block_on(daemon::run(config))),
+    )
+}
+
+fn check(path: &Path) -> ExitCode {
+    match load(path) {
+        Ok(config) => finish(print(&config.to_toml())),
+        Err(code) => code,
+    }
+}
+
+fn load(path: &Path) -> Result<Config, ExitCode> {
+    match Config::load(path) {
+        Ok((config, warnings)) => {
+            for warning in warnings {
+                eprintln!("{warning}");
+            }
+            Ok(config)
+        }
+        Err(error) => {
+            report(&error);
+            Err(ExitCode::from(EXIT_CONFIG))
+        }
+    }
+}
+
+fn report(error: &LoadError) {
+    let text = match error {
+        LoadError::Wrong(problems) if io::stderr().is_terminal() => problems.render(),
+        other => other.to_string(),
+    };
+    eprintln!("{}", text.trim_end());
+}
+
+fn status(json: bool, socket: &Path) -> anyhow::Result<()> {
+    let (status, text) = control::client::status(socket)?;
+    print(&if json {
+        text
+    } else {
+        control::table::render(&status)
+    })
+}
+
+/// Prints to standard output; a reader that has gone (`pingu status | head`) is no error.
+fn print(text: &str) -> anyhow::Result<()> {
+    match io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(()),
+    }
+}
+
+fn finish(outcome: anyhow::Result<()>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("pingu: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

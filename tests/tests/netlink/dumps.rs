@@ -120,7 +120,10 @@ fn next_hops_that_pingu_leaves_alone_are_named() {
     lab(async |mut lab| {
         ip("nexthop add id 7 via 10.0.0.1 dev up0");
         let kinds = [
-            ("default metric 10 nexthop via 10.0.0.1 nexthop via 10.1.0.1", "multipath"),
+            (
+                "default metric 10 nexthop via 10.0.0.1 nexthop via 10.1.0.1",
+                "multipath",
+            ),
             ("default metric 11 nhid 7", "nexthop object 7"),
         ];
         for (metric, (line, name)) in (10..).zip(kinds) {

@@ -1,0 +1,217 @@
+//! The whole file: from text to a [`Config`], with every rule that spans more than one key.
+
+use std::{net::IpAddr, ops::RangeInclusive, path::PathBuf, time::Duration};
+
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use super::{
+    Config, LearnedRoutes, OnExit, Problem, Problems, ReceiveHook, Severity, UPLINKS_MAX,
+    UplinkConfig, compare, keys, policy,
+    problem::Findings,
+    reader::{At, Reader},
+    uplink,
+};
+use crate::units::Protocol;
+
+/// `sun_path` holds 108 bytes with the terminating NUL (unix(7)).
+const SOCKET_BYTES_MAX: usize = 107;
+
+/// 0..=4 are the kernel's own (rtnetlink(7)): unspec, redirect, kernel, boot, static.
+const PROTOCOLS: RangeInclusive<u32> = 5..=255;
+
+/// Protocols with a name in the kernel's `rtnetlink.h`: routes of that daemon would be taken for pingu's own.
+const PROTOCOLS_OF_OTHERS: [(u32, &str); 19] = [
+    (8, "gated"),
+    (9, "router advertisements"),
+    (10, "mrt"),
+    (11, "zebra"),
+    (12, "bird"),
+    (13, "dnrouted"),
+    (14, "xorp"),
+    (15, "ntk"),
+    (16, "dhcp clients"),
+    (17, "mrouted"),
+    (18, "keepalived"),
+    (42, "babel"),
+    (84, "ovn"),
+    (99, "openr"),
+    (186, "bgp"),
+    (187, "isis"),
+    (188, "ospf"),
+    (189, "rip"),
+    (192, "eigrp"),
+];
+
+/// Slots take 64 bytes of locked memory each: this much is 64 MiB.
+const SLOTS_MAX: u64 = 1 << 20;
+
+/// Reads a configuration. `file` is what messages call it.
+pub(super) fn parse(text: &str, file: &str) -> Result<(Config, Vec<Problem>), Problems> {
+    let (table, syntax) = DeTable::parse_recoverable(text);
+    let broken: Vec<Problem> = syntax
+        .iter()
+        .map(|error| {
+            let span = error.span().unwrap_or_default();
+            let message = error.message().trim().replace('\n', ", ");
+            Problem::new(Severity::Error, file, text, span, message)
+        })
+        .collect();
+    let mut findings = Findings::new(file, text, broken.is_empty());
+    let config = read(&table, &mut findings);
+    let list = findings.into_list(&broken);
+    match config {
+        Some(config)
+            if list
+                .iter()
+                .all(|problem| problem.severity == Severity::Warning) =>
+        {
+            Ok((config, list))
+        }
+        _ => Err(Problems {
+            list,
+            text: text.to_owned(),
+        }),
+    }
+}
+
+/// Reads everything there is; none only together with an error.
+fn read<'t>(table: &Spanned<DeTable<'t>>, findings: &mut Findings<'t>) -> Option<Config> {
+    let mut top = Reader::new(table.get_ref(), 0..0, String::new(), findings);
+    let protocol = top.integer("protocol", PROTOCOLS);
+    let receive_hook = top.choice("receive_hook", &keys::RECEIVE_HOOKS);
+    let learned_routes = top.choice("learned_routes", &keys::LEARNED_ROUTES);
+    let on_exit = top.choice("on_exit", &keys::ON_EXIT);
+    let socket = path(&mut top, "socket", SOCKET_BYTES_MAX);
+    let state_directory = path(&mut top, "state_directory", usize::MAX);
+    if let Some(At { value, span }) = &protocol
+        && let Some((_, owner)) = PROTOCOLS_OF_OTHERS
+            .iter()
+            .find(|(number, _)| number == value)
+    {
+        top.warning(
+            span.clone(),
+            format!("`protocol` {value} belongs to {owner}: its default routes would be taken for pingu's own and removed"),
+        );
+    }
+    let defaults = policy::Defaults::read(&mut top);
+    let uplinks = uplinks(&mut top, &defaults);
+    top.finish();
+    Some(Config {
+        protocol: Protocol(protocol.map_or(keys::PROTOCOL_DEFAULT, |at| {
+            u8::try_from(at.value).expect("the range of `protocol` ends at 255")
+        })),
+        receive_hook: receive_hook.map_or(ReceiveHook::Auto, |at| at.value),
+        learned_routes: learned_routes.map_or(LearnedRoutes::Overlay, |at| at.value),
+        on_exit: on_exit.map_or(OnExit::Withdraw, |at| at.value),
+        socket: socket.unwrap_or_else(|| PathBuf::from(keys::SOCKET_DEFAULT)),
+        state_directory: state_directory
+            .unwrap_or_else(|| PathBuf::from(keys::STATE_DIRECTORY_DEFAULT)),
+        uplinks: uplinks?,
+    })
+}
+
+fn path(top: &mut Reader<'_, '_, '_>, key: &'static str, bytes_max: usize) -> Option<PathBuf> {
+    let At { value, span } = top.string(key)?;
+    let good = value.starts_with('/') && value.len() <= bytes_max && !value.contains('\0');
+    if good {
+        return Some(PathBuf::from(value));
+    }
+    let limit = match bytes_max {
+        usize::MAX => String::new(),
+        bytes => format!(" of at most {bytes} bytes"),
+    };
+    top.wrong(key, span, &format!("an absolute path{limit}"))
+}
+
+/// The uplinks, or none with an error said.
+fn uplinks<'t>(
+    top: &mut Reader<'_, '_, 't>,
+    defaults: &policy::Defaults,
+) -> Option<Vec<UplinkConfig>> {
+    let Some(value) = top.value("uplink") else {
+        top.missing(
+            0..0,
+            "at least one [[uplink]] is needed, and there is none".to_owned(),
+        );
+        return None;
+    };
+    let tables = match value.get_ref() {
+        DeValue::Array(items) => items
+            .iter()
+            .map(|item| (item.span(), item.get_ref().as_table())),
+        _ => {
+            return top.wrong(
+                "uplink",
+                value.span(),
+                "written as [[uplink]], once for each",
+            );
+        }
+    };
+    let tables: Option<Vec<_>> = tables.map(|(span, table)| Some((span, table?))).collect();
+    let Some(tables) = tables else {
+        return top.wrong(
+            "uplink",
+            value.span(),
+            "written as [[uplink]], once for each",
+        );
+    };
+    if tables.is_empty() || tables.len() > UPLINKS_MAX {
+        let count = tables.len();
+        top.error(
+            value.span(),
+            format!("`uplink` must be given 1 to {UPLINKS_MAX} times, not {count}"),
+        );
+        return None;
+    }
+    let mut drafts = Vec::with_capacity(tables.len());
+    for (index, (span, table)) in tables.into_iter().enumerate() {
+        let path = format!("uplink[{}].", index + 1);
+        let reader = Reader::new(table, span, path, top.findings());
+        drafts.push(uplink::Draft::read(reader, defaults, index));
+    }
+    compare::compare(&drafts, top.findings());
+    let uplinks: Vec<UplinkConfig> = drafts
+        .into_iter()
+        .map(|draft| draft.config)
+        .collect::<Option<_>>()?;
+    let slots: u64 = uplinks
+        .iter()
+        .map(|uplink| {
+            u64::from(crate::engine::slots_needed(&uplink.probe))
+                * uplink.probe.targets.len() as u64
+        })
+        .sum();
+    if slots > SLOTS_MAX {
+        top.error(
+            value.span(),
+            format!(
+                "all uplinks together have {slots} probes in flight at once, and {SLOTS_MAX} is the most; \
+                 a smaller `count` or `timeout`, a longer `period` or fewer `targets` need fewer"
+            ),
+        );
+        return None;
+    }
+    Some(uplinks)
+}
+
+/// Whether an address can be a target or a next hop: one host's, that a packet out of an uplink can be sent to.
+pub(super) fn is_unicast(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => {
+            !(v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast() || v4.is_loopback())
+                && v4.octets()[0] < 240
+        }
+        IpAddr::V6(v6) => {
+            !(v6.is_unspecified() || v6.is_multicast() || v6.is_loopback())
+                && v6.to_ipv4_mapped().is_none()
+        }
+    }
+}
+
+/// The range of a duration key.
+pub(super) const fn between(from_ms: u64, to_ms: u64) -> RangeInclusive<Duration> {
+    Duration::from_millis(from_ms)..=Duration::from_millis(to_ms)
+}

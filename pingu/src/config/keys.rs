@@ -1,0 +1,45 @@
+//! The words and defaults of the configuration, once for reading and for writing it.
+
+use std::time::Duration;
+
+use super::{LearnedRoutes, OnExit, ReceiveHook};
+
+pub(super) const RECEIVE_HOOKS: [(&str, ReceiveHook); 4] = [
+    ("auto", ReceiveHook::Auto),
+    ("tcx", ReceiveHook::Tcx),
+    ("clsact", ReceiveHook::Clsact),
+    ("xdp", ReceiveHook::Xdp),
+];
+
+pub(super) const LEARNED_ROUTES: [(&str, LearnedRoutes); 2] = [
+    ("overlay", LearnedRoutes::Overlay),
+    ("adopt", LearnedRoutes::Adopt),
+];
+
+pub(super) const ON_EXIT: [(&str, OnExit); 2] =
+    [("withdraw", OnExit::Withdraw), ("keep", OnExit::Keep)];
+
+pub(super) const PROTOCOL_DEFAULT: u8 = 136;
+pub(super) const SOCKET_DEFAULT: &str = "/run/pingu/pingu.sock";
+pub(super) const STATE_DIRECTORY_DEFAULT: &str = "/var/lib/pingu";
+pub(super) const PERIOD_DEFAULT: Duration = Duration::from_secs(5);
+pub(super) const COUNT_DEFAULT: u16 = 10;
+pub(super) const SPACING_DEFAULT: Duration = Duration::from_millis(20);
+pub(super) const TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
+pub(super) const SIZE_BYTES_DEFAULT: u16 = 56;
+pub(super) const MAX_LOST_DEFAULT: u16 = 5;
+pub(super) const MAX_DELAY_DEFAULT: Duration = Duration::from_millis(100);
+pub(super) const FALL_DEFAULT: u16 = 1;
+pub(super) const RISE_DEFAULT: u16 = 1;
+pub(super) const HOLD_DOWN_DEFAULT: Duration = Duration::ZERO;
+
+/// Metric of the first uplink that names none; each further place adds 1.
+pub(super) const METRIC_BASE: u32 = 100;
+
+/// The word of a choice.
+pub(super) fn word<T: PartialEq>(choices: &[(&'static str, T)], choice: &T) -> &'static str {
+    let found = choices.iter().find(|(_, value)| value == choice);
+    found
+        .map(|(word, _)| *word)
+        .expect("every choice has its word")
+}

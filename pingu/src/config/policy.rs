@@ -1,0 +1,222 @@
+//! How an uplink is probed and judged: the keys of `[probe]` and `[health]`, there or in an `[[uplink]]`.
+
+use std::{net::IpAddr, time::Duration};
+
+use pingu_common::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN};
+
+use super::{
+    HealthConfig, ProbeConfig,
+    check::{between, is_unicast},
+    duration, keys,
+    reader::{At, Reader},
+};
+
+/// One burst of a path is sent by a single thread between other work.
+const COUNT_MAX: u32 = 1000;
+/// Bursts in a row; more than this is a typing error.
+const ROW_MAX: u32 = 1000;
+/// One uplink's targets are all probed in the same period.
+const TARGETS_MAX: usize = 64;
+const HOUR_MS: u64 = 3_600_000;
+
+/// The keys of `[probe]` and `[health]`, as far as they were given.
+#[derive(Clone, Default)]
+struct Keys {
+    targets: Option<At<Vec<IpAddr>>>,
+    period: Option<At<Duration>>,
+    count: Option<At<u16>>,
+    spacing: Option<At<Duration>>,
+    timeout: Option<At<Duration>>,
+    size_bytes: Option<At<u16>>,
+    max_lost: Option<At<u16>>,
+    max_delay: Option<At<Duration>>,
+    fall: Option<At<u16>>,
+    rise: Option<At<u16>>,
+    hold_down: Option<At<Duration>>,
+}
+
+impl Keys {
+    fn read_probe(&mut self, reader: &mut Reader<'_, '_, '_>) {
+        self.targets = targets(reader);
+        self.period = reader.duration("period", between(1, HOUR_MS));
+        self.count = small(reader, "count", 1, COUNT_MAX);
+        self.spacing = reader.duration("spacing", between(1, 10_000));
+        self.timeout = reader.duration("timeout", between(1, 60_000));
+        self.size_bytes = small(
+            reader,
+            "size",
+            PAYLOAD_BYTES_MIN.into(),
+            PAYLOAD_BYTES_MAX.into(),
+        );
+    }
+
+    fn read_health(&mut self, reader: &mut Reader<'_, '_, '_>) {
+        self.max_lost = small(reader, "max_lost", 0, COUNT_MAX);
+        self.max_delay = reader.duration("max_delay", between(1, 60_000));
+        self.fall = small(reader, "fall", 1, ROW_MAX);
+        self.rise = small(reader, "rise", 1, ROW_MAX);
+        self.hold_down = reader.duration("hold_down", between(0, 24 * HOUR_MS));
+    }
+
+    /// These keys where given, else those.
+    fn or(self, other: &Self) -> Self {
+        let other = other.clone();
+        Self {
+            targets: self.targets.or(other.targets),
+            period: self.period.or(other.period),
+            count: self.count.or(other.count),
+            spacing: self.spacing.or(other.spacing),
+            timeout: self.timeout.or(other.timeout),
+            size_bytes: self.size_bytes.or(other.size_bytes),
+            max_lost: self.max_lost.or(other.max_lost),
+            max_delay: self.max_delay.or(other.max_delay),
+            fall: self.fall.or(other.fall),
+            rise: self.rise.or(other.rise),
+            hold_down: self.hold_down.or(other.hold_down),
+        }
+    }
+
+    fn probe(&self, reader: &mut Reader<'_, '_, '_>) -> Option<ProbeConfig> {
+        let header = reader.span.clone();
+        let period = value(&self.period, keys::PERIOD_DEFAULT);
+        let count = value(&self.count, keys::COUNT_DEFAULT);
+        let spacing = value(&self.spacing, keys::SPACING_DEFAULT);
+        let burst = spacing * u32::from(count - 1);
+        if burst >= period {
+            let own = [&self.period, &self.spacing]
+                .into_iter()
+                .flatten()
+                .map(|at| at.span.clone());
+            let span = own
+                .chain(self.count.as_ref().map(|at| at.span.clone()))
+                .next()
+                .unwrap_or(header.clone());
+            reader.error(
+                span,
+                format!(
+                    "`period` {} is not longer than a burst: {count} requests, {} apart, take {}",
+                    duration::write(period),
+                    duration::write(spacing),
+                    duration::write(burst)
+                ),
+            );
+        }
+        Some(ProbeConfig {
+            targets: self.targets.as_ref()?.value.clone(),
+            period,
+            count,
+            spacing,
+            timeout: value(&self.timeout, keys::TIMEOUT_DEFAULT),
+            size_bytes: value(&self.size_bytes, keys::SIZE_BYTES_DEFAULT),
+        })
+    }
+
+    fn health(&self, reader: &mut Reader<'_, '_, '_>) -> HealthConfig {
+        let count = value(&self.count, keys::COUNT_DEFAULT);
+        if let Some(At { value, span }) = &self.max_lost
+            && *value >= count
+        {
+            let message = format!(
+                "`max_lost` {value} is not below `count` {count}: only a burst without any reply is bad by its losses"
+            );
+            reader.warning(span.clone(), message);
+        }
+        HealthConfig {
+            max_lost: value(&self.max_lost, keys::MAX_LOST_DEFAULT.min(count / 2)),
+            max_delay: value(&self.max_delay, keys::MAX_DELAY_DEFAULT),
+            fall: value(&self.fall, keys::FALL_DEFAULT),
+            rise: value(&self.rise, keys::RISE_DEFAULT),
+            hold_down: value(&self.hold_down, keys::HOLD_DOWN_DEFAULT),
+        }
+    }
+}
+
+/// What `[probe]` and `[health]` say for every uplink.
+pub(super) struct Defaults {
+    keys: Keys,
+    /// Whether `[probe]` has targets, rightly or not.
+    targets_given: bool,
+}
+
+impl Defaults {
+    pub(super) fn read(top: &mut Reader<'_, '_, '_>) -> Self {
+        let mut keys = Keys::default();
+        let mut targets_given = false;
+        if let Some(mut probe) = top.table("probe") {
+            targets_given = probe.has("targets");
+            keys.read_probe(&mut probe);
+            probe.finish();
+        }
+        if let Some(mut health) = top.table("health") {
+            keys.read_health(&mut health);
+            health.finish();
+        }
+        Self {
+            keys,
+            targets_given,
+        }
+    }
+
+    /// What holds for an uplink, whose own keys win; none with an error said.
+    pub(super) fn overridden_by(
+        &self,
+        reader: &mut Reader<'_, '_, '_>,
+    ) -> Option<(ProbeConfig, HealthConfig)> {
+        let mut own = Keys::default();
+        own.read_probe(reader);
+        own.read_health(reader);
+        let keys = own.or(&self.keys);
+        if !self.targets_given && !reader.has("targets") {
+            let key = reader.key("targets");
+            let message =
+                "is needed, here or in [probe]: a list of addresses that answer echo requests";
+            reader.missing(reader.span.clone(), format!("`{key}` {message}"));
+        }
+        let probe = keys.probe(reader);
+        let health = keys.health(reader);
+        Some((probe?, health))
+    }
+}
+
+fn targets(reader: &mut Reader<'_, '_, '_>) -> Option<At<Vec<IpAddr>>> {
+    const ALLOWED: &str = "addresses of single hosts, in quotes (names are not resolved)";
+    let At { value: found, span } = reader.addresses("targets", false, (is_unicast, ALLOWED))?;
+    if found.is_empty() || found.len() > TARGETS_MAX {
+        let allowed = format!("a list of 1 to {TARGETS_MAX} IP addresses");
+        return reader.wrong("targets", span, &allowed);
+    }
+    let mut targets: Vec<IpAddr> = Vec::new();
+    for At {
+        value: target,
+        span,
+    } in found
+    {
+        if targets.contains(&target) {
+            let key = reader.key("targets");
+            reader.error(span, format!("`{key}` has {target} twice"));
+        } else {
+            targets.push(target);
+        }
+    }
+    Some(At {
+        value: targets,
+        span,
+    })
+}
+
+fn small(
+    reader: &mut Reader<'_, '_, '_>,
+    key: &'static str,
+    from: u32,
+    to: u32,
+) -> Option<At<u16>> {
+    let At { value, span } = reader.integer(key, from..=to)?;
+    Some(At {
+        value: u16::try_from(value).expect("every range ends below 65,536"),
+        span,
+    })
+}
+
+fn value<T: Copy>(given: &Option<At<T>>, default: T) -> T {
+    given.as_ref().map_or(default, |at| at.value)
+}

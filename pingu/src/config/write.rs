@@ -1,0 +1,131 @@
+//! The effective configuration as text that reads back to the same.
+
+use std::fmt::Write;
+
+use super::{Config, Gateway, UplinkConfig, duration, keys};
+
+/// A key of an uplink as text, with the section where it may stand for all uplinks.
+type Key = (&'static str, fn(&UplinkConfig) -> String);
+
+const PROBE: [Key; 6] = [
+    ("targets", |uplink| list(uplink.probe.targets.iter())),
+    ("period", |uplink| {
+        text(&duration::write(uplink.probe.period))
+    }),
+    ("count", |uplink| uplink.probe.count.to_string()),
+    ("spacing", |uplink| {
+        text(&duration::write(uplink.probe.spacing))
+    }),
+    ("timeout", |uplink| {
+        text(&duration::write(uplink.probe.timeout))
+    }),
+    ("size", |uplink| uplink.probe.size_bytes.to_string()),
+];
+
+const HEALTH: [Key; 5] = [
+    ("max_lost", |uplink| uplink.health.max_lost.to_string()),
+    ("max_delay", |uplink| {
+        text(&duration::write(uplink.health.max_delay))
+    }),
+    ("fall", |uplink| uplink.health.fall.to_string()),
+    ("rise", |uplink| uplink.health.rise.to_string()),
+    ("hold_down", |uplink| {
+        text(&duration::write(uplink.health.hold_down))
+    }),
+];
+
+/// Writes everything, defaults included: what all uplinks share in `[probe]` and `[health]`, the rest with each uplink.
+pub(super) fn to_toml(config: &Config) -> String {
+    let mut out = String::new();
+    let top = [
+        ("protocol", config.protocol.to_string()),
+        (
+            "receive_hook",
+            text(keys::word(&keys::RECEIVE_HOOKS, &config.receive_hook)),
+        ),
+        (
+            "learned_routes",
+            text(keys::word(&keys::LEARNED_ROUTES, &config.learned_routes)),
+        ),
+        ("on_exit", text(keys::word(&keys::ON_EXIT, &config.on_exit))),
+        ("socket", text(&config.socket.to_string_lossy())),
+        (
+            "state_directory",
+            text(&config.state_directory.to_string_lossy()),
+        ),
+    ];
+    for (key, value) in top {
+        line(&mut out, key, &value);
+    }
+    for (section, section_keys) in [("probe", &PROBE[..]), ("health", &HEALTH[..])] {
+        let shared: Vec<&Key> = section_keys
+            .iter()
+            .filter(|key| is_shared(config, key))
+            .collect();
+        if !shared.is_empty() {
+            writeln!(out, "\n[{section}]").expect(INFALLIBLE);
+        }
+        for (key, value) in shared {
+            line(&mut out, key, &value(&config.uplinks[0]));
+        }
+    }
+    for uplink in &config.uplinks {
+        out.push_str("\n[[uplink]]\n");
+        line(&mut out, "name", &text(&uplink.name));
+        line(&mut out, "interface", &text(&uplink.interface));
+        line(&mut out, "gateway", &gateway(&uplink.gateway));
+        line(&mut out, "metric", &uplink.metric.to_string());
+        for key in PROBE
+            .iter()
+            .chain(&HEALTH)
+            .filter(|key| !is_shared(config, key))
+        {
+            line(&mut out, key.0, &key.1(uplink));
+        }
+    }
+    out
+}
+
+const INFALLIBLE: &str = "a string takes all text";
+
+fn line(out: &mut String, key: &str, value: &str) {
+    writeln!(out, "{key} = {value}").expect(INFALLIBLE);
+}
+
+fn is_shared(config: &Config, (_, value): &Key) -> bool {
+    let mut values = config.uplinks.iter().map(value);
+    let first = values.next();
+    values.all(|value| Some(value) == first)
+}
+
+fn gateway(gateway: &Gateway) -> String {
+    match gateway {
+        Gateway::Auto => text("auto"),
+        Gateway::Device => text("none"),
+        Gateway::Static {
+            v4: Some(v4),
+            v6: None,
+        } => text(&v4.to_string()),
+        Gateway::Static {
+            v4: None,
+            v6: Some(v6),
+        } => text(&v6.to_string()),
+        Gateway::Static { v4, v6 } => {
+            let both = v4
+                .iter()
+                .map(ToString::to_string)
+                .chain(v6.iter().map(ToString::to_string));
+            list(both)
+        }
+    }
+}
+
+fn list(items: impl Iterator<Item = impl ToString>) -> String {
+    let items: Vec<String> = items.map(|item| text(&item.to_string())).collect();
+    format!("[{}]", items.join(", "))
+}
+
+/// A TOML string.
+fn text(plain: &str) -> String {
+    toml::Value::String(plain.to_owned()).to_string()
+}

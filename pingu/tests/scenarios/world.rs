@@ -1,0 +1,373 @@
+//! A virtual world for the engine: interfaces that answer or not, a route table, and time that jumps.
+
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    net::IpAddr,
+    time::{Duration, Instant, SystemTime},
+};
+
+use pingu::{
+    config::{Config, Gateway},
+    engine::{Engine, HookState, Status, reconcile},
+    network::{
+        Address, Change, Link, LinkLayer, Neighbour, NeighbourState, NextHop, Route, Snapshot,
+    },
+    probe::{EngineKind, ProbeOrder, ProbeTransport, SendResult, Stamps},
+    units::{Ifindex, Metric, Protocol, SlotId, TableId, UplinkId},
+};
+use serde::Deserialize;
+
+/// Metrics of the routes that a DHCP client of this world installs: this plus the interface's number.
+const LEARNED_METRIC_BASE: u32 = 1000;
+
+/// What may be changed about an uplink; what is absent stays.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Setting {
+    pub(crate) carrier: Option<bool>,
+    pub(crate) admin_up: Option<bool>,
+    /// Present at all.
+    pub(crate) exists: Option<bool>,
+    /// Targets answer; with the carrier up, false is a black hole.
+    pub(crate) answers: Option<bool>,
+    pub(crate) loss_percent: Option<u8>,
+    pub(crate) rtt_ms: Option<u64>,
+    /// The gateway answers address resolution.
+    pub(crate) neighbour: Option<bool>,
+    /// A DHCP client's default route is there.
+    pub(crate) lease: Option<bool>,
+    /// One target only.
+    pub(crate) target: Option<IpAddr>,
+}
+
+#[derive(Clone, Debug)]
+struct Wire {
+    link: Link,
+    exists: bool,
+    answers: bool,
+    loss_percent: u8,
+    rtt: Duration,
+    neighbour: bool,
+    lease: bool,
+    dead_targets: Vec<IpAddr>,
+    gateway: IpAddr,
+}
+
+/// The transport of this world: replies show when their time has come.
+struct Wires {
+    start: Instant,
+    now: Cell<Instant>,
+    wires: Vec<Wire>,
+    slots: BTreeMap<SlotId, (u64, Option<u64>)>,
+    random: u64,
+}
+
+impl Wires {
+    fn now_ns(&self) -> u64 {
+        1 + (self.now.get() - self.start).as_nanos() as u64
+    }
+
+    fn percent(&mut self) -> u8 {
+        self.random = self
+            .random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        ((self.random >> 33) % 100) as u8
+    }
+}
+
+impl ProbeTransport for Wires {
+    fn send(&mut self, orders: &[ProbeOrder], results: &mut Vec<SendResult>) {
+        results.clear();
+        for order in orders {
+            let chance = self.percent();
+            let sent_ns = self.now_ns();
+            let wire = self
+                .wires
+                .iter()
+                .find(|wire| wire.link.ifindex == order.ifindex)
+                .expect("an interface");
+            let answered = wire.answers
+                && wire.link.carrier
+                && chance >= wire.loss_percent
+                && !wire.dead_targets.contains(&order.target);
+            let reply = answered.then(|| sent_ns + wire.rtt.as_nanos() as u64);
+            self.slots.insert(order.slot, (sent_ns, reply));
+            results.push(SendResult::Sent);
+        }
+    }
+
+    fn read(&self, slot: SlotId) -> Stamps {
+        let now_ns = self.now_ns();
+        match self.slots.get(&slot) {
+            Some(&(sent_ns, reply)) => Stamps {
+                sent_ns: Some(sent_ns),
+                received_ns: reply.filter(|&at| at <= now_ns),
+            },
+            None => Stamps {
+                sent_ns: None,
+                received_ns: None,
+            },
+        }
+    }
+}
+
+/// The engine in its world.
+pub(crate) struct World {
+    engine: Engine,
+    transport: Wires,
+    own_routes: Vec<Route>,
+    switches: usize,
+    active: Option<String>,
+}
+
+impl World {
+    pub(crate) fn new(config: &str) -> Self {
+        let (config, _warnings) =
+            Config::parse(config, "scenario").unwrap_or_else(|problems| panic!("{problems}"));
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "an Instant can only be made from the clock; virtual time adds to it"
+        )]
+        let start = Instant::now();
+        let wires = config.uplinks.iter().enumerate().map(|(index, uplink)| {
+            let gateway = match uplink.gateway {
+                Gateway::Static { v4: Some(v4), .. } => IpAddr::V4(v4),
+                _ => IpAddr::from([10, 0, index as u8, 1]),
+            };
+            wire(
+                index as u32 + 2,
+                &uplink.interface,
+                gateway,
+                uplink.gateway == Gateway::Auto,
+            )
+        });
+        let transport = Wires {
+            start,
+            now: Cell::new(start),
+            wires: wires.collect(),
+            slots: BTreeMap::new(),
+            random: 42,
+        };
+        let mut engine = Engine::new(config, 7, start);
+        for index in 0..engine.config().uplinks.len() {
+            engine.set_hook(UplinkId(index as u16), HookState::Attached(EngineKind::Tcx));
+        }
+        let mut world = Self {
+            engine,
+            transport,
+            own_routes: Vec::new(),
+            switches: 0,
+            active: None,
+        };
+        world.look();
+        world
+    }
+
+    /// Changes something about an uplink, and lets the engine see what the kernel would tell of it.
+    pub(crate) fn set(&mut self, uplink: &str, setting: &Setting) {
+        let index = self
+            .engine
+            .config()
+            .uplinks
+            .iter()
+            .position(|u| u.name == uplink)
+            .expect("the scenario names an uplink");
+        let wire = &mut self.transport.wires[index];
+        let put = |to: &mut bool, from: Option<bool>| *to = from.unwrap_or(*to);
+        put(&mut wire.link.carrier, setting.carrier);
+        put(&mut wire.link.admin_up, setting.admin_up);
+        put(&mut wire.exists, setting.exists);
+        put(&mut wire.neighbour, setting.neighbour);
+        put(&mut wire.lease, setting.lease);
+        match setting.target {
+            Some(target) if setting.answers == Some(false) => wire.dead_targets.push(target),
+            Some(target) => wire.dead_targets.retain(|dead| *dead != target),
+            None => put(&mut wire.answers, setting.answers),
+        }
+        wire.loss_percent = setting.loss_percent.unwrap_or(wire.loss_percent);
+        wire.rtt = setting.rtt_ms.map_or(wire.rtt, Duration::from_millis);
+        let gone = !wire.exists || !wire.link.admin_up;
+        let ifindex = wire.link.ifindex;
+        if gone {
+            self.own_routes
+                .retain(|route| route.next_hop.ifindex() != Some(ifindex));
+        }
+        self.look();
+        self.converge();
+    }
+
+    /// Lives until so long after the start.
+    pub(crate) fn run_until(&mut self, after: Duration) {
+        let until = self.transport.start + after;
+        while let Some(wake) = self.engine.next_wake().filter(|wake| *wake <= until) {
+            self.transport.now.set(wake.max(self.now()));
+            self.step();
+        }
+        self.transport.now.set(until);
+        self.step();
+    }
+
+    pub(crate) fn status(&self) -> Status {
+        self.engine.status(
+            self.now(),
+            SystemTime::UNIX_EPOCH + (self.now() - self.transport.start),
+        )
+    }
+
+    /// How often the active uplink changed from one to another.
+    pub(crate) fn switches(&self) -> usize {
+        self.switches
+    }
+
+    fn now(&self) -> Instant {
+        self.transport.now.get()
+    }
+
+    fn step(&mut self) {
+        let now = self.now();
+        self.engine.run(now, &mut self.transport);
+        self.engine.sent(now);
+        for (ifindex, address) in self.engine.solicitations(now) {
+            let wire = self
+                .transport
+                .wires
+                .iter()
+                .find(|wire| wire.link.ifindex == ifindex)
+                .expect("an interface");
+            let state = if wire.neighbour {
+                NeighbourState::Usable([2; 6])
+            } else {
+                NeighbourState::Failed
+            };
+            self.engine.neighbour(
+                &Neighbour {
+                    ifindex,
+                    address,
+                    state,
+                },
+                now,
+            );
+        }
+        self.converge();
+    }
+
+    /// Applies the plan as the kernel would, in order; at no point may the last default vanish.
+    fn converge(&mut self) {
+        let own = self.engine.config().protocol;
+        let changes = reconcile::plan(
+            &self.engine.snapshot().routes,
+            &self.engine.route_set(),
+            own,
+        )
+        .changes;
+        for change in &changes {
+            let before = self.own_routes.len();
+            match change {
+                Change::Add(route) | Change::AddBeside(route) => {
+                    self.own_routes.push(route.clone())
+                }
+                Change::Delete(route) => self.own_routes.retain(|own| own != route),
+                Change::TakeOver(_) | Change::Restore(_) => {
+                    panic!("the scenarios know no adoption: {change:?}")
+                }
+            }
+            assert_ne!(self.own_routes.len(), before, "{change:?} did nothing");
+            assert!(
+                !self.own_routes.is_empty(),
+                "{change:?} took the last own default"
+            );
+        }
+        if !changes.is_empty() {
+            self.look();
+            let again = reconcile::plan(
+                &self.engine.snapshot().routes,
+                &self.engine.route_set(),
+                own,
+            );
+            assert!(
+                again.changes.is_empty(),
+                "a second plan follows the first: {again:?}"
+            );
+        }
+        let active = self
+            .engine
+            .active()
+            .map(|id| self.engine.config().uplinks[id.index()].name.clone());
+        if active.is_some() && active != self.active {
+            self.switches += usize::from(self.active.is_some());
+            self.active = active;
+        }
+    }
+
+    fn look(&mut self) {
+        let mut snapshot = Snapshot {
+            routes: self.own_routes.clone(),
+            ..Snapshot::default()
+        };
+        for wire in self.transport.wires.iter().filter(|wire| wire.exists) {
+            let ifindex = wire.link.ifindex;
+            snapshot.links.push(wire.link.clone());
+            let IpAddr::V4(gateway) = wire.gateway else {
+                panic!("the scenarios are IPv4")
+            };
+            let [a, b, c, _] = gateway.octets();
+            snapshot.addresses.push(Address {
+                ifindex,
+                address: IpAddr::from([a, b, c, 100]),
+                prefix_len: 24,
+                global: true,
+                usable: true,
+                secondary: false,
+            });
+            let state = if wire.neighbour {
+                NeighbourState::Usable([2; 6])
+            } else {
+                NeighbourState::Failed
+            };
+            snapshot.neighbours.push(Neighbour {
+                ifindex,
+                address: wire.gateway,
+                state,
+            });
+            if wire.lease && wire.link.admin_up {
+                snapshot.routes.push(Route {
+                    ipv6: false,
+                    table: TableId::MAIN,
+                    metric: Metric(LEARNED_METRIC_BASE + ifindex.0),
+                    protocol: Protocol(16),
+                    next_hop: NextHop::Gateway {
+                        ifindex,
+                        gateway: wire.gateway,
+                        onlink: false,
+                    },
+                    preferred_source: None,
+                    wire: Vec::new(),
+                });
+            }
+        }
+        self.engine.network(snapshot, self.now());
+    }
+}
+
+fn wire(ifindex: u32, name: &str, gateway: IpAddr, lease: bool) -> Wire {
+    Wire {
+        link: Link {
+            ifindex: Ifindex(ifindex),
+            name: name.to_owned(),
+            layer: LinkLayer::Ethernet([2, 0, 0, 0, 0, ifindex as u8]),
+            admin_up: true,
+            carrier: true,
+            mtu_bytes: 1500,
+        },
+        exists: true,
+        answers: true,
+        loss_percent: 0,
+        rtt: Duration::from_millis(10),
+        neighbour: true,
+        lease,
+        dead_targets: Vec::new(),
+        gateway,
+    }
+}
