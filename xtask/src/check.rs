@@ -79,7 +79,11 @@ fn documentation(workspace: &Workspace) -> Result<()> {
             "--locked",
         ],
     )
-    .variable("RUSTDOCFLAGS", "-Dwarnings")
+    // Private items are documented too, so links to them lead somewhere.
+    .variable(
+        "RUSTDOCFLAGS",
+        "-Dwarnings -Arustdoc::private_intra_doc_links",
+    )
     .run()
 }
 
