@@ -3,6 +3,7 @@
 use super::*;
 
 const HEAD: &str = "//! Its job.\n";
+const NONE: [usize; 0] = [];
 
 #[test]
 fn a_finding_is_printed_as_editors_expect_it() {
@@ -24,33 +25,33 @@ fn a_tidy_file_is_left_in_peace() {
 fn a_rust_file_opens_with_its_job() {
     assert_eq!(lines("pingu/src/a.rs", "use std::fs;\n"), [1]);
     assert_eq!(lines("pingu/src/a.rs", ""), [1]);
-    assert_eq!(lines("README.md", "pingu\n"), []);
+    assert_eq!(lines("README.md", "pingu\n"), NONE);
 }
 
 #[test]
 fn no_file_is_called_mod() {
     assert_eq!(lines("pingu/src/probe/mod.rs", HEAD), [1]);
-    assert_eq!(lines("pingu/src/probe/remod.rs", HEAD), []);
+    assert_eq!(lines("pingu/src/probe/remod.rs", HEAD), NONE);
 }
 
 #[test]
 fn four_hundred_lines_are_the_most() {
     let full = format!("{HEAD}{}", "\n".repeat(LINES_MAX - 1));
-    assert_eq!(lines("pingu/src/a.rs", &full), []);
+    assert_eq!(lines("pingu/src/a.rs", &full), NONE);
     assert_eq!(
         lines("pingu/src/a.rs", &format!("{full}\n")),
         [LINES_MAX + 1]
     );
-    assert_eq!(lines("CHANGELOG.md", &format!("{full}\n")), []);
+    assert_eq!(lines("CHANGELOG.md", &format!("{full}\n")), NONE);
 }
 
 #[test]
 fn a_line_is_measured_in_characters() {
     let full = "ü".repeat(CHARACTERS_MAX);
-    assert_eq!(lines("README.md", &full), []);
+    assert_eq!(lines("README.md", &full), NONE);
     assert_eq!(lines("README.md", &format!("\n{full}x\n")), [2]);
-    assert_eq!(lines("Cargo.lock", &format!("{full}x\n")), []);
-    assert_eq!(lines("README.md", &format!("| {full} |\n")), []);
+    assert_eq!(lines("Cargo.lock", &format!("{full}x\n")), NONE);
+    assert_eq!(lines("README.md", &format!("| {full} |\n")), NONE);
     assert_eq!(lines("a.toml", &format!("| {full} |\n")), [1]);
 }
 
@@ -59,10 +60,16 @@ fn unwrap_is_for_tests() {
     let call = "fn a() {\n    b().unwrap();\n}\n";
     assert_eq!(lines("pingu/src/a.rs", &format!("{HEAD}{call}")), [3]);
     assert_eq!(lines("tests/src/lab/a.rs", &format!("{HEAD}{call}")), [3]);
-    assert_eq!(lines("tests/tests/lab/a.rs", &format!("{HEAD}{call}")), []);
-    assert_eq!(lines("pingu/src/a/tests.rs", &format!("{HEAD}{call}")), []);
+    assert_eq!(
+        lines("tests/tests/lab/a.rs", &format!("{HEAD}{call}")),
+        NONE
+    );
+    assert_eq!(
+        lines("pingu/src/a/tests.rs", &format!("{HEAD}{call}")),
+        NONE
+    );
     let described = "// Not b().unwrap(), as \"b().unwrap()\" says.\n";
-    assert_eq!(lines("pingu/src/a.rs", &format!("{HEAD}{described}")), []);
+    assert_eq!(lines("pingu/src/a.rs", &format!("{HEAD}{described}")), NONE);
 }
 
 #[test]
@@ -85,7 +92,7 @@ fn a_lint_is_expected_and_not_allowed() {
         [2]
     );
     let expected = format!("{HEAD}#[expect(dead_code, reason = \"#[allow(\")]\n");
-    assert_eq!(lines("pingu/src/a.rs", &expected), []);
+    assert_eq!(lines("pingu/src/a.rs", &expected), NONE);
 }
 
 #[test]
@@ -110,7 +117,7 @@ fn a_path_of_one_machine_is_found_wherever_it_begins() {
         );
         assert_eq!(
             lines("README.md", &format!("see {place}shop and a{place}\n")),
-            [],
+            NONE,
             "{place}"
         );
     }
