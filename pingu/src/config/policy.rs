@@ -18,6 +18,9 @@ const ROW_MAX: u32 = 1000;
 /// One uplink's targets are all probed in the same period.
 const TARGETS_MAX: usize = 64;
 const HOUR_MS: u64 = 3_600_000;
+/// The wire to a neighbour takes some ten microseconds.
+const MAX_DELAY_MIN: Duration = Duration::from_micros(1);
+const MAX_DELAY_MAX: Duration = Duration::from_secs(60);
 
 /// The keys of `[probe]` and `[health]`, as far as they were given.
 #[derive(Clone, Default)]
@@ -52,7 +55,7 @@ impl Keys {
 
     fn read_health(&mut self, reader: &mut Reader<'_, '_, '_>) {
         self.max_lost = small(reader, "max_lost", 0, COUNT_MAX);
-        self.max_delay = reader.duration("max_delay", between(1, 60_000));
+        self.max_delay = reader.duration("max_delay", MAX_DELAY_MIN..=MAX_DELAY_MAX);
         self.fall = small(reader, "fall", 1, ROW_MAX);
         self.rise = small(reader, "rise", 1, ROW_MAX);
         self.hold_down = reader.duration("hold_down", between(0, 24 * HOUR_MS));

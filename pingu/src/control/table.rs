@@ -4,16 +4,18 @@ use std::fmt::Write;
 
 use crate::engine::{State, Status, TargetStatus, UplinkStatus};
 
-const HEADINGS: [&str; 8] = [
-    "UPLINK", "DEV", "STATE", "LOSS", "RTT", "JITTER", "GATEWAY", "REASON",
+const COLUMNS: usize = 9;
+
+const HEADINGS: [&str; COLUMNS] = [
+    "UPLINK", "DEV", "METRIC", "STATE", "LOSS", "RTT", "JITTER", "GATEWAY", "REASON",
 ];
 
 /// Renders the status, one line an uplink, the active one marked.
 pub fn render(status: &Status) -> String {
-    let rows: Vec<[String; 8]> = std::iter::once(HEADINGS.map(str::to_owned))
+    let rows: Vec<[String; COLUMNS]> = std::iter::once(HEADINGS.map(str::to_owned))
         .chain(status.uplinks.iter().map(row))
         .collect();
-    let widths: [usize; 8] = std::array::from_fn(|column| {
+    let widths: [usize; COLUMNS] = std::array::from_fn(|column| {
         rows.iter()
             .map(|row| row[column].chars().count())
             .max()
@@ -38,7 +40,7 @@ pub fn render(status: &Status) -> String {
     text
 }
 
-fn row(uplink: &UplinkStatus) -> [String; 8] {
+fn row(uplink: &UplinkStatus) -> [String; COLUMNS] {
     let best = uplink
         .targets
         .iter()
@@ -52,6 +54,7 @@ fn row(uplink: &UplinkStatus) -> [String; 8] {
     [
         uplink.name.clone(),
         uplink.interface.clone(),
+        uplink.metric.to_string(),
         state.to_owned(),
         loss(&uplink.targets),
         best.map_or_else(|| "-".to_owned(), |rtt| duration(rtt.p50)),

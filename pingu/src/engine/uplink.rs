@@ -1,6 +1,10 @@
 //! One uplink: its ways out, the state that its paths give it, and why.
 
-use std::{net::IpAddr, ops::Range, time::Instant};
+use std::{
+    net::IpAddr,
+    ops::Range,
+    time::{Duration, Instant},
+};
 
 use crate::{
     config::UplinkConfig,
@@ -188,23 +192,30 @@ fn path_state(path: &Path) -> State {
 fn describe(report: &Report, config: &UplinkConfig) -> String {
     let count = config.probe.count;
     let missing = report.missing();
-    let rtt_ms = report.rtt_mean.as_secs_f64() * 1e3;
+    let rtt = report.rtt_mean;
     match (missing, report.answered) {
         (0, 0) => match report.errno {
             Some(errno) => format!("nothing sent: {}", std::io::Error::from_raw_os_error(errno)),
             None => "probes vanish before they leave".to_owned(),
         },
         (_, 0) => format!("{missing} of {count} lost"),
-        (_, _) if report.rtt_mean >= config.health.max_delay => {
-            format!(
-                "mean RTT {rtt_ms:.1} ms, limit {} ms",
-                config.health.max_delay.as_secs_f64() * 1e3
-            )
-        }
-        (0, _) => format!("answers in {rtt_ms:.1} ms"),
-        (_, _) => format!(
-            "{missing} of {count} lost, limit {}; mean RTT {rtt_ms:.1} ms",
-            config.health.max_lost
+        (_, _) if rtt >= config.health.max_delay => format!(
+            "mean RTT {}, limit {} ms",
+            rounded(rtt),
+            config.health.max_delay.as_secs_f64() * 1e3
         ),
+        (0, _) => format!("answers in {}", rounded(rtt)),
+        (_, _) => format!(
+            "{missing} of {count} lost, limit {}; mean RTT {}",
+            config.health.max_lost,
+            rounded(rtt)
+        ),
+    }
+}
+
+fn rounded(rtt: Duration) -> String {
+    match rtt.as_micros() {
+        us if us < 1000 => format!("{us} us"),
+        us => format!("{:.1} ms", us as f64 / 1e3),
     }
 }

@@ -101,7 +101,8 @@ impl Client {
     }
 }
 
-/// What udhcpc runs at each event, after the manner of Debian's default script.
+/// What udhcpc runs at each event, after the manner of Debian's default script: a renewal takes the default route away and
+/// sets it again. To replace a route by its equal would be no event to the kernel.
 fn lease_script(metric: u32) -> String {
     format!(
         "#!/bin/sh\n\
@@ -111,7 +112,8 @@ fn lease_script(metric: u32) -> String {
            ip link set \"$interface\" up ;;\n\
          bound|renew)\n\
            ip address replace \"$ip/$mask\" dev \"$interface\"\n\
-           ip route replace default via \"${{router%% *}}\" dev \"$interface\" proto dhcp metric {metric}\n\
+           ip route del default dev \"$interface\" proto dhcp metric {metric} 2>/dev/null\n\
+           ip route add default via \"${{router%% *}}\" dev \"$interface\" proto dhcp metric {metric}\n\
            echo \"lab: $1 $ip via $router\" ;;\n\
          esac\n"
     )

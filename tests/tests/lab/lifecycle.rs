@@ -225,7 +225,10 @@ fn the_status_table_says_what_the_json_says() {
     );
     assert_eq!(table.status.code(), Some(0), "{}", table.stderr);
     let line = |name: &str| {
-        let found = table.stdout.lines().find(|line| line.contains(name));
+        let found = table
+            .stdout
+            .lines()
+            .find(|line| line.trim_start_matches(['*', ' ']).starts_with(name));
         found.unwrap_or_else(|| panic!("no line for {name}:\n{}", table.stdout))
     };
     assert!(
