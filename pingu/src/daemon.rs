@@ -215,6 +215,7 @@ impl Daemon {
     /// Makes the kernel's routes agree with what the engine wants.
     async fn converge(&mut self) {
         self.converged = Some(self.engine.revision());
+        self.put_back_in_vain().await;
         let set = self.engine.route_set();
         let Plan {
             changes,
@@ -239,6 +240,25 @@ impl Daemon {
                 tracing::warn!(%error, ?change, "a route could not be changed");
                 self.look_at = now + BACK_OFF;
             }
+        }
+    }
+
+    /// Puts back what an earlier run adopted and this one would not.
+    async fn put_back_in_vain(&mut self) {
+        let in_vain = self.engine.adopted_in_vain();
+        for route in &in_vain {
+            match self.write(&Change::Restore(route.clone())).await {
+                Ok(()) => self.engine.forget_adopted(route),
+                Err(error) => {
+                    tracing::warn!(%error, %route, "a route adopted by an earlier run could not be put back");
+                    self.look_at = clock() + BACK_OFF;
+                }
+            }
+        }
+        if !in_vain.is_empty()
+            && let Err(error) = self.note.write(self.engine.adopted())
+        {
+            tracing::warn!(%error, "the note of adopted routes could not be written");
         }
     }
 

@@ -11,12 +11,13 @@ use std::{
 };
 
 use crate::{
-    config::{Config, Gateway, LearnedRoutes, UplinkConfig},
+    config::{Config, UplinkConfig},
     network::{LinkLayer, Neighbour, NeighbourState, Route, Snapshot},
     probe::{ProbeOrder, ProbeTransport, SendResult},
     units::{Ifindex, PathId, UplinkId},
 };
 
+mod adoption;
 mod burst;
 mod decide;
 mod health;
@@ -164,20 +165,6 @@ impl Engine {
         self.paths.iter().filter(is_blind).map(|path| path.uplink)
     }
 
-    /// Learned routes that pingu took out of the table.
-    pub fn adopted(&self) -> &[Route] {
-        &self.adopted
-    }
-
-    /// Tells of routes taken over: by a plan just carried out, or by an earlier run that left a note of them.
-    pub fn remember_adopted(&mut self, routes: impl IntoIterator<Item = Route>) {
-        for route in routes {
-            if !self.adopted.contains(&route) {
-                self.adopted.push(route);
-            }
-        }
-    }
-
     /// Takes a fresh look at the kernel.
     pub fn network(&mut self, snapshot: Snapshot, now: Instant) {
         self.neighbours = snapshot
@@ -301,80 +288,6 @@ impl Engine {
             }
         }
         due
-    }
-
-    /// The routes that should be there.
-    pub fn route_set(&self) -> RouteSet {
-        let mut set = RouteSet::default();
-        for ipv6 in [false, true] {
-            let carries = |id: UplinkId| {
-                self.uplinks[id.index()].family_state(ipv6, &self.paths) != State::Down
-            };
-            let another_carries = self.ranking.standing.iter().any(|&id| carries(id));
-            for &id in &self.ranking.standing {
-                let metric = self.config.uplinks[id.index()].metric;
-                match &self.uplinks[id.index()].ways[usize::from(ipv6)] {
-                    Ok(_) if another_carries && !carries(id) => {}
-                    Ok(way) => set.wanted.push(routes::own_default(
-                        ipv6,
-                        metric,
-                        self.config.protocol,
-                        way.next_hop(),
-                        way.preferred_source,
-                    )),
-                    Err(_) if self.ranking.standing.len() == 1 => set.kept.push((ipv6, metric)),
-                    Err(_) => {}
-                }
-            }
-        }
-        if self.config.learned_routes == LearnedRoutes::Adopt {
-            set.taken_over = self.learned_routes();
-        }
-        set
-    }
-
-    /// Learned routes over uplinks of which enough is known to do without them.
-    fn learned_routes(&self) -> Vec<Route> {
-        let mut learned = Vec::new();
-        for (uplink, config) in self.uplinks.iter().zip(&self.config.uplinks) {
-            if config.gateway != Gateway::Auto || uplink.state(&self.paths) == State::Unknown {
-                continue;
-            }
-            for way in uplink.ways.iter().flatten() {
-                let on_it = |route: &&Route| {
-                    routes::is_learned_on(route, self.config.protocol, way.ifindex)
-                };
-                learned.extend(self.snapshot.routes.iter().filter(on_it).cloned());
-            }
-        }
-        learned.dedup();
-        learned
-    }
-
-    /// Uplinks whose own routes an earlier run left behind, by metric.
-    fn found_standing(&self) -> Vec<UplinkId> {
-        let mut found: Vec<(crate::units::Metric, UplinkId)> = Vec::new();
-        for (index, uplink) in self.config.uplinks.iter().enumerate() {
-            let left = |route: &Route| {
-                route.protocol == self.config.protocol && route.metric == uplink.metric
-            };
-            if self.snapshot.routes.iter().any(left) {
-                found.push((uplink.metric, UplinkId(index as u16)));
-            }
-        }
-        found.sort_unstable();
-        found.into_iter().map(|(_, id)| id).collect()
-    }
-
-    /// An adopted route is worth nothing once its interface or every address of its family there has gone.
-    fn forget_stale_adopted(&mut self) {
-        let addresses = &self.snapshot.addresses;
-        self.adopted.retain(|route| {
-            let on = route.next_hop.ifindex();
-            addresses
-                .iter()
-                .any(|a| Some(a.ifindex) == on && a.address.is_ipv6() == route.ipv6 && a.usable)
-        });
     }
 
     fn rank(&mut self, now: Instant) {

@@ -21,6 +21,8 @@ mod codec;
 
 mod dump;
 
+mod multipath;
+
 mod request;
 
 /// The kernel's route table, or a model of it.
@@ -95,7 +97,10 @@ impl KernelRoutes {
             messages => messages?,
         };
         let bodies = messages.iter().map(|message| message.body.as_slice());
-        Ok(bodies.filter_map(dump::default_route).collect())
+        Ok(bodies
+            .filter_map(dump::default_route)
+            .flat_map(|route| multipath::apart(route, self.protocol))
+            .collect())
     }
 
     async fn add(&mut self, route: &Route, flags: u16) -> Result<(), NetlinkError> {
@@ -104,8 +109,7 @@ impl KernelRoutes {
         let request = apply::addition(route).ok_or_else(|| impossible(&what))?;
         match self.requests.change(&what, request, flags).await {
             Err(error) if error.is(&[libc::EEXIST]) => {
-                let routes = self.default_routes(route.ipv6).await?;
-                let is_there = routes.iter().any(|other| same(other, route));
+                let is_there = self.is_there(route).await?;
                 is_there.then_some(()).ok_or(error)
             }
             done => done,
@@ -133,15 +137,23 @@ impl KernelRoutes {
         let request = apply::deletion(route).ok_or_else(|| impossible(&what))?;
         if route.metric.0 == 0 {
             // To the kernel a metric of 0 in a deletion means any.
-            let routes = self.default_routes(route.ipv6).await?;
-            if !routes.iter().any(|other| same(other, route)) {
+            if !self.is_there(route).await? {
                 return Ok(());
             }
         }
         match self.requests.change(&what, request, 0).await {
-            Err(error) if error.is(&[libc::ESRCH, libc::ENOENT, libc::ENODEV]) => Ok(()),
+            Err(error) if error.is(&[libc::ESRCH, libc::ENOENT, libc::ENODEV]) => {
+                // A foreign route that was appended to an own IPv6 one looks like an own one, and stays.
+                let is_there = self.is_there(route).await?;
+                (!is_there).then_some(()).ok_or(error)
+            }
             done => done,
         }
+    }
+
+    async fn is_there(&mut self, route: &Route) -> Result<bool, NetlinkError> {
+        let routes = self.default_routes(route.ipv6).await?;
+        Ok(routes.iter().any(|other| same(other, route)))
     }
 
     async fn restore(&mut self, route: &Route) -> Result<(), NetlinkError> {

@@ -1,6 +1,11 @@
 //! Builds the eBPF object and puts it where pingu's build script looks.
 
-use std::{env::consts::ARCH, fs, path::Path, time::Instant};
+use std::{
+    env::consts::ARCH,
+    fs,
+    path::{Path, PathBuf},
+    time::Instant,
+};
 
 use anyhow::{Context, Result};
 
@@ -14,15 +19,25 @@ use crate::{
     workspace::Workspace,
 };
 
+/// What is to be done with the programs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Task<'driver> {
+    Build,
+    /// No object; a warning is an error.
+    Check {
+        clippy: Option<&'driver Path>,
+    },
+}
+
 /// Always optimised: the verifier refuses what is not. `release` leaves out the packet log.
 pub(crate) fn run(workspace: &Workspace, release: bool) -> Result<()> {
     let started = Instant::now();
     setup::require(workspace, &[Need::EbpfCompiler, Need::BpfLinker])?;
     let compiler = Compiler::find(workspace).context("the compiler that was there is gone")?;
-    // Not below `ebpf`, which pingu's build script watches while the object is not there.
-    let build_directory = workspace.target.join("ebpf-build");
-    build(workspace, &compiler, release, &build_directory)?;
-    let built = build_directory.join(TARGET).join("release/pingu-ebpf");
+    invocation(workspace, &compiler, Task::Build, !release).run()?;
+    let built = build_directory(workspace)
+        .join(TARGET)
+        .join("release/pingu-ebpf");
     let object = workspace.ebpf_object();
     let is_new = replace_if_different(&built, &object)?;
     eprintln!(
@@ -34,14 +49,15 @@ pub(crate) fn run(workspace: &Workspace, release: bool) -> Result<()> {
     Ok(())
 }
 
-fn build(
+/// cargo, as this target wants it.
+pub(crate) fn invocation(
     workspace: &Workspace,
     compiler: &Compiler,
-    release: bool,
-    build_directory: &Path,
-) -> Result<()> {
+    task: Task,
+    with_log: bool,
+) -> Invocation {
     let linker = linker::path(workspace, compiler);
-    let flags = [
+    let mut flags = vec![
         format!("--cfg=bpf_target_arch=\"{ARCH}\""),
         "-Cdebuginfo=2".to_owned(),
         // Compare-and-exchange needs version 3 of the instruction set.
@@ -50,8 +66,26 @@ fn build(
         "-Clink-arg=--btf".to_owned(),
     ];
     let mut invocation = Invocation::new(compiler.cargo())
-        .arguments(["build", "--release", "--target", TARGET, "--target-dir"])
-        .argument(build_directory)
+        .argument(match task {
+            Task::Build => "build",
+            Task::Check { .. } => "check",
+        })
+        .arguments(["--locked", "--release", "--target", TARGET, "--target-dir"])
+        .argument(build_directory(workspace));
+    if let Task::Check { clippy } = task {
+        flags.push("-Dwarnings".to_owned());
+        invocation = match clippy {
+            Some(driver) => invocation.variable("RUSTC_WORKSPACE_WRAPPER", driver),
+            None => invocation,
+        };
+    }
+    if compiler.core == CoreLibrary::Source {
+        invocation = invocation.argument("-Zbuild-std=core");
+    }
+    if with_log {
+        invocation = invocation.arguments(["--features", "log"]);
+    }
+    invocation
         .variable("RUSTC", compiler.rustc())
         // Opens the unstable features that eBPF still needs, on a stable compiler too.
         .variable("RUSTC_BOOTSTRAP", "1")
@@ -61,14 +95,12 @@ fn build(
         .without_variable("RUSTUP_TOOLCHAIN")
         .without_variable("RUSTC_WRAPPER")
         .directory(workspace.root.join("pingu-ebpf"))
-        .chatter_to_stderr();
-    if compiler.core == CoreLibrary::Source {
-        invocation = invocation.argument("-Zbuild-std=core");
-    }
-    if !release {
-        invocation = invocation.arguments(["--features", "log"]);
-    }
-    invocation.run()
+        .chatter_to_stderr()
+}
+
+/// Not below `ebpf`, which pingu's build script watches while the object is not there.
+fn build_directory(workspace: &Workspace) -> PathBuf {
+    workspace.target.join("ebpf-build")
 }
 
 /// Whether there was anything to replace. Nobody sees half a file, and cargo sees no change where there is none.

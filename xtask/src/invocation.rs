@@ -5,9 +5,10 @@ use std::{
     ffi::{OsStr, OsString},
     fmt::{self, Display, Formatter},
     fs,
-    os::unix::fs::PermissionsExt,
+    io::{BufRead, BufReader},
+    os::unix::{fs::PermissionsExt, process::ExitStatusExt},
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Command, ExitCode, Output, Stdio},
 };
 
 use anyhow::{Context, Result, bail};
@@ -101,6 +102,36 @@ impl Invocation {
             bail!("`{}` failed ({status})", self.program.display());
         }
         Ok(())
+    }
+
+    /// Runs it to its end and passes on how it ended.
+    pub(crate) fn exit_code(&self) -> Result<ExitCode> {
+        let status = self
+            .command()?
+            .status()
+            .with_context(|| format!("cannot start `{}`", self.program.display()))?;
+        // As a shell tells of a signal.
+        let code = status.code().or_else(|| Some(128 + status.signal()?));
+        Ok(code
+            .and_then(|code| u8::try_from(code).ok())
+            .map_or(ExitCode::FAILURE, ExitCode::from))
+    }
+
+    /// Runs it to its end and shows each line of its standard output to `see`; gives whether it succeeded.
+    pub(crate) fn run_seen(&self, mut see: impl FnMut(&str)) -> Result<bool> {
+        let cannot_start = || format!("cannot start `{}`", self.program.display());
+        let mut child = self
+            .command()?
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(cannot_start)?;
+        let output = child.stdout.take().expect("it was asked to be piped");
+        for line in BufReader::new(output).split(b'\n') {
+            let line =
+                line.with_context(|| format!("cannot read from `{}`", self.program.display()))?;
+            see(&String::from_utf8_lossy(&line));
+        }
+        Ok(child.wait().with_context(cannot_start)?.success())
     }
 
     /// Runs it and gives what it wrote, whatever its status.

@@ -5,8 +5,13 @@
 )]
 
 mod build_ebpf;
+mod check;
 mod invocation;
+mod release;
 mod setup;
+mod steps;
+mod test;
+mod tidy;
 mod workspace;
 
 use std::process::ExitCode;
@@ -41,11 +46,33 @@ enum Verb {
         #[arg(long)]
         release: bool,
     },
+    /// Look at format, lints, habits, documentation and dependencies
+    Check,
+    /// Run all tests, those that need a kernel as root
+    Test {
+        /// Handed to each test program: parts of the names of tests, and options such as --nocapture
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Show a failover and the way back in network namespaces, as root; succeeds only if both happened
+    #[command(disable_help_flag = true)]
+    Demo {
+        /// Handed to the demo; --json for machines, --help for more
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Measure pingu beside its peers in network namespaces, as root
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// Handed to the benchmarks: probe or forward; --help for more
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
 }
 
 fn main() -> ExitCode {
     match run(Arguments::parse().verb) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("error: {error:#}");
             ExitCode::FAILURE
@@ -53,10 +80,15 @@ fn main() -> ExitCode {
     }
 }
 
-fn run(verb: Verb) -> Result<()> {
+fn run(verb: Verb) -> Result<ExitCode> {
     let workspace = Workspace::find();
     match verb {
-        Verb::Setup { dry_run } => setup::run(&workspace, &Need::ALL, dry_run),
-        Verb::BuildEbpf { release } => build_ebpf::run(&workspace, release),
+        Verb::Setup { dry_run } => setup::run(&workspace, &Need::ALL, dry_run)?,
+        Verb::BuildEbpf { release } => build_ebpf::run(&workspace, release)?,
+        Verb::Check => check::run(&workspace)?,
+        Verb::Test { arguments } => test::run(&workspace, &arguments)?,
+        Verb::Demo { arguments } => return release::run(&workspace, "pingu-demo", &arguments),
+        Verb::Bench { arguments } => return release::run(&workspace, "pingu-bench", &arguments),
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -6,6 +6,7 @@ mod debian;
 pub(crate) mod deny;
 mod lab_tools;
 pub(crate) mod linker;
+mod lints;
 
 use anyhow::{Result, bail};
 
@@ -21,6 +22,7 @@ const ROUNDS_MAX: u32 = 4;
 /// Something that a verb cannot do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Need {
+    Lints,
     EbpfCompiler,
     BpfLinker,
     LabTools,
@@ -28,7 +30,8 @@ pub(crate) enum Need {
 }
 
 impl Need {
-    pub(crate) const ALL: [Self; 4] = [
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Lints,
         Self::EbpfCompiler,
         Self::BpfLinker,
         Self::LabTools,
@@ -37,6 +40,7 @@ impl Need {
 
     fn name(self) -> &'static str {
         match self {
+            Self::Lints => "rustfmt and clippy",
             Self::EbpfCompiler => "a compiler for the eBPF programs",
             Self::BpfLinker => "bpf-linker",
             Self::LabTools => "the programs that the tests run",
@@ -46,6 +50,7 @@ impl Need {
 
     fn state(self, workspace: &Workspace, lists: PackageLists) -> State {
         match self {
+            Self::Lints => lints::state(),
             Self::EbpfCompiler => match Compiler::find(workspace) {
                 Some(compiler) => State::Present(compiler.description()),
                 None => debian::fetch_compiler(workspace, lists),

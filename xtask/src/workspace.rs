@@ -33,6 +33,11 @@ impl Workspace {
         self.target.join("tools")
     }
 
+    /// A binary as users get it.
+    pub(crate) fn release_binary(&self, name: &str) -> PathBuf {
+        self.target.join("release").join(name)
+    }
+
     /// The object that pingu embeds.
     pub(crate) fn ebpf_object(&self) -> PathBuf {
         self.target.join("ebpf/pingu-ebpf")

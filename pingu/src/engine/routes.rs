@@ -1,8 +1,10 @@
 //! From the ranking to the routes that should be there.
 
 use crate::{
+    config::LearnedRoutes,
+    engine::{Engine, State},
     network::{NextHop, Route},
-    units::{Ifindex, Metric, Protocol, TableId},
+    units::{Ifindex, Metric, Protocol, TableId, UplinkId},
 };
 
 /// The routes that should carry pingu's protocol, and those that may.
@@ -49,4 +51,51 @@ pub(crate) fn kernel_choice(routes: &[Route], ipv6: bool) -> Option<&Route> {
 /// Whether a route is a foreign default over this interface.
 pub(crate) fn is_learned_on(route: &Route, own: Protocol, ifindex: Ifindex) -> bool {
     route.protocol != own && route.next_hop.ifindex() == Some(ifindex)
+}
+
+impl Engine {
+    /// The routes that should be there.
+    pub fn route_set(&self) -> RouteSet {
+        let mut set = RouteSet::default();
+        for ipv6 in [false, true] {
+            let carries = |id: UplinkId| {
+                self.uplinks[id.index()].family_state(ipv6, &self.paths) != State::Down
+            };
+            let another_carries = self.ranking.standing.iter().any(|&id| carries(id));
+            for &id in &self.ranking.standing {
+                let metric = self.config.uplinks[id.index()].metric;
+                match &self.uplinks[id.index()].ways[usize::from(ipv6)] {
+                    Ok(_) if another_carries && !carries(id) => {}
+                    Ok(way) => set.wanted.push(own_default(
+                        ipv6,
+                        metric,
+                        self.config.protocol,
+                        way.next_hop(),
+                        way.preferred_source,
+                    )),
+                    Err(_) if self.ranking.standing.len() == 1 => set.kept.push((ipv6, metric)),
+                    Err(_) => {}
+                }
+            }
+        }
+        if self.config.learned_routes == LearnedRoutes::Adopt {
+            set.taken_over = self.learned_routes();
+        }
+        set
+    }
+
+    /// Uplinks whose own routes an earlier run left behind, by metric.
+    pub(super) fn found_standing(&self) -> Vec<UplinkId> {
+        let mut found: Vec<(Metric, UplinkId)> = Vec::new();
+        for (index, uplink) in self.config.uplinks.iter().enumerate() {
+            let left = |route: &Route| {
+                route.protocol == self.config.protocol && route.metric == uplink.metric
+            };
+            if self.snapshot.routes.iter().any(left) {
+                found.push((uplink.metric, UplinkId(index as u16)));
+            }
+        }
+        found.sort_unstable();
+        found.into_iter().map(|(_, id)| id).collect()
+    }
 }

@@ -31,7 +31,8 @@ const IFA_F_DADFAILED: u32 = 0x08;
 const IFA_F_DEPRECATED: u32 = 0x20;
 const IFA_F_TENTATIVE: u32 = 0x40;
 const RTA_VIA: u16 = 18;
-const RTA_ENCAP: u16 = 22;
+/// `RTA_ENCAP`: a tunnel that begins at the route.
+pub(crate) const RTA_ENCAP: u16 = 22;
 const RTA_NH_ID: u16 = 30;
 /// `RTNH_F_ONLINK`: the only flag of a route that is configuration; the others tell its state.
 pub(crate) const RTNH_F_ONLINK: u32 = 4;

@@ -6,7 +6,7 @@ use std::{io, net::IpAddr};
 
 use crate::{
     netlink::{NetlinkError, RouteTable},
-    network::{Change, NextHop, Route, Snapshot},
+    network::{Address, Change, Link, NextHop, Route, Snapshot},
     units::{Ifindex, Protocol},
 };
 
@@ -39,6 +39,9 @@ impl FakeRoutes {
         if route.wire.is_empty() {
             route.wire = format!("{route:?}").into_bytes();
         }
+        if self.contains(&route) {
+            return Err(refused(libc::EEXIST));
+        }
         self.add_exclusively(route)
     }
 
@@ -54,20 +57,18 @@ impl FakeRoutes {
         self.now.routes.retain(|route| !leaves_by(route));
     }
 
+    /// Exactly there is a success, anybody's in its place is none; the kernel checks the next hop before it looks.
     fn add_exclusively(&mut self, route: Route) -> Result<(), NetlinkError> {
         self.check(&route)?;
-        let mut holders = self
-            .now
-            .routes
-            .iter()
-            .filter(|other| slot(other) == slot(&route));
-        match holders.next() {
-            None => {
-                self.insert(route);
-                Ok(())
-            }
-            Some(_) => Err(refused(libc::EEXIST)),
+        if self.contains(&route) {
+            return Ok(());
         }
+        let mut routes = self.now.routes.iter();
+        if routes.any(|other| slot(other) == slot(&route)) {
+            return Err(refused(libc::EEXIST));
+        }
+        self.insert(route);
+        Ok(())
     }
 
     fn append(&mut self, route: Route) -> Result<(), NetlinkError> {
@@ -77,7 +78,9 @@ impl FakeRoutes {
             return Err(refused(libc::EEXIST));
         }
         self.check(&route)?;
-        self.insert(route);
+        if !self.contains(&route) {
+            self.insert(route);
+        }
         Ok(())
     }
 
@@ -105,23 +108,24 @@ impl FakeRoutes {
             return Ok(());
         };
         let mut links = self.now.links.iter();
-        let link = links
-            .find(|link| link.ifindex == ifindex)
-            .ok_or_else(|| refused(libc::ENODEV))?;
-        if !link.admin_up {
-            return Err(refused(libc::ENETDOWN));
-        }
-        if let NextHop::Gateway {
-            gateway, onlink, ..
-        } = &route.next_hop
-            && !onlink
-            && !self.is_on_link(ifindex, *gateway)
-        {
-            let errno = if route.ipv6 {
-                libc::EHOSTUNREACH
-            } else {
-                libc::ENETUNREACH
-            };
+        let link = links.find(|link| link.ifindex == ifindex);
+        let unreachable = match &route.next_hop {
+            NextHop::Gateway {
+                gateway,
+                onlink: false,
+                ..
+            } => !link.is_some_and(|link| self.is_on_link(link, *gateway)),
+            NextHop::Gateway { .. } | NextHop::Device { .. } | NextHop::Other(_) => false,
+        };
+        let errno = match link {
+            // IPv4 looks for the gateway before it looks for the interface.
+            _ if unreachable && !route.ipv6 => libc::ENETUNREACH,
+            None => libc::ENODEV,
+            Some(_) if unreachable => libc::EHOSTUNREACH,
+            Some(link) if !link.admin_up => libc::ENETDOWN,
+            Some(_) => 0,
+        };
+        if errno != 0 {
             return Err(refused(errno));
         }
         let is_local = |source| self.now.addresses.iter().any(|own| own.address == source);
@@ -134,38 +138,30 @@ impl FakeRoutes {
         Ok(())
     }
 
-    fn is_on_link(&self, ifindex: Ifindex, gateway: IpAddr) -> bool {
-        let covers = |own: IpAddr, prefix_len: u8| match (own, gateway) {
-            (IpAddr::V4(own), IpAddr::V4(gateway)) => {
-                let mask = u32::MAX
-                    .checked_shl(32 - u32::from(prefix_len))
-                    .unwrap_or(0);
-                own.to_bits() & mask == gateway.to_bits() & mask
-            }
-            (IpAddr::V6(own), IpAddr::V6(gateway)) => {
-                let mask = u128::MAX
-                    .checked_shl(128 - u32::from(prefix_len))
-                    .unwrap_or(0);
-                own.to_bits() & mask == gateway.to_bits() & mask
-            }
-            _ => false,
-        };
+    fn is_on_link(&self, link: &Link, gateway: IpAddr) -> bool {
         let link_local = matches!(gateway, IpAddr::V6(gateway) if gateway.is_unicast_link_local());
+        let is_device = |route: &Route| matches!(route.next_hop, NextHop::Device { .. });
+        let mut defaults = self.now.routes.iter().filter(|route| {
+            route.ipv6 == gateway.is_ipv6() && route.next_hop.ifindex() == Some(link.ifindex)
+        });
+        // A device route covers every address. IPv4 passes over those by a gateway in its search, IPv6 ends at the first.
+        let default = if gateway.is_ipv6() {
+            defaults.next().is_some_and(is_device)
+        } else {
+            defaults.any(is_device)
+        };
         let mut own = self
             .now
             .addresses
             .iter()
-            .filter(|own| own.ifindex == ifindex);
-        link_local || own.any(|own| covers(own.address, own.prefix_len))
+            .filter(|own| link.admin_up && own.ifindex == link.ifindex);
+        link_local || default || own.any(|own| covers(own, gateway))
     }
 }
 
 impl RouteTable for FakeRoutes {
     async fn snapshot(&mut self) -> Result<Snapshot, NetlinkError> {
-        Ok(Snapshot {
-            routes: merged(&self.now.routes),
-            ..self.now.clone()
-        })
+        Ok(self.now.clone())
     }
 
     async fn apply(&mut self, change: &Change) -> Result<(), NetlinkError> {
@@ -177,18 +173,11 @@ impl RouteTable for FakeRoutes {
         match change {
             Change::Add(route) => {
                 own(route)?;
-                match self.add_exclusively(route.clone()) {
-                    Err(_) if self.contains(route) => Ok(()),
-                    done => done,
-                }
+                self.add_exclusively(route.clone())
             }
             Change::AddBeside(route) => {
                 own(route)?;
-                if self.contains(route) {
-                    Ok(())
-                } else {
-                    self.append(route.clone())
-                }
+                self.append(route.clone())
             }
             Change::Delete(route) => {
                 own(route)?;
@@ -201,10 +190,7 @@ impl RouteTable for FakeRoutes {
                 Ok(())
             }
             Change::Restore(route) if route.wire.is_empty() => Err(impossible()),
-            Change::Restore(route) => match self.add_exclusively(route.clone()) {
-                Err(_) if self.contains(route) => Ok(()),
-                done => done,
-            },
+            Change::Restore(route) => self.add_exclusively(route.clone()),
         }
     }
 
@@ -225,33 +211,20 @@ fn same(a: &Route, b: &Route) -> bool {
             == (b.protocol, &b.next_hop, b.preferred_source)
 }
 
-/// What a dump shows: IPv6 gateways of one metric are one multipath route, in the place and under the protocol of the first.
-fn merged(routes: &[Route]) -> Vec<Route> {
-    let mut shown: Vec<Route> = Vec::new();
-    for route in routes {
-        let merges =
-            |other: &Route| other.ipv6 && matches!(other.next_hop, NextHop::Gateway { .. });
-        let siblings = routes
-            .iter()
-            .filter(|other| slot(other) == slot(route) && merges(other));
-        if !merges(route) || siblings.count() < 2 {
-            shown.push(route.clone());
-        } else if !shown
-            .iter()
-            .any(|other| slot(other) == slot(route) && is_multipath(other))
-        {
-            let next_hop = NextHop::Other("multipath".to_owned());
-            shown.push(Route {
-                next_hop,
-                ..route.clone()
-            });
+/// Whether an address's connected network holds a gateway.
+fn covers(own: &Address, gateway: IpAddr) -> bool {
+    let prefix_len = u32::from(own.prefix_len);
+    match (own.address, gateway) {
+        (IpAddr::V4(own), IpAddr::V4(gateway)) => {
+            let mask = u32::MAX.checked_shl(32 - prefix_len).unwrap_or(0);
+            own.to_bits() & mask == gateway.to_bits() & mask
         }
+        (IpAddr::V6(own), IpAddr::V6(gateway)) => {
+            let mask = u128::MAX.checked_shl(128 - prefix_len).unwrap_or(0);
+            own.to_bits() & mask == gateway.to_bits() & mask
+        }
+        _ => false,
     }
-    shown
-}
-
-fn is_multipath(route: &Route) -> bool {
-    matches!(&route.next_hop, NextHop::Other(name) if name == "multipath")
 }
 
 fn refused(errno: i32) -> NetlinkError {

@@ -144,6 +144,47 @@ fn a_route_beside_another_takes_its_place_without_a_gap() {
     });
 }
 
+/// In a dump, IPv6 gateways of one metric are one route: what a stop between the two steps leaves behind.
+#[test]
+fn a_change_of_gateway_that_was_interrupted_is_seen_and_finished() {
+    lab(async |mut lab| {
+        let foreign = put_foreign();
+        let up0 = lab.ifindex("up0").await;
+        let (old, new) = (via("2001:db8::1", up0, 100), via("fe80::1", up0, 100));
+        for gone in [&old, &new] {
+            lab.apply(Change::Add(old.clone())).await.unwrap();
+            lab.apply(Change::AddBeside(new.clone())).await.unwrap();
+            let mut seen = lab.look().await.routes;
+            seen.retain(|route| route.metric.0 == 100);
+            assert_eq!(seen, [old.clone(), new.clone()]);
+            let stays = if *gone == old { &new } else { &old };
+            lab.apply(Change::Add(stays.clone())).await.unwrap();
+            lab.apply(Change::Delete(gone.clone())).await.unwrap();
+            let left = lab.route(true, 100).await;
+            assert_eq!(left.next_hop, stays.next_hop);
+            lab.apply(Change::Delete(left)).await.unwrap();
+            assert_eq!(defaults(), foreign);
+        }
+    });
+}
+
+/// The kernel shows both under the first one's protocol.
+#[test]
+fn a_foreign_gateway_appended_to_an_own_route_is_never_deleted() {
+    lab(async |mut lab| {
+        let up0 = lab.ifindex("up0").await;
+        let (own, other) = (via("2001:db8::1", up0, 100), via("fe80::1", up0, 100));
+        lab.apply(Change::Add(own.clone())).await.unwrap();
+        ip("-6 route append default via fe80::1 dev up0 metric 100 proto static");
+        let result = lab.apply(Change::Delete(other)).await;
+        assert_eq!(errno(&result), libc::ESRCH);
+        lab.apply(Change::Delete(own)).await.unwrap();
+        let line =
+            "unicast default via fe80::1 dev up0 proto static scope global metric 100 pref medium";
+        assert_eq!(defaults(), [line]);
+    });
+}
+
 #[test]
 fn the_place_of_another_route_is_refused() {
     lab(async |mut lab| {

@@ -5,6 +5,7 @@
 mod changes;
 mod dumps;
 mod harness;
+mod interrupted;
 mod keys;
 mod model;
 mod neighbours;

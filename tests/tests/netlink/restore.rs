@@ -2,7 +2,7 @@
 
 use pingu::network::{Change, NextHop};
 
-use crate::harness::{defaults, errno, ip, lab, via};
+use crate::harness::{DEADLINE, defaults, errno, ip, lab, via};
 
 /// What DHCP clients, networkd, NetworkManager, pppd and the kernel's router advertisements make of a default route.
 const LEARNED: [&str; 11] = [
@@ -53,7 +53,10 @@ fn a_route_remembered_without_carrier_returns_all_the_same() {
         ip(line);
         let with = defaults();
         lab.peer.ip("link set peer0 down").unwrap();
-        while !defaults()[0].contains("linkdown") {}
+        let deadline = tokio::time::Instant::now() + DEADLINE;
+        while !defaults()[0].contains("linkdown") {
+            assert!(tokio::time::Instant::now() < deadline);
+        }
         let learned = lab.route(false, 100).await;
         lab.apply(Change::TakeOver(learned.clone())).await.unwrap();
         lab.apply(Change::Restore(learned)).await.unwrap();

@@ -54,6 +54,12 @@ impl Compiler {
         self.sysroot.join("bin/rustc")
     }
 
+    /// The clippy of this very compiler: no other can read the core library that this one brings.
+    pub(crate) fn clippy_driver(&self) -> Option<PathBuf> {
+        let driver = self.sysroot.join("bin/clippy-driver");
+        driver.exists().then_some(driver)
+    }
+
     /// The cargo to run it with. `build-std` wants the one of the same release; otherwise the one that runs us will do.
     pub(crate) fn cargo(&self) -> PathBuf {
         let sibling = self.sysroot.join("bin/cargo");

@@ -6,8 +6,8 @@ use crate::{
     workspace::Workspace,
 };
 
-/// The compiler that Debian keeps current for its web browsers, and a core library for eBPF, compiled.
-const COMPILER_PACKAGES: [&str; 2] = ["rustc-web", "libstd-rust-web-dev-bpf"];
+/// The compiler that Debian keeps current for its web browsers, its lints, and a core library for eBPF, compiled.
+const COMPILER_PACKAGES: [&str; 3] = ["rustc-web", "rust-web-clippy", "libstd-rust-web-dev-bpf"];
 
 /// What is known of apt's package lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,11 +26,13 @@ pub(super) fn state(workspace: &Workspace) -> State {
             "--version",
             VERSION,
             "--locked",
+            // It runs for seconds, and would be optimised for minutes.
+            "--debug",
             "--root",
         ])
         .argument(directory(workspace));
     State::Lacking(vec![Step::new(
-        "build cargo-deny (some minutes, once)",
+        "build cargo-deny (a minute, once)",
         invocation,
     )])
 }

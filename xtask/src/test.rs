@@ -1,0 +1,118 @@
+//! All tests: the pure ones as the user, those that need a kernel as root, against the release binary.
+
+mod artifact;
+mod tally;
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+
+use crate::{
+    build_ebpf,
+    invocation::Invocation,
+    release,
+    setup::{self, Need},
+    steps::Steps,
+    test::{
+        artifact::{TestProgram, test_programs},
+        tally::Tally,
+    },
+    workspace::{Workspace, cargo},
+};
+
+/// Needs neither root nor the eBPF object.
+const PURE_PACKAGES: [&str; 3] = ["pingu", "pingu-common", "xtask"];
+
+/// Needs root: builds networks of namespaces.
+const KERNEL_PACKAGE: &str = "pingu-tests";
+
+/// Every test that the arguments select, whatever becomes of the others.
+pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
+    setup::require(workspace, &[Need::LabTools])?;
+    build_ebpf::run(workspace, true)?;
+    release::build(workspace, &["pingu"])?;
+    let programs = build_kernel_tests(workspace)?;
+
+    let mut steps = Steps::default();
+    let mut results = Vec::new();
+    let mut take = |name: &str, invocation: Invocation| {
+        steps.take(name, || {
+            let started = Instant::now();
+            let mut tally = Tally::default();
+            let succeeded = invocation.run_seen(|line| {
+                println!("{line}");
+                tally.see(line);
+            });
+            results.push((name.to_owned(), tally, started.elapsed()));
+            if !succeeded? {
+                bail!("see above");
+            }
+            Ok(())
+        });
+    };
+    take("pure tests", pure_tests(workspace, arguments));
+    for program in &programs {
+        take(&program.name(), kernel_tests(workspace, program, arguments));
+    }
+    let ran = summarise(&results);
+    steps.finish()?;
+    if ran == 0 {
+        bail!("no test is called {}", arguments.join(" or "));
+    }
+    Ok(())
+}
+
+fn build_kernel_tests(workspace: &Workspace) -> Result<Vec<TestProgram>> {
+    let mut messages = String::new();
+    let succeeded = Invocation::new(cargo())
+        .arguments(["test", "--no-run", "--locked", "--package", KERNEL_PACKAGE])
+        .argument("--message-format=json-render-diagnostics")
+        .directory(&workspace.root)
+        .run_seen(|line| {
+            messages.push_str(line);
+            messages.push('\n');
+        })?;
+    if !succeeded {
+        bail!("the tests of {KERNEL_PACKAGE} cannot be built");
+    }
+    let programs = test_programs(&messages).context("cargo's messages are not as they were")?;
+    if programs.is_empty() {
+        bail!("cargo built no tests of {KERNEL_PACKAGE}");
+    }
+    Ok(programs)
+}
+
+fn pure_tests(workspace: &Workspace, arguments: &[String]) -> Invocation {
+    Invocation::new(cargo())
+        .arguments(["test", "--locked", "--no-fail-fast"])
+        .arguments(
+            PURE_PACKAGES
+                .iter()
+                .flat_map(|package| ["--package", package]),
+        )
+        .argument("--")
+        .arguments(arguments)
+        .directory(&workspace.root)
+}
+
+/// The programs run one after the other: within one, the tests that measure time keep the others away, beyond it they cannot.
+fn kernel_tests(workspace: &Workspace, program: &TestProgram, arguments: &[String]) -> Invocation {
+    Invocation::new(&program.executable)
+        .arguments(arguments)
+        .variable("PINGU_BIN", workspace.release_binary("pingu"))
+        .variable("RUST_BACKTRACE", "1")
+        .directory(workspace.root.join("tests"))
+        .privileged()
+}
+
+/// Prints a line for each and one for all; gives how many tests ran.
+fn summarise(results: &[(String, Tally, Duration)]) -> u32 {
+    println!("== summary");
+    let mut total = Tally::default();
+    for (name, tally, elapsed) in results {
+        println!("{name:<24} {tally}, {:.1} s", elapsed.as_secs_f64());
+        total = total + *tally;
+    }
+    println!("{total}");
+    total.passed + total.failed
+}
