@@ -12,7 +12,7 @@ use crate::{
     adopted::AdoptedNote,
     config::{Config, OnExit},
     control::{Control, Request},
-    daemon::{budget::WriteBudget, hooks::Hooks, instance::Instance},
+    daemon::{back_off::BackOff, budget::WriteBudget, hooks::Hooks, instance::Instance},
     engine::{
         Engine, State,
         reconcile::{self, Plan},
@@ -22,6 +22,7 @@ use crate::{
     probe::kernel::KernelTransport,
 };
 
+mod back_off;
 mod budget;
 mod hooks;
 mod instance;
@@ -33,7 +34,7 @@ const DEBOUNCE: Duration = Duration::from_millis(20);
 /// Without any news the kernel is looked at again after this long: some deletions are silent.
 const AUDIT_EVERY: Duration = Duration::from_secs(10);
 
-/// After a refused change, or with the write budget spent, the kernel is left alone for this long.
+/// After a failed look, or with the write budget spent, the kernel is left alone for this long.
 const BACK_OFF: Duration = Duration::from_secs(1);
 
 /// Runs until SIGINT, SIGTERM or SIGHUP, or until the kernel's netlink is lost.
@@ -62,6 +63,7 @@ struct Daemon {
     signals: [(&'static str, Signal); 3],
     note: AdoptedNote,
     budget: WriteBudget,
+    back_off: BackOff,
     last_look: Instant,
     look_at: Instant,
     /// The engine's revision that the kernel was last made to agree with.
@@ -102,6 +104,7 @@ impl Daemon {
             signals,
             note,
             budget,
+            back_off: BackOff::default(),
             last_look: now,
             look_at: now,
             converged: None,
@@ -226,10 +229,12 @@ impl Daemon {
             self.engine.config().protocol,
         );
         if changes.is_empty() {
+            self.back_off.reset();
             return;
         }
         let now = clock();
         self.look_at = now;
+        let mut refused = false;
         for change in changes {
             if !self.budget.take(clock()) {
                 tracing::warn!("routes change faster than they may be written; waiting");
@@ -238,8 +243,13 @@ impl Daemon {
             }
             if let Err(error) = self.write(&change).await {
                 tracing::warn!(%error, ?change, "a route could not be changed");
-                self.look_at = now + BACK_OFF;
+                refused = true;
             }
+        }
+        if refused {
+            self.look_at = now + self.back_off.pause();
+        } else {
+            self.back_off.reset();
         }
     }
 

@@ -56,6 +56,30 @@ fn deleted_own_routes_are_back_within_a_second() {
     }
 }
 
+#[test]
+fn own_routes_that_were_refused_are_back_soon_after_they_can_be() {
+    let _turn = turn::shared();
+    let settings = two_uplinks();
+    let (site, mut daemon) = running(&settings);
+    let before = routes::own(&site.router);
+    let connected = connected_networks(&site);
+    site.router.ip("route flush table main");
+    daemon
+        .process()
+        .wait_for_log("a route could not be changed", DEADLINE);
+    let start = Instant::now();
+    site.router.ip_batch(&connected);
+    wait_until("own routes to be back", DEADLINE, || {
+        let own = routes::own(&site.router);
+        if own == before {
+            Ok(())
+        } else {
+            Err(format!("{own:?}"))
+        }
+    });
+    assert!(start.elapsed() <= MENDED_MAX, "{:?}", start.elapsed());
+}
+
 /// Commands that put the connected networks back: a flush of the main table takes them as well, and without them no gateway
 /// can be set.
 fn connected_networks(site: &Site) -> String {
