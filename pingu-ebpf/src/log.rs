@@ -1,4 +1,5 @@
-//! What became of an echo packet, said through aya-log. Only in an object built with the feature `log`: a call costs more than all the rest.
+//! What became of an echo packet, said through aya-log. Only in an object built with the feature `log`:
+//! a call costs more than all the rest.
 
 use core::ffi::c_void;
 

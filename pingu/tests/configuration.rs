@@ -150,14 +150,18 @@ interface = "ppp0"
             "f:3:10: error: `socket` must be an absolute path of at most 107 bytes, not \"pingu.sock\"".to_owned(),
             format!("f:5:23: error: `probe.targets` {allowed} \"dns.google\""),
             format!("f:5:37: error: `probe.targets` {allowed} \"224.0.0.1\""),
-            "f:6:10: error: `probe.period` must be a duration with its unit, such as \"20ms\" or \"5s\", from 1ms to 1h, not 5".to_owned(),
+            "f:6:10: error: `probe.period` must be a duration with its unit, such as \"20ms\" or \"5s\", from \
+             1ms to 1h, not 5".to_owned(),
             "f:7:9: error: `probe.count` must be a whole number from 1 to 1000, not 0".to_owned(),
             "f:9:1: error: unknown key `health.max_dealy`; did you mean `max_delay`?".to_owned(),
-            "f:12:13: error: `uplink[1].interface` must be an interface's name: 1 to 15 bytes without spaces, `/` and `:`, not \"a-very-long-interface\"".to_owned(),
+            "f:12:13: error: `uplink[1].interface` must be an interface's name: 1 to 15 bytes without spaces, \
+             `/` and `:`, not \"a-very-long-interface\"".to_owned(),
             "f:15:8: error: `uplink[2].name` \"fibre\" is taken by uplink[1]; names must be unique".to_owned(),
-            "f:17:11: error: `uplink[2].gateway` must be \"auto\", \"none\", the next hop's address, or a list of an IPv4 and an IPv6 address, not \"10.0.0.256\"".to_owned(),
+            "f:17:11: error: `uplink[2].gateway` must be \"auto\", \"none\", the next hop's address, or a \
+             list of an IPv4 and an IPv6 address, not \"10.0.0.256\"".to_owned(),
             "f:18:10: error: `uplink[2].metric` 88 is taken by uplink[1]; metrics must be unique".to_owned(),
-            "f:19:11: error: `uplink[2].spacing` must be a duration with its unit, such as \"20ms\" or \"5s\", from 1ms to 10s, not \"20\"".to_owned(),
+            "f:19:11: error: `uplink[2].spacing` must be a duration with its unit, such as \"20ms\" or \
+             \"5s\", from 1ms to 10s, not \"20\"".to_owned(),
             "f:20:1: error: unknown key `uplink[2].probe`; write the keys of [probe] directly in [[uplink]]".to_owned(),
             "f:21:1: error: `uplink[3].name` is needed: 1 to 64 printable characters".to_owned(),
         ]
@@ -204,7 +208,8 @@ fn each_rule_has_its_message() {
             format!(
                 "{GOOD}metric = 101\n[[uplink]]\nname = \"b\"\ninterface = \"wan1\"\nmetric = 99\n"
             ),
-            "f:10:10: warning: uplink[2] has metric 99, lower than 101 of uplink[1] before it: the kernel prefers the lower metric, \
+            "f:10:10: warning: uplink[2] has metric 99, lower than 101 of uplink[1] before it: the kernel \
+             prefers the lower metric, \
              the order of the file says otherwise",
         ),
         (

@@ -304,7 +304,8 @@ fn empty_pair([inside, outside]: [Ifindex; 2]) -> Result<[OwnedFd; 2]> {
     ])
 }
 
-/// The uplink alone has pingu's programs: a packet that comes in by the other interface passes the egress hook, and its answer the ingress hook. To
+/// The uplink alone has pingu's programs: a packet that comes in by the other interface passes the egress hook, and its answer the
+/// ingress hook. To
 /// see both with one packet, both interfaces have them.
 fn programs(interfaces: [Ifindex; 2], receive: ReceiveHook) -> Result<KernelTransport> {
     let mut transport = KernelTransport::load(64, receive)?;

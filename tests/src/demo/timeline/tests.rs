@@ -1,3 +1,4 @@
+//! The timeline drawn from records made by hand.
 #![expect(clippy::disallowed_methods, reason = "a record needs some beginning")]
 
 use std::time::{Duration, Instant};
