@@ -4,6 +4,7 @@
 //! Reading order: [`namespace`] and [`site`] build a network, [`provider`] breaks it, [`daemon`] runs pingu in it; [`capture`],
 //! [`route_watch`], [`pinger`] and [`wait`] tell what came of it.
 
+pub mod advertisement;
 pub mod capture;
 pub mod daemon;
 pub mod dhcp;

@@ -86,13 +86,18 @@ pub fn request_message(ipv6: bool, ident: u16, sequence: u16, payload_bytes: usi
     message
 }
 
-/// Makes the ICMP checksum of an IP packet right.
+/// Makes the ICMP checksum of an echo right.
 pub fn fix_icmp_checksum(packet: &mut [u8]) {
     let Echo {
         icmp_offset,
         source,
         ..
-    } = echo(packet).expect("only echoes get a checksum");
+    } = echo(packet).expect("only echoes are recognised");
+    set_icmp_checksum(packet, source, icmp_offset);
+}
+
+/// Makes the checksum of any ICMP message right; it begins at this offset in an IP packet of the source's family.
+pub fn set_icmp_checksum(packet: &mut [u8], source: IpAddr, icmp_offset: usize) {
     let end = match source {
         IpAddr::V4(_) => usize::from(u16::from_be_bytes([packet[2], packet[3]])),
         IpAddr::V6(_) => IPV6_BYTES + usize::from(u16::from_be_bytes([packet[4], packet[5]])),

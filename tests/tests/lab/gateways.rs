@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use pingu_tests::lab::{
+    advertisement,
     daemon::{Daemon, START_DEADLINE},
     route_monitor::RouteMonitor,
     route_watch, routes,
     settings::Settings,
-    site::{LEARNED_METRIC, Plan, TARGET},
+    site::{LEARNED_METRIC, Plan, Site, TARGET, TARGET_V6},
     status::{self, counter},
     tun::Tun,
     turn,
@@ -15,6 +16,9 @@ use pingu_tests::lab::{
 };
 
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// How long an advertised router stays one: no test sees the end of it.
+const LIFETIME_S: u16 = 1800;
 
 #[test]
 fn gateways_are_learned_from_dhcp_and_renewals_cause_no_write() {
@@ -90,6 +94,48 @@ fn a_new_gateway_of_the_lease_is_followed() {
     });
     let status = daemon.wait_until_up(&["fibre"]);
     assert_eq!(status::uplink(&status, "fibre")["gateway"], "10.0.1.99");
+}
+
+#[test]
+fn an_ipv6_gateway_is_learned_from_advertisements_and_forgotten_when_they_are_taken_back() {
+    let _turn = turn::shared();
+    let site = Plan::new(&["wan1", "wan2"]).without_defaults().build();
+    for provider in &site.providers {
+        advertisement::accept(&site.router, provider.interface());
+    }
+    let settings = Settings::new()
+        .probe(&format!("targets = [\"{TARGET_V6}\"]"))
+        .probe("count = 3\nspacing = \"50ms\"\nperiod = \"200ms\"\ntimeout = \"200ms\"")
+        .uplink("fibre", "wan1", "auto", 88)
+        .uplink("lte", "wan2", "auto", 89);
+    let mut daemon = Daemon::start(&site.router, &settings);
+    for provider in &site.providers {
+        advertisement::send(provider, LIFETIME_S);
+    }
+    let status = daemon.wait_until_up(&["fibre", "lte"]);
+    let gateway = advertisement::gateway(&site.providers[0]).to_string();
+    assert_eq!(status::uplink(&status, "fibre")["gateway"], *gateway);
+    wait_until_v6_leaves_by(&site, "wan1");
+
+    advertisement::send(&site.providers[0], 0);
+    daemon.wait_until_down("fibre");
+    wait_until_v6_leaves_by(&site, "wan2");
+
+    advertisement::send(&site.providers[0], LIFETIME_S);
+    daemon.wait_until_up(&["fibre"]);
+    wait_until_v6_leaves_by(&site, "wan1");
+}
+
+/// Waits until it is an own route by which IPv6 leaves here.
+fn wait_until_v6_leaves_by(site: &Site, interface: &str) {
+    wait_until(&format!("IPv6 to leave by {interface}"), DEADLINE, || {
+        let route = site.router.ip(&format!("-6 route get {TARGET_V6}"));
+        if route.contains(&format!(" dev {interface} proto 136 ")) {
+            Ok(())
+        } else {
+            Err(route)
+        }
+    });
 }
 
 #[test]
