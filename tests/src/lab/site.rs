@@ -4,9 +4,12 @@
 //! lan --- router ===(one interface per provider)=== provider 0, 1, ... === internet (the targets are on its loopback)
 //! ```
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    time::Duration,
+};
 
-use crate::lab::{dhcp, namespace::Namespace, provider::Provider};
+use crate::lab::{dhcp, namespace::Namespace, provider::Provider, wait::wait_until};
 
 /// The address that answers behind every provider.
 pub const TARGET: Ipv4Addr = Ipv4Addr::new(8, 8, 8, 8);
@@ -32,6 +35,9 @@ const TARGETS: [&str; 9] = [
 
 /// The router's interface to the LAN.
 pub const LAN_INTERFACE: &str = "lan0";
+
+/// The kernel takes milliseconds; much more on a busy machine.
+const ADDRESS_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Metrics of learned routes begin here: worse than any that the tests give pingu's own.
 pub const LEARNED_METRIC: u32 = 1000;
@@ -144,6 +150,7 @@ impl Plan {
         for (client, provider) in site.clients.iter_mut().zip(&site.providers) {
             client.wait_for_lease(provider.router_address());
         }
+        wait_for_addresses(&site.router);
         site
     }
 }
@@ -164,6 +171,19 @@ pub fn targets_of_both_families() -> [IpAddr; 2] {
 pub(crate) fn forward(namespace: &Namespace) {
     namespace.sysctl("net.ipv4.ip_forward", "1");
     namespace.sysctl("net.ipv6.conf.all.forwarding", "1");
+}
+
+/// Even without duplicate detection the kernel takes an IPv6 address into use a little after it was set.
+#[track_caller]
+fn wait_for_addresses(namespace: &Namespace) {
+    wait_until(
+        "IPv6 addresses to be usable",
+        ADDRESS_DEADLINE,
+        || match namespace.ip("-6 -o address show tentative") {
+            none if none.trim().is_empty() => Ok(()),
+            some => Err(some),
+        },
+    );
 }
 
 fn build_lan(router: &Namespace, lan: &Namespace, uplinks: &[String]) {
