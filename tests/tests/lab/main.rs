@@ -8,6 +8,7 @@ mod failover;
 mod forgery;
 mod gateways;
 mod harness;
+mod hindrances;
 mod lifecycle;
 mod loss;
 mod uplinks;
