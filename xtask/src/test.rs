@@ -110,7 +110,9 @@ fn summarise(results: &[(String, Tally, Duration)]) -> u32 {
     println!("== summary");
     let mut total = Tally::default();
     for (name, tally, elapsed) in results {
-        println!("{name:<24} {tally}, {:.1} s", elapsed.as_secs_f64());
+        if *tally != Tally::default() {
+            println!("{name:<28}{tally}, {:.1} s", elapsed.as_secs_f64());
+        }
         total = total + *tally;
     }
     println!("{total}");
