@@ -164,7 +164,12 @@ impl Uplink {
                 Some(path) => self.describe_down(path, config),
                 None => "no target answers".to_owned(),
             },
-            State::Unknown => "waiting for the first bursts".to_owned(),
+            State::Unknown => match self.own_paths(paths).find_map(|path| path.report.as_ref()) {
+                Some((Verdict::Blind, report)) => describe(report, config),
+                Some((Verdict::Good | Verdict::Bad, _)) | None => {
+                    "waiting for the first bursts".to_owned()
+                }
+            },
         }
     }
 

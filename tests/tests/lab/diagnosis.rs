@@ -105,6 +105,43 @@ fn a_slow_uplink_is_down_because_of_its_delay() {
     );
 }
 
+#[test]
+fn probes_that_are_too_long_for_the_wire_are_not_sent_and_not_lost() {
+    let _turn = turn::shared();
+    let site = Plan::new(&["wan1", "wan2"]).build();
+    let settings = Settings::quick()
+        .uplink_with("fibre", "wan1", "auto", 88, "size = 2000")
+        .uplink("lte", "wan2", "auto", 89);
+    let mut daemon = Daemon::start(&site.router, &settings);
+    daemon.wait_until_up(&["lte"]);
+    let status = daemon.wait_for("some probes of the fibre", DEADLINE, |status| {
+        counter(status::target(status, "fibre", 0), "not_sent") >= 6
+    });
+    assert_eq!(
+        status::state(&status, "fibre"),
+        "unknown",
+        "nothing was asked, so nothing is known: {status:#}"
+    );
+    let reason = status::reason(&status, "fibre");
+    assert!(reason.contains("too long"), "{reason}");
+    assert_eq!(counter(status::target(&status, "fibre", 0), "lost"), 0);
+}
+
+#[test]
+fn a_renamed_interface_is_missed_and_found_again() {
+    let _turn = turn::shared();
+    let site = Plan::new(&["wan1", "wan2"]).build();
+    let settings = two_uplinks();
+    let mut daemon = Daemon::start(&site.router, &settings);
+    daemon.wait_until_up(&["fibre", "lte"]);
+    site.router.ip("link set wan1 name spare");
+    let status = daemon.wait_until_down("fibre");
+    let reason = status::reason(&status, "fibre");
+    assert!(reason.contains("wan1"), "{reason}");
+    site.router.ip("link set spare name wan1");
+    daemon.wait_until_up(&["fibre"]);
+}
+
 fn two_uplinks() -> Settings {
     Settings::quick()
         .uplink("fibre", "wan1", "auto", 88)

@@ -1,10 +1,12 @@
 //! Gateways that are learned from the routes of others.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, net::IpAddr, time::Duration};
 
 use pingu_tests::lab::{
     advertisement,
+    capture::Capture,
     daemon::{Daemon, START_DEADLINE},
+    provider::ROUTER_SIDE,
     route_monitor::RouteMonitor,
     route_watch, routes,
     settings::Settings,
@@ -139,6 +141,52 @@ fn wait_until_v6_leaves_by(site: &Site, interface: &str) {
 }
 
 #[test]
+fn a_gateway_that_announces_other_hardware_is_followed() {
+    let _turn = turn::shared();
+    let site = Plan::new(&["wan1"]).build();
+    // The kernel otherwise ignores announcements in an entry's first second.
+    site.router.sysctl("net.ipv4.neigh.wan1.locktime", "0");
+    let gateway = &site.providers[0].namespace;
+    gateway.sysctl(&format!("net.ipv4.conf.{ROUTER_SIDE}.arp_notify"), "1");
+    let settings = Settings::quick().uplink("fibre", "wan1", "auto", 88);
+    let mut daemon = Daemon::start(&site.router, &settings);
+    daemon.wait_until_up(&["fibre"]);
+    gateway.ip(&format!("link set {ROUTER_SIDE} address 02:00:00:00:00:99"));
+    let before = answered(&daemon.status().unwrap());
+    daemon.wait_for("answers from there", DEADLINE, |status| {
+        status::all_up(status, &["fibre"]) && answered(status) >= before + 12
+    });
+}
+
+#[test]
+fn a_lease_of_another_address_is_probed_from_that_address() {
+    let _turn = turn::shared();
+    let site = Plan::new(&["wan1"]).build();
+    let settings = Settings::quick().uplink("fibre", "wan1", "auto", 88);
+    let mut daemon = Daemon::start(&site.router, &settings);
+    daemon.wait_until_up(&["fibre"]);
+    site.internet.ip("route add 10.0.1.77/32 via 10.255.1.2");
+    let old = site.providers[0].router_address();
+    site.router.ip_batch(&format!(
+        "address del {old}/24 dev wan1\naddress add 10.0.1.77/24 dev wan1\n\
+         route add default via 10.0.1.1 dev wan1 proto dhcp metric {LEARNED_METRIC}\n"
+    ));
+    let capture = Capture::start(&site.router, "wan1");
+    let before = answered(&daemon.wait_until_up(&["fibre"]));
+    daemon.wait_for("more answers", DEADLINE, |status| {
+        answered(status) >= before + 6
+    });
+    let exchanges = capture.finish();
+    let sources: BTreeSet<IpAddr> = exchanges
+        .iter()
+        .filter(|e| e.reply_ns.is_some())
+        .map(|e| e.source)
+        .collect();
+    assert_eq!(sources, BTreeSet::from([IpAddr::from([10, 0, 1, 77])]));
+    assert!(routes::own_over(&site.router, "wan1").is_some());
+}
+
+#[test]
 fn an_uplink_waits_for_its_gateway_to_be_learned() {
     let _turn = turn::shared();
     let site = Plan::new(&["wan1", "wan2"]).without_defaults().build();
@@ -198,4 +246,8 @@ fn probes_need_no_route_to_their_target() {
 
 fn sent(status: &serde_json::Value) -> u64 {
     counter(status::target(status, "fibre", 0), "sent")
+}
+
+fn answered(status: &serde_json::Value) -> u64 {
+    counter(status::target(status, "fibre", 0), "answered")
 }
