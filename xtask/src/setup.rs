@@ -190,7 +190,7 @@ fn print_steps(need: Need, steps: &[Step], is_permitted: bool) {
     let what = if is_permitted {
         "this would be run"
     } else {
-        "this needs root, and there is no sudo; run"
+        "this needs root, and there is no sudo; as root, run"
     };
     eprintln!("setup: missing: {}; {what}:", need.name());
     for step in steps {
