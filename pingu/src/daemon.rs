@@ -10,15 +10,12 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     adopted::AdoptedNote,
-    config::{Config, OnExit},
+    config::Config,
     control::{Control, Request},
     daemon::{back_off::BackOff, budget::WriteBudget, hooks::Hooks, instance::Instance},
-    engine::{
-        Engine, State,
-        reconcile::{self, Plan},
-    },
+    engine::{Engine, State},
     netlink::{KernelRoutes, NetlinkError, RouteTable, watch::Watch},
-    network::{Change, News, Route},
+    network::News,
     probe::kernel::KernelTransport,
 };
 
@@ -26,6 +23,8 @@ mod back_off;
 mod budget;
 mod hooks;
 mod instance;
+mod limits;
+mod routing;
 
 /// Our own changes come back as news, and others' come in heaps: after one look, which takes about a millisecond, the next waits
 /// this long. A carrier that is lost just after a look shall be seen well within 100 ms, on a busy machine too.
@@ -40,9 +39,9 @@ const BACK_OFF: Duration = Duration::from_secs(1);
 /// Runs until SIGINT, SIGTERM or SIGHUP, or until the kernel's netlink is lost.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut daemon = Daemon::start(config).await?;
-    let outcome = daemon.serve().await;
-    let farewell = daemon.stop().await;
-    outcome.and(farewell)
+    // After an error of our own everything stays as it is: routes without pingu are better than none.
+    daemon.serve().await?;
+    daemon.withdraw().await
 }
 
 /// Something that ends the loop's waiting.
@@ -59,6 +58,8 @@ struct Daemon {
     routes: KernelRoutes,
     watch: Watch,
     hooks: Hooks,
+    /// Some interface may want its hooks.
+    hooks_due: bool,
     control: Control,
     signals: [(&'static str, Signal); 3],
     note: AdoptedNote,
@@ -75,6 +76,7 @@ struct Daemon {
 impl Daemon {
     async fn start(config: Config) -> anyhow::Result<Self> {
         let instance = Instance::claim(config.protocol)?;
+        limits::raise_open_files(config.uplinks.len());
         let now = clock();
         let note = AdoptedNote::new(&config.state_directory);
         let control = Control::bind(&config.socket)
@@ -100,6 +102,7 @@ impl Daemon {
             routes,
             watch,
             hooks: Hooks::default(),
+            hooks_due: false,
             control,
             signals,
             note,
@@ -118,6 +121,11 @@ impl Daemon {
         loop {
             if clock() >= self.look_at {
                 self.look().await?;
+            }
+            if self.hooks_due {
+                self.hooks_due = self
+                    .hooks
+                    .follow(&mut self.engine, &mut self.transport, clock());
             }
             self.probe().await;
             self.log_states();
@@ -143,6 +151,7 @@ impl Daemon {
             .engine
             .next_wake()
             .map_or(self.look_at, |wake| wake.min(self.look_at));
+        let due = if self.hooks_due { clock() } else { due };
         let [(int, on_int), (term, on_term), (hup, on_hup)] = &mut self.signals;
         tokio::select! {
             biased;
@@ -179,15 +188,10 @@ impl Daemon {
 
     /// Looks at the kernel, and lets hooks follow the interfaces.
     async fn look(&mut self) -> anyhow::Result<()> {
-        let snapshot = match self.routes.snapshot().await {
+        let snapshot = match self.fresh_snapshot().await {
             Ok(snapshot) => snapshot,
-            Err(NetlinkError::Closed) => {
-                tracing::warn!("the netlink connection closed, opening another");
-                self.routes = KernelRoutes::new(self.engine.config().protocol)?;
-                self.routes
-                    .snapshot()
-                    .await
-                    .context("cannot look at the kernel's routes")?
+            Err(error @ NetlinkError::Closed) => {
+                return Err(error).context("cannot look at the kernel's routes");
             }
             Err(error) => {
                 tracing::debug!(%error, "this look failed, another follows");
@@ -200,8 +204,7 @@ impl Daemon {
         self.last_look = now;
         self.look_at = now + AUDIT_EVERY;
         self.engine.network(snapshot, now);
-        self.hooks
-            .follow(&mut self.engine, &mut self.transport, now);
+        self.hooks_due = true;
         Ok(())
     }
 
@@ -215,86 +218,6 @@ impl Daemon {
         }
     }
 
-    /// Makes the kernel's routes agree with what the engine wants.
-    async fn converge(&mut self) {
-        self.converged = Some(self.engine.revision());
-        self.put_back_in_vain().await;
-        let set = self.engine.route_set();
-        let Plan {
-            changes,
-            conflicts: _,
-        } = reconcile::plan(
-            &self.engine.snapshot().routes,
-            &set,
-            self.engine.config().protocol,
-        );
-        if changes.is_empty() {
-            self.back_off.reset();
-            return;
-        }
-        let now = clock();
-        self.look_at = now;
-        let mut refused = false;
-        for change in changes {
-            if !self.budget.take(clock()) {
-                tracing::warn!("routes change faster than they may be written; waiting");
-                self.look_at = now + BACK_OFF;
-                return;
-            }
-            if let Err(error) = self.write(&change).await {
-                tracing::warn!(%error, ?change, "a route could not be changed");
-                refused = true;
-            }
-        }
-        if refused {
-            self.look_at = now + self.back_off.pause();
-        } else {
-            self.back_off.reset();
-        }
-    }
-
-    /// Puts back what an earlier run adopted and this one would not.
-    async fn put_back_in_vain(&mut self) {
-        let in_vain = self.engine.adopted_in_vain();
-        for route in &in_vain {
-            match self.write(&Change::Restore(route.clone())).await {
-                Ok(()) => self.engine.forget_adopted(route),
-                Err(error) => {
-                    tracing::warn!(%error, %route, "a route adopted by an earlier run could not be put back");
-                    self.look_at = clock() + BACK_OFF;
-                }
-            }
-        }
-        if !in_vain.is_empty()
-            && let Err(error) = self.note.write(self.engine.adopted())
-        {
-            tracing::warn!(%error, "the note of adopted routes could not be written");
-        }
-    }
-
-    async fn write(&mut self, change: &Change) -> anyhow::Result<()> {
-        if let Change::TakeOver(route) = change {
-            let mut noted: Vec<Route> = self.engine.adopted().to_vec();
-            noted.push(route.clone());
-            self.note
-                .write(&noted)
-                .context("a route is not taken over before it has been noted")?;
-        }
-        self.routes.apply(change).await?;
-        match change {
-            Change::Add(route) | Change::AddBeside(route) => {
-                tracing::info!(route = %route, "added")
-            }
-            Change::Delete(route) => tracing::info!(route = %route, "deleted"),
-            Change::Restore(route) => tracing::info!(route = %route, "put back"),
-            Change::TakeOver(route) => {
-                tracing::info!(route = %route, "taken over");
-                self.engine.remember_adopted([route.clone()]);
-            }
-        }
-        Ok(())
-    }
-
     fn log_states(&mut self) {
         for (known, (uplink, state, reason)) in self.states.iter_mut().zip(self.engine.states()) {
             if *known != state {
@@ -302,39 +225,6 @@ impl Daemon {
                 *known = state;
             }
         }
-    }
-
-    /// Leaves the kernel as `on_exit` says.
-    async fn stop(&mut self) -> anyhow::Result<()> {
-        if self.engine.config().on_exit == OnExit::Keep {
-            return Ok(());
-        }
-        let snapshot = self
-            .routes
-            .snapshot()
-            .await
-            .context("cannot look at the routes to withdraw")?;
-        let own = self.engine.config().protocol;
-        let adopted = self.engine.adopted().to_vec();
-        let mut lost = Vec::new();
-        for change in reconcile::withdrawal(&snapshot.routes, &adopted, own) {
-            if let Err(error) = self.write(&change).await {
-                tracing::warn!(%error, ?change, "a route could not be changed");
-                if let Change::Restore(route) = change {
-                    lost.push(route);
-                }
-            }
-        }
-        self.note
-            .write(&lost)
-            .context("cannot note the routes that could not be put back")?;
-        let rest = self.routes.snapshot().await?;
-        if !snapshot.routes.is_empty() && rest.routes.is_empty() {
-            tracing::warn!(
-                "no default route is left: pingu's own were the only ones (on_exit = \"keep\" would leave them)"
-            );
-        }
-        Ok(())
     }
 }
 

@@ -59,6 +59,8 @@ pub struct Engine {
     /// When each neighbour was last asked for.
     solicited: BTreeMap<(Ifindex, IpAddr), Instant>,
     adopted: Vec<Route>,
+    /// What the kernel refused in the last attempt to make it agree.
+    refusals: Vec<String>,
     ranking: Ranking,
     /// The first snapshot has been seen.
     oriented: bool,
@@ -98,6 +100,7 @@ impl Engine {
             neighbours: BTreeMap::new(),
             solicited: BTreeMap::new(),
             adopted: Vec::new(),
+            refusals: Vec::new(),
             ranking: Ranking::default(),
             oriented: false,
             revision: 0,
@@ -159,10 +162,13 @@ impl Engine {
             .collect()
     }
 
-    /// Uplinks whose last burst said nothing because its probes never left: their hooks or sockets may be dead.
-    pub fn blind(&self) -> impl Iterator<Item = UplinkId> + '_ {
-        let is_blind = |path: &&Path| matches!(path.report, Some((Verdict::Blind, _)));
-        self.paths.iter().filter(is_blind).map(|path| path.uplink)
+    /// Uplinks whose last burst said nothing because its probes never left, with the errno if the kernel gave one: their hooks or
+    /// sockets may be dead.
+    pub fn blind(&self) -> impl Iterator<Item = (UplinkId, Option<i32>)> + '_ {
+        self.paths.iter().filter_map(|path| match &path.report {
+            Some((Verdict::Blind, report)) => Some((path.uplink, report.errno)),
+            _ => None,
+        })
     }
 
     /// Takes a fresh look at the kernel.
@@ -198,7 +204,12 @@ impl Engine {
     /// Takes news of one neighbour.
     pub fn neighbour(&mut self, neighbour: &Neighbour, now: Instant) {
         let key = (neighbour.ifindex, neighbour.address);
-        self.neighbours.insert(key, neighbour.state);
+        let before = self.neighbours.insert(key, neighbour.state);
+        let was_usable = matches!(before, Some(NeighbourState::Usable(_)));
+        if was_usable && neighbour.state == NeighbourState::Failed {
+            // An entry that was flushed is asked for at once: it says nothing about the neighbour.
+            self.solicited.remove(&key);
+        }
         for path in 0..self.paths.len() {
             if self.neighbour_of(PathId(path as u32)) == Some(key) {
                 self.refresh_readiness(PathId(path as u32), now);

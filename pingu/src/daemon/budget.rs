@@ -29,6 +29,11 @@ impl WriteBudget {
         }
     }
 
+    /// Gives one back: nothing was written.
+    pub(super) fn refund(&mut self) {
+        self.left += 1.0;
+    }
+
     /// Takes one write, if there is one.
     pub(super) fn take(&mut self, now: Instant) -> bool {
         let passed = now.saturating_duration_since(self.refilled).as_secs_f64();
@@ -53,5 +58,7 @@ mod tests {
         assert_eq!((0..1000).filter(|_| budget.take(start)).count(), 72);
         let later = start + Duration::from_secs(3);
         assert_eq!((0..1000).filter(|_| budget.take(later)).count(), 6);
+        budget.refund();
+        assert_eq!((0..1000).filter(|_| budget.take(later)).count(), 1);
     }
 }

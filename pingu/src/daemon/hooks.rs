@@ -1,18 +1,24 @@
 //! The eBPF hooks follow the uplinks' interfaces as these come, go and change their numbers.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     time::{Duration, Instant},
 };
 
 use crate::{
     engine::{Engine, HookState},
     probe::kernel::KernelTransport,
-    units::Ifindex,
+    units::{Ifindex, UplinkId},
 };
 
 /// Hooks of a blind uplink are attached anew at most this often: attaching native XDP resets some network cards for seconds.
 const REATTACH_EVERY: Duration = Duration::from_secs(30);
+
+/// A socket whose interface was deleted and came back under the same number is opened anew after this long.
+const REOPEN_EVERY: Duration = Duration::from_secs(1);
+
+/// Attaching takes some 25 ms an interface; after so many the loop has its turn.
+const ATTACH_PER_TURN: usize = 2;
 
 /// Which interfaces have hooks.
 #[derive(Debug, Default)]
@@ -29,53 +35,72 @@ struct Hook {
 
 impl Hooks {
     /// Attaches where an interface has come, detaches where one has gone, tries again where it failed or went blind, and tells
-    /// the engine.
+    /// the engine. Says whether there is more to do, which the next call does.
     pub(super) fn follow(
         &mut self,
         engine: &mut Engine,
         transport: &mut KernelTransport,
         now: Instant,
+    ) -> bool {
+        let mut wanted = engine.hooks_wanted();
+        self.detach_unwanted(&wanted, transport);
+        let blind: BTreeMap<UplinkId, Option<i32>> = engine.blind().collect();
+        let standing = &engine.ranking().standing;
+        // Uplinks that carry traffic first.
+        wanted.sort_by_key(|(uplink, ..)| (!standing.contains(uplink), *uplink));
+        let mut left = ATTACH_PER_TURN;
+        for &(uplink, ifindex, bare) in &wanted {
+            let hook = self.attached.get(&ifindex);
+            if !hook.is_none_or(|hook| hook.is_due(blind.get(&uplink), now)) {
+                continue;
+            }
+            if left == 0 {
+                break;
+            }
+            left -= 1;
+            let state = attach(transport, ifindex, bare);
+            let tried = now;
+            self.attached.insert(ifindex, Hook { bare, state, tried });
+        }
+        for index in 0..engine.config().uplinks.len() {
+            let id = UplinkId(index as u16);
+            let hook = wanted
+                .iter()
+                .find(|(uplink, ..)| *uplink == id)
+                .and_then(|(_, ifindex, _)| self.attached.get(ifindex));
+            let state = hook.map_or(HookState::Detached, |hook| hook.state.clone());
+            engine.set_hook(id, state);
+        }
+        left == 0
+    }
+
+    fn detach_unwanted(
+        &mut self,
+        wanted: &[(UplinkId, Ifindex, bool)],
+        transport: &mut KernelTransport,
     ) {
-        let wanted = engine.hooks_wanted();
-        let blind: BTreeSet<_> = engine.blind().collect();
-        let still_wanted = |ifindex: Ifindex, bare: bool| {
-            wanted.iter().any(|&(_, i, b)| (i, b) == (ifindex, bare))
-        };
         self.attached.retain(|&ifindex, hook| {
-            let keep = still_wanted(ifindex, hook.bare);
+            let keep = wanted
+                .iter()
+                .any(|&(_, i, bare)| (i, bare) == (ifindex, hook.bare));
             if !keep {
                 transport.detach(ifindex);
             }
             keep
         });
-        for &(uplink, ifindex, bare) in &wanted {
-            let stale = self.attached.get(&ifindex).is_some_and(|hook| {
-                let suspect = blind.contains(&uplink) || matches!(hook.state, HookState::Failed(_));
-                suspect && now >= hook.tried + REATTACH_EVERY
-            });
-            if stale || !self.attached.contains_key(&ifindex) {
-                let state = attach(transport, ifindex, bare);
-                self.attached.insert(
-                    ifindex,
-                    Hook {
-                        bare,
-                        state,
-                        tried: now,
-                    },
-                );
-            }
-        }
-        for index in 0..engine.config().uplinks.len() {
-            let id = crate::units::UplinkId(index as u16);
-            let hook = wanted
-                .iter()
-                .find(|(uplink, ..)| *uplink == id)
-                .and_then(|(_, ifindex, _)| self.attached.get(ifindex));
-            engine.set_hook(
-                id,
-                hook.map_or(HookState::Detached, |hook| hook.state.clone()),
-            );
-        }
+    }
+}
+
+impl Hook {
+    /// Whether to attach anew: it failed, or probes over it vanish, or its socket's interface is not the one of that number any
+    /// more. A full queue or an interface that is down is no fault of the hooks.
+    fn is_due(&self, blind: Option<&Option<i32>>, now: Instant) -> bool {
+        let every = match (&self.state, blind) {
+            (_, Some(Some(libc::ENXIO | libc::ENODEV))) => REOPEN_EVERY,
+            (HookState::Failed(_), _) | (_, Some(None)) => REATTACH_EVERY,
+            _ => return false,
+        };
+        now >= self.tried + every
     }
 }
 

@@ -2,9 +2,13 @@
 
 use crate::{
     config::{Gateway, LearnedRoutes},
-    engine::{Engine, State, routes},
-    network::Route,
+    engine::{Engine, State, routes, way_out::same_network},
+    network::{Address, NextHop, Route},
+    units::Protocol,
 };
+
+/// `RTPROT_RA`: default routes that the kernel, or a daemon in its stead, makes of router advertisements.
+const PROTOCOL_RA: Protocol = Protocol(9);
 
 impl Engine {
     /// Learned routes that pingu took out of the table.
@@ -12,17 +16,30 @@ impl Engine {
         &self.adopted
     }
 
-    /// Tells of routes taken over: by a plan just carried out, or by an earlier run that left a note of them.
+    /// Tells of routes taken over: by a plan just carried out, or by an earlier run that left a note of them. A newer one of the same
+    /// origin, interface and metric takes the place of an older: a client that renewed its lease replaces its route, too.
     pub fn remember_adopted(&mut self, routes: impl IntoIterator<Item = Route>) {
+        let key = |route: &Route| {
+            let Route {
+                ipv6,
+                metric,
+                protocol,
+                ..
+            } = route;
+            (*ipv6, *metric, *protocol, route.next_hop.ifindex())
+        };
         for route in routes {
-            if !self.adopted.contains(&route) {
-                self.adopted.push(route);
-            }
+            self.adopted.retain(|older| key(older) != key(&route));
+            self.adopted.push(route);
         }
     }
 
     /// Adopted routes that this configuration would not take over: an earlier run did, with another one. They are to be put back.
+    /// None before the first look at the kernel.
     pub fn adopted_in_vain(&self) -> Vec<Route> {
+        if !self.oriented {
+            return Vec::new();
+        }
         let is_wanted = |route: &&Route| {
             self.config.learned_routes == LearnedRoutes::Adopt
                 && self.config.uplinks.iter().any(|uplink| {
@@ -39,37 +56,77 @@ impl Engine {
         in_vain.cloned().collect()
     }
 
-    /// Tells that an adopted route has been put back.
+    /// Whether somebody else's route stands in the place of an adopted one: a client has put its own there since.
+    pub fn place_is_taken(&self, adopted: &Route) -> bool {
+        self.snapshot.routes.iter().any(|route| {
+            route.ipv6 == adopted.ipv6
+                && route.metric == adopted.metric
+                && route.protocol != self.config.protocol
+        })
+    }
+
+    /// Tells that an adopted route has been put back, or is not wanted back.
     pub fn forget_adopted(&mut self, route: &Route) {
         self.adopted.retain(|adopted| adopted != route);
     }
 
-    /// Learned routes over uplinks of which enough is known to do without them.
+    /// Learned routes over uplinks of which enough is known to do without them. Those of router advertisements stay: the kernel
+    /// gives them a lifetime that could not be put back, and makes them anew at each advertisement. So do those whose metric is an
+    /// uplink's: at the end they could not be put back before pingu's own is gone.
     pub(super) fn learned_routes(&self) -> Vec<Route> {
-        let mut learned = Vec::new();
+        let mut learned: Vec<Route> = Vec::new();
         for (uplink, config) in self.uplinks.iter().zip(&self.config.uplinks) {
             if config.gateway != Gateway::Auto || uplink.state(&self.paths) == State::Unknown {
                 continue;
             }
-            for way in uplink.ways.iter().flatten() {
-                let on_it = |route: &&Route| {
-                    routes::is_learned_on(route, self.config.protocol, way.ifindex)
-                };
-                learned.extend(self.snapshot.routes.iter().filter(on_it).cloned());
+            for (way, ipv6) in uplink.ways.iter().zip([false, true]) {
+                let Ok(way) = way else { continue };
+                for route in &self.snapshot.routes {
+                    if route.ipv6 == ipv6
+                        && routes::is_learned_on(route, self.config.protocol, way.ifindex)
+                        && route.protocol != PROTOCOL_RA
+                        && !self.config.uplinks.iter().any(|u| u.metric == route.metric)
+                        && !learned.contains(route)
+                    {
+                        learned.push(route.clone());
+                    }
+                }
             }
         }
-        learned.dedup();
         learned
     }
 
-    /// An adopted route is worth nothing once its interface or every address of its family there has gone.
+    /// An adopted route is worth nothing once its interface, the source that it names or the network of its gateway has gone: its
+    /// lease is over.
     pub(super) fn forget_stale_adopted(&mut self) {
         let addresses = &self.snapshot.addresses;
         self.adopted.retain(|route| {
-            let on = route.next_hop.ifindex();
-            addresses
+            let on_it: Vec<&Address> = addresses
                 .iter()
-                .any(|a| Some(a.ifindex) == on && a.address.is_ipv6() == route.ipv6 && a.usable)
+                .filter(|a| {
+                    Some(a.ifindex) == route.next_hop.ifindex()
+                        && a.address.is_ipv6() == route.ipv6
+                        && a.usable
+                })
+                .collect();
+            let reached = match route.next_hop {
+                NextHop::Gateway {
+                    gateway,
+                    onlink: false,
+                    ..
+                } => {
+                    on_it
+                        .iter()
+                        .any(|a| same_network(a.address, gateway, a.prefix_len))
+                        || gateway.is_ipv6() != route.ipv6
+                        || gateway.is_ipv6()
+                }
+                _ => true,
+            };
+            let source = route.preferred_source;
+            !on_it.is_empty()
+                && reached
+                && source.is_none_or(|source| addresses.iter().any(|a| a.address == source))
         });
     }
 }
@@ -80,8 +137,8 @@ mod tests {
     use crate::{
         config::Config,
         engine::test_clock,
-        network::{Address, Link, LinkLayer, NextHop, Snapshot},
-        units::{Ifindex, Metric, Protocol, TableId},
+        network::{Link, LinkLayer, Snapshot},
+        units::{Ifindex, Metric, TableId},
     };
 
     fn learned() -> Route {
@@ -153,6 +210,52 @@ mod tests {
             );
             engine.forget_adopted(&learned());
             assert_eq!(engine.adopted_in_vain(), []);
+        }
+    }
+
+    #[test]
+    fn a_renewed_lease_takes_the_place_of_the_old_one() {
+        let mut engine = restarted("learned_routes = \"adopt\"", "auto", "wan0");
+        let renewed = Route {
+            wire: vec![2],
+            ..learned()
+        };
+        engine.remember_adopted([renewed.clone()]);
+        assert_eq!(engine.adopted(), [renewed]);
+    }
+
+    #[test]
+    fn what_cannot_stand_any_more_is_forgotten() {
+        let gateway = |gateway: &str, onlink| NextHop::Gateway {
+            ifindex: Ifindex(2),
+            gateway: gateway.parse().unwrap(),
+            onlink,
+        };
+        let source = |source: &str| Some(source.parse().unwrap());
+        for (next_hop, preferred_source, stays) in [
+            (gateway("10.0.0.1", false), None, true),
+            (gateway("10.0.0.1", false), source("10.0.0.2"), true),
+            (gateway("10.0.0.1", false), source("10.0.0.3"), false),
+            (gateway("192.0.2.1", false), None, false),
+            (gateway("192.0.2.1", true), None, true),
+            (
+                NextHop::Device {
+                    ifindex: Ifindex(3),
+                },
+                None,
+                false,
+            ),
+        ] {
+            let mut engine = restarted("learned_routes = \"adopt\"", "auto", "wan0");
+            let route = Route {
+                next_hop,
+                preferred_source,
+                metric: Metric(7),
+                ..learned()
+            };
+            engine.remember_adopted([route.clone()]);
+            engine.forget_stale_adopted();
+            assert_eq!(engine.adopted().contains(&route), stays, "{route:?}");
         }
     }
 }

@@ -67,12 +67,17 @@ pub(crate) struct Path {
     slots: SlotRing,
     sequence: u16,
     next_burst: Instant,
-    /// Since when a burst has been waiting for the next hop's link-layer address.
+    /// Since when the next hop's link-layer address has been unknown.
     resolving_since: Option<Instant>,
     bursts: VecDeque<Burst>,
     /// Slots of lost probes, oldest first, until they are armed again: a reply seen there was late.
     lost: VecDeque<SlotId>,
     look_again: Duration,
+}
+
+/// Whether what is due still waits for the next hop's link-layer address.
+fn waits(resolving_since: Option<Instant>, timeout: Duration, now: Instant) -> bool {
+    resolving_since.is_some_and(|since| now < since + timeout)
 }
 
 /// How many slots a path needs: its bursts in flight, one being sent, and as many again for replies that come late.
@@ -116,9 +121,10 @@ impl Path {
     pub(crate) fn set_readiness(&mut self, readiness: Readiness, now: Instant) {
         let was_blocked = self.readiness == Readiness::Blocked;
         self.readiness = readiness;
+        self.resolving_since =
+            (readiness == Readiness::Resolving).then(|| self.resolving_since.unwrap_or(now));
         if readiness == Readiness::Blocked {
             self.health = Health::unknown();
-            self.resolving_since = None;
             self.bursts.iter_mut().for_each(Burst::abandon);
         } else if was_blocked {
             self.next_burst = now;
@@ -173,7 +179,9 @@ impl Path {
         if self.readiness == Readiness::Blocked {
             return;
         }
-        if now >= self.next_burst && self.start_or_wait(probe, now) {
+        // What is due waits for one timeout while the next hop is being asked for; after that its probes count as without one.
+        let waits = waits(self.resolving_since, probe.timeout, now);
+        if now >= self.next_burst && !waits {
             if let Some(unfinished) = self
                 .bursts
                 .back_mut()
@@ -191,7 +199,7 @@ impl Path {
         let Some(burst) = self.bursts.back_mut() else {
             return;
         };
-        while burst.next_send(probe.spacing).is_some_and(|due| due <= now) {
+        while !waits && burst.next_send(probe.spacing).is_some_and(|due| due <= now) {
             self.tally.sent += 1;
             self.sequence = self.sequence.wrapping_add(1);
             let Readiness::Ready {
@@ -254,14 +262,14 @@ impl Path {
         limits: &HealthConfig,
         now: Instant,
     ) -> Option<Instant> {
-        let mut wake = (self.readiness != Readiness::Blocked).then(|| match self.resolving_since {
-            Some(since) => since + probe.timeout,
-            None => self.next_burst,
-        });
+        let patience_ends = self.resolving_since.map(|since| since + probe.timeout);
+        let waits_until = patience_ends.filter(|ends| now < *ends);
+        let mut wake =
+            (self.readiness != Readiness::Blocked).then(|| waits_until.unwrap_or(self.next_burst));
         let mut sooner = |at: Instant| wake = Some(wake.map_or(at, |wake| wake.min(at)));
         for burst in &self.bursts {
             if let Some(due) = burst.next_send(probe.spacing) {
-                sooner(due);
+                sooner(waits_until.map_or(due, |until| until.max(due)));
             } else if !burst.decided && self.health.state() != State::Up {
                 sooner(now + self.look_again);
                 self.look_again = (self.look_again * 2).min(LOOK_AGAIN_MAX);
@@ -271,18 +279,6 @@ impl Path {
             }
         }
         wake
-    }
-
-    /// Whether the burst that is due may start. With the next hop's link-layer address unknown it waits for one timeout;
-    /// then its probes count as without a neighbour.
-    fn start_or_wait(&mut self, probe: &ProbeConfig, now: Instant) -> bool {
-        if self.readiness == Readiness::Resolving
-            && now < *self.resolving_since.get_or_insert(now) + probe.timeout
-        {
-            return false;
-        }
-        self.resolving_since = None;
-        true
     }
 
     /// A reply in a slot whose probe counted as lost was late.

@@ -17,8 +17,9 @@ pub struct Plan {
 
 /// Compares the default routes that are there with those that should be.
 ///
-/// Additions come before deletions, so that at no instant there is less than before. A place held by somebody else's route is
-/// left alone and reported. In sync, the plan is empty.
+/// Additions come before deletions, so that at no instant there is less than before; and an own route is deleted only in sight
+/// of another that is wanted, or where the set lets a family end: an addition may be refused. A place held by somebody else's
+/// route is left alone and reported. In sync, the plan is empty.
 pub fn plan(actual: &[Route], desired: &RouteSet, own: Protocol) -> Plan {
     let mut plan = Plan::default();
     let mut deletions = Vec::new();
@@ -39,8 +40,19 @@ pub fn plan(actual: &[Route], desired: &RouteSet, own: Protocol) -> Plan {
             plan.changes.push(change);
         }
     }
+    let wanted_one_stands = |ipv6: bool| {
+        let is_wanted = |route: &Route| desired.wanted.iter().any(|wanted| same(route, wanted));
+        let mut own_of_family = actual
+            .iter()
+            .filter(is_own)
+            .filter(|route| route.ipv6 == ipv6);
+        own_of_family.any(is_wanted)
+    };
+    let may_delete =
+        [false, true].map(|ipv6| desired.may_end[usize::from(ipv6)] || wanted_one_stands(ipv6));
     for route in actual.iter().filter(is_own) {
-        let stays = desired.kept.contains(&place(route))
+        let stays = !may_delete[usize::from(route.ipv6)]
+            || desired.kept.contains(&place(route))
             || desired.wanted.iter().any(|wanted| same(route, wanted))
             || plan
                 .conflicts
@@ -50,17 +62,31 @@ pub fn plan(actual: &[Route], desired: &RouteSet, own: Protocol) -> Plan {
             deletions.push(Change::Delete(route.clone()));
         }
     }
-    // A learned route is taken over only in sight of an own one: the next look, after the additions, shows it.
-    for learned in &desired.taken_over {
-        let own_one_stands = actual.iter().filter(is_own).any(|route| {
-            route.ipv6 == learned.ipv6 && desired.wanted.iter().any(|wanted| same(route, wanted))
-        });
-        if own_one_stands {
-            plan.changes.push(Change::TakeOver(learned.clone()));
-        }
-    }
     plan.changes.append(&mut deletions);
+    let takeovers = desired
+        .taken_over
+        .iter()
+        .filter(|learned| replaced(learned, actual, desired));
+    plan.changes
+        .extend(takeovers.cloned().map(Change::TakeOver));
     plan
+}
+
+/// Whether a learned route may be taken over: in sight of the own route over its interface, or of any own one where none is wanted
+/// there. The next look, after the additions, shows it.
+fn replaced(learned: &Route, actual: &[Route], desired: &RouteSet) -> bool {
+    let interface = learned.next_hop.ifindex();
+    let of_family = || {
+        desired
+            .wanted
+            .iter()
+            .filter(|wanted| wanted.ipv6 == learned.ipv6)
+    };
+    let over_it = |wanted: &&Route| wanted.next_hop.ifindex() == interface;
+    let any_over_it = of_family().any(|wanted| over_it(&wanted));
+    of_family()
+        .filter(|wanted| !any_over_it || over_it(wanted))
+        .any(|wanted| actual.iter().any(|route| same(route, wanted)))
 }
 
 /// What takes everything of ours back: adopted routes return first.

@@ -15,6 +15,9 @@ pub struct RouteSet {
     /// Own routes at these (IPv6, metric) places stay as they are, if they are there: their uplink is the last resort although it
     /// cannot be left by at the moment.
     pub kept: Vec<(bool, Metric)>,
+    /// Whether the last own route of a family (IPv4, IPv6) may go without another in its place: its only ways out are gone, and
+    /// some uplink stands.
+    pub may_end: [bool; 2],
     /// Learned routes that adopt mode may take out of the table, once an own route stands.
     pub taken_over: Vec<Route>,
 }
@@ -77,6 +80,8 @@ impl Engine {
                     Err(_) => {}
                 }
             }
+            let wanted = set.wanted.iter().any(|route| route.ipv6 == ipv6);
+            set.may_end[usize::from(ipv6)] = !wanted && !self.ranking.standing.is_empty();
         }
         if self.config.learned_routes == LearnedRoutes::Adopt {
             set.taken_over = self.learned_routes();
@@ -87,9 +92,15 @@ impl Engine {
     /// Uplinks whose own routes an earlier run left behind, by metric.
     pub(super) fn found_standing(&self) -> Vec<UplinkId> {
         let mut found: Vec<(Metric, UplinkId)> = Vec::new();
+        let links = &self.snapshot.links;
         for (index, uplink) in self.config.uplinks.iter().enumerate() {
+            let link = links.iter().find(|link| link.name == uplink.interface);
+            let ifindex = link.map(|link| link.ifindex);
             let left = |route: &Route| {
-                route.protocol == self.config.protocol && route.metric == uplink.metric
+                route.protocol == self.config.protocol
+                    && route.metric == uplink.metric
+                    && route.next_hop.ifindex() == ifindex
+                    && ifindex.is_some()
             };
             if self.snapshot.routes.iter().any(left) {
                 found.push((uplink.metric, UplinkId(index as u16)));

@@ -117,6 +117,20 @@ impl Engine {
             .or_else(|| ids().find(|&id| self.interface_index(id) == chosen.next_hop.ifindex()))
     }
 
+    /// Whether the uplink whose interface a route leaves by is up.
+    pub fn is_up_by(&self, route: &Route) -> bool {
+        let ids = (0..self.uplinks.len()).map(|index| UplinkId(index as u16));
+        ids.filter(|id| self.uplinks[id.index()].state_noted == State::Up)
+            .any(|id| self.interface_index(id) == route.next_hop.ifindex())
+    }
+
+    /// Takes what the kernel refused in the last attempt to make it agree, for the status. Returns what is new in it.
+    pub fn note_refusals(&mut self, refusals: Vec<String>) -> Vec<String> {
+        let before = std::mem::replace(&mut self.refusals, refusals);
+        let is_new = |refusal: &&String| !before.contains(refusal);
+        self.refusals.iter().filter(is_new).cloned().collect()
+    }
+
     /// Tells which hooks serve an uplink.
     pub fn set_hook(&mut self, id: UplinkId, state: HookState) {
         self.uplinks[id.index()].hook = state;
@@ -196,6 +210,7 @@ impl Engine {
                 warnings.push(rivalry(rival, wanted));
             }
         }
+        warnings.extend(self.refusals.iter().cloned());
         warnings.sort();
         warnings.dedup();
         warnings

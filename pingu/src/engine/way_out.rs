@@ -155,17 +155,22 @@ pub(crate) fn find(
             } else {
                 v4.map(IpAddr::V4)
             };
+            let gateway = gateway.ok_or(Obstacle::NoGateway)?;
+            // Some providers give a single address and a gateway outside of it.
+            let covered = snapshot.addresses.iter().any(|a| {
+                a.ifindex == link.ifindex && same_network(a.address, gateway, a.prefix_len)
+            });
             Hop {
-                gateway: Some(gateway.ok_or(Obstacle::NoGateway)?),
+                gateway: Some(gateway),
+                onlink: !covered && !is_link_local(gateway),
                 ..Hop::default()
             }
         }
-        Gateway::Auto => {
-            learn(link.ifindex, ipv6, snapshot, own, adopted, before).ok_or(Obstacle::NoGateway)?
-        }
+        Gateway::Auto => learn(uplink, link.ifindex, ipv6, snapshot, own, adopted, before)
+            .ok_or(Obstacle::NoGateway)?,
     };
     let source =
-        source(link.ifindex, ipv6, &hop, &snapshot.addresses).ok_or(Obstacle::NoAddress)?;
+        source(link.ifindex, ipv6, &hop, uplink, &snapshot.addresses).ok_or(Obstacle::NoAddress)?;
     Ok(WayOut {
         ifindex: link.ifindex,
         layer: link.layer,
@@ -185,6 +190,7 @@ struct Hop {
 }
 
 fn learn(
+    uplink: &UplinkConfig,
     ifindex: Ifindex,
     ipv6: bool,
     snapshot: &Snapshot,
@@ -198,7 +204,10 @@ fn learn(
         .filter(|route| route.ipv6 == ipv6)
         .partition(|route| route.protocol == own);
     let mut candidates: Vec<&Route> = foreign;
-    candidates.extend(adopted.iter().filter(|route| route.ipv6 == ipv6));
+    // What stands is newer than what was adopted: a renewed lease has brought it.
+    if !candidates.iter().any(|route| hop(route, ifindex).is_some()) {
+        candidates.extend(adopted.iter().filter(|route| route.ipv6 == ipv6));
+    }
     candidates.sort_by_key(|route| route.metric);
     let mut hops = candidates
         .into_iter()
@@ -230,9 +239,12 @@ fn learn(
             address_stands.then_some(hop)
         })
         .or_else(|| {
-            before
-                .is_none()
-                .then(|| leftovers.into_iter().find_map(|route| hop(route, ifindex)))?
+            before.is_none().then(|| {
+                let mut of_uplink = leftovers
+                    .into_iter()
+                    .filter(|route| route.metric == uplink.metric);
+                of_uplink.find_map(|route| hop(route, ifindex))
+            })?
         })
 }
 
@@ -256,31 +268,55 @@ fn hop(route: &Route, on: Ifindex) -> Option<Hop> {
     }
 }
 
-/// The address to probe from: the one the learned route names, else one whose network holds the gateway, else the first.
-fn source(ifindex: Ifindex, ipv6: bool, hop: &Hop, addresses: &[Address]) -> Option<IpAddr> {
-    let mut own = addresses
+/// The address to probe from: the one the learned route names, else one whose network holds the gateway, else the first of the
+/// targets' kind. A unique local address (RFC 4193) is no source towards the Internet, nor the reverse (RFC 6724, rule 6).
+fn source(
+    ifindex: Ifindex,
+    ipv6: bool,
+    hop: &Hop,
+    uplink: &UplinkConfig,
+    addresses: &[Address],
+) -> Option<IpAddr> {
+    let own: Vec<&Address> = addresses
         .iter()
-        .filter(|a| a.ifindex == ifindex && a.address.is_ipv6() == ipv6 && a.usable);
-    let preferred = own
-        .clone()
-        .find(|a| Some(a.address) == hop.preferred_source);
-    let mut global = own.clone().filter(|a| a.global);
-    let near = hop.gateway.and_then(|gateway| {
-        let mut near = global
-            .clone()
-            .filter(|a| same_network(a.address, gateway, a.prefix_len));
-        near.clone().find(|a| !a.secondary).or_else(|| near.next())
-    });
-    let primary = global.clone().find(|a| !a.secondary);
-    preferred
-        .or(near)
-        .or(primary)
-        .or_else(|| global.next())
-        .or_else(|| own.find(|_| !ipv6))
-        .map(|a| a.address)
+        .filter(|a| a.ifindex == ifindex && a.address.is_ipv6() == ipv6 && a.usable)
+        .collect();
+    let local_targets = uplink
+        .probe
+        .targets
+        .iter()
+        .any(|target| is_unique_local(*target))
+        && uplink
+            .probe
+            .targets
+            .iter()
+            .all(|t| !t.is_ipv6() || is_unique_local(*t));
+    let holds_gateway = |a: &&Address| {
+        hop.gateway
+            .is_some_and(|gateway| same_network(a.address, gateway, a.prefix_len))
+    };
+    let rank = |a: &&Address| {
+        (
+            Some(a.address) != hop.preferred_source,
+            !a.global,
+            is_unique_local(a.address) != local_targets,
+            !holds_gateway(a),
+            a.secondary,
+        )
+    };
+    let best = own.iter().copied().min_by_key(rank)?;
+    (best.global || !ipv6 || Some(best.address) == hop.preferred_source).then_some(best.address)
 }
 
-fn same_network(a: IpAddr, b: IpAddr, prefix_len: u8) -> bool {
+fn is_unique_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unique_local())
+}
+
+fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
+pub(crate) fn same_network(a: IpAddr, b: IpAddr, prefix_len: u8) -> bool {
     let (a, b, bits) = match (a, b) {
         (IpAddr::V4(a), IpAddr::V4(b)) => (u128::from(a.to_bits()), u128::from(b.to_bits()), 32),
         (IpAddr::V6(a), IpAddr::V6(b)) => (a.to_bits(), b.to_bits(), 128),

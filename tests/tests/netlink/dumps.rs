@@ -1,10 +1,13 @@
 //! What a snapshot holds.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, thread};
 
-use pingu::network::{LinkLayer, NeighbourState, NextHop};
+use pingu::{
+    netlink::{KernelRoutes, RouteTable},
+    network::{LinkLayer, NeighbourState, NextHop},
+};
 
-use crate::harness::{DEADLINE, ip, lab};
+use crate::harness::{DEADLINE, OWN, ip, lab};
 
 #[test]
 fn links_tell_layer_state_and_size() {
@@ -41,12 +44,28 @@ fn a_link_whose_far_end_is_down_has_no_carrier() {
 }
 
 #[test]
+fn a_dormant_link_has_no_carrier() {
+    lab(async |mut lab| {
+        lab.peer.ip("link set peer0 down").unwrap();
+        ip("link set up0 mode dormant");
+        lab.peer.ip("link set peer0 up").unwrap();
+        let deadline = tokio::time::Instant::now() + DEADLINE;
+        while !ip("link show up0").contains("state DORMANT") {
+            assert!(tokio::time::Instant::now() < deadline);
+        }
+        assert!(ip("link show up0").contains("LOWER_UP"));
+        assert!(!lab.link("up0").await.carrier);
+    });
+}
+
+#[test]
 fn addresses_tell_whether_they_may_be_used() {
     lab(async |mut lab| {
         ip("addr add 10.0.0.3/24 dev up0");
         ip("addr add 169.254.7.7/16 dev up0 scope link");
         ip("-6 addr add 2001:db8:0::3/64 dev up0 nodad preferred_lft 0");
         // Nobody is there to detect duplicates with until it is up.
+        std::fs::write("/proc/sys/net/ipv6/conf/up1/accept_dad", "1").unwrap();
         ip("link set up1 down");
         ip("-6 addr add 2001:db8:1::3/64 dev up1");
         let snapshot = lab.look().await;
@@ -116,6 +135,24 @@ fn a_namespace_without_any_route_is_empty_and_no_error() {
 }
 
 #[test]
+fn a_namespace_without_a_main_table_is_empty_and_no_error() {
+    // Loopback stays down here: its address is what makes the kernel create the tables.
+    let routes = thread::spawn(|| {
+        // SAFETY: a plain system call; the thread leaves the process's namespace for one of its own.
+        assert_eq!(unsafe { libc::unshare(libc::CLONE_NEWNET) }, 0);
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async {
+            let mut routes = KernelRoutes::new(OWN).unwrap();
+            routes.snapshot().await.unwrap().routes
+        })
+    });
+    assert_eq!(routes.join().unwrap(), []);
+}
+
+#[test]
 fn next_hops_that_pingu_leaves_alone_are_named() {
     lab(async |mut lab| {
         ip("nexthop add id 7 via 10.0.0.1 dev up0");
@@ -181,6 +218,8 @@ fn neighbours_are_stations_one_can_send_to() {
         ip("neigh add 10.0.0.10 dev up0 nud failed");
         // Made by hand, multicast and broadcast look like any other entry.
         ip("neigh add 224.0.0.9 lladdr 01:00:5e:00:00:09 dev up0 nud permanent");
+        ip("neigh add 224.0.0.10 lladdr 02:00:00:00:00:0b dev up0 nud permanent");
+        ip("neigh add 10.0.0.11 lladdr 01:00:5e:00:00:0b dev up0 nud permanent");
         ip("neigh add 10.0.0.255 lladdr ff:ff:ff:ff:ff:ff dev up0 nud permanent");
         let mut found: Vec<_> = lab.look().await.neighbours;
         found.retain(|entry| entry.ifindex == ifindex && !is_link_local(entry.address));

@@ -35,6 +35,10 @@ pub struct Lab {
 pub fn lab(test: impl AsyncFnOnce(Lab) + Send + 'static) {
     let router = Namespace::new().unwrap();
     let peer = Namespace::new().unwrap();
+    // Addresses that settle later would be news that no test caused.
+    router
+        .sysctl("net.ipv6.conf.default.accept_dad", "0")
+        .unwrap();
     router.veth("up0", &peer, "peer0").unwrap();
     router.veth("up1", &peer, "peer1").unwrap();
     for (name, index) in [("peer0", 0), ("peer1", 1)] {
@@ -142,6 +146,41 @@ pub fn errno(result: &Result<(), NetlinkError>) -> i32 {
         Ok(()) => 0,
         Err(NetlinkError::Refused { source, .. }) => source.raw_os_error().unwrap_or(-1),
         Err(error) => panic!("{error}"),
+    }
+}
+
+/// Begins to listen once nothing is announced any more that came of the router's making.
+pub async fn watch() -> Watch {
+    let deadline = tokio::time::Instant::now() + DEADLINE;
+    loop {
+        // The kernel works out these states some time after the links are up.
+        let links = ip("-oneline link show up")
+            .lines()
+            .map(|line| line.contains(" state UP ") || line.contains(" state DOWN "))
+            .filter(|settled| *settled)
+            .count();
+        let addresses = ip("-6 -oneline address show scope link");
+        let settled = addresses.lines().count() == 2 && !addresses.contains("tentative");
+        // Both uplinks and the tunnel; loopback's state stays unknown.
+        if links == 3 && settled {
+            // A state is seen before it is announced, but announced under the lock that this waits for.
+            ip("link set lo up");
+            return Watch::new(OWN).unwrap();
+        }
+        assert!(
+            tokio::time::Instant::now() < deadline,
+            "{links} {addresses}"
+        );
+    }
+}
+
+/// The next news that is not of a neighbour must be of a change.
+pub async fn changed(watch: &mut Watch, after: &str) {
+    loop {
+        match next(watch).await {
+            News::Neighbour(_) => {}
+            news => return assert_eq!(news, News::Changed, "{after}"),
+        }
     }
 }
 

@@ -2,26 +2,25 @@
 
 use std::{
     fmt::Write as _,
+    io::Write as _,
     process::{Command, Stdio},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
     thread,
 };
 
 use pingu::netlink::{NetlinkError, RouteTable};
 
-use crate::harness::{DEADLINE, lab};
+use crate::harness::{ip, lab};
 
 /// So many that one dump takes many reads.
 const ADDRESSES: u32 = 4000;
 
-/// Changes per call of `ip`: the start of the next is the only rest.
-const CHANGES: u32 = 20_000;
+/// How often an address moves to the other interface and back: about a second's worth.
+const MOVES: usize = 2000;
 
+/// The address is always somewhere: it is added there before it is deleted here. A dump that reads `lo` before it arrives and
+/// `up1`, after thousands of others, when it has left misses it.
 #[test]
-fn a_table_that_never_rests_is_an_error_and_no_snapshot() {
+fn an_address_that_moves_during_a_dump_is_never_missed() {
     lab(async |mut lab| {
         let mut lines = String::new();
         for index in 0..ADDRESSES {
@@ -29,34 +28,32 @@ fn a_table_that_never_rests_is_an_error_and_no_snapshot() {
             writeln!(lines, "address add 10.20.{high}.{low}/32 dev up1").unwrap();
         }
         batch(&lines);
-        let before = lab.look().await;
-        assert!(before.addresses.len() > ADDRESSES as usize);
-
-        let change = "address add 10.30.0.1/32 dev up0\naddress del 10.30.0.1/32 dev up0\n";
-        let changes = change.repeat(CHANGES as usize / 2);
-        let deadline = tokio::time::Instant::now() + DEADLINE;
-        let enough = Arc::new(AtomicBool::new(false));
-        let stop = Arc::clone(&enough);
+        ip("address add 10.30.0.1/32 dev up1");
+        let there_and_back = "address add 10.30.0.1/32 dev lo\naddress del 10.30.0.1/32 dev up1\n\
+             address add 10.30.0.1/32 dev up1\naddress del 10.30.0.1/32 dev lo\n";
+        let moves = there_and_back.repeat(MOVES);
         // A thread begins in its parent's namespace.
-        let restless = thread::spawn(move || {
-            while !stop.load(Ordering::Relaxed) && tokio::time::Instant::now() < deadline {
-                batch(&changes);
+        let restless = thread::spawn(move || batch(&moves));
+        let mut looks = 0;
+        while !restless.is_finished() {
+            match lab.routes.snapshot().await {
+                Ok(snapshot) => {
+                    let mut addresses = snapshot.addresses.iter();
+                    assert!(addresses.any(|entry| entry.address.to_string() == "10.30.0.1"));
+                }
+                Err(error) => {
+                    assert!(
+                        matches!(error, NetlinkError::Interrupted("address")),
+                        "{error}"
+                    );
+                }
             }
-        });
-        let error = loop {
-            assert!(tokio::time::Instant::now() < deadline);
-            if let Err(error) = lab.routes.snapshot().await {
-                break error;
-            }
-        };
-        enough.store(true, Ordering::Relaxed);
+            looks += 1;
+        }
         restless.join().unwrap();
-
-        assert!(
-            matches!(error, NetlinkError::Interrupted("address")),
-            "{error}"
-        );
-        assert_eq!(lab.look().await.addresses, before.addresses);
+        assert!(looks > 0);
+        // At rest, it works again.
+        lab.look().await;
     });
 }
 
@@ -68,7 +65,7 @@ fn batch(lines: &str) {
         .spawn()
         .unwrap();
     let mut input = child.stdin.take().unwrap();
-    std::io::Write::write_all(&mut input, lines.as_bytes()).unwrap();
+    input.write_all(lines.as_bytes()).unwrap();
     drop(input);
     assert!(child.wait().unwrap().success());
 }

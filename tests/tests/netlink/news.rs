@@ -6,12 +6,12 @@ use pingu::{
     network::{Change, News},
 };
 
-use crate::harness::{OWN, defaults, heard, ip, lab, next, via};
+use crate::harness::{OWN, changed, defaults, heard, ip, lab, next, via, watch};
 
 #[test]
 fn changes_of_default_routes_are_news() {
     lab(async |_| {
-        let mut watch = Watch::new(OWN).unwrap();
+        let mut watch = watch().await;
         for line in [
             "-4 route add default via 10.0.0.1 proto dhcp metric 5",
             "-4 route del default via 10.0.0.1 proto dhcp metric 5",
@@ -27,7 +27,7 @@ fn changes_of_default_routes_are_news() {
             "link set up0 mtu 1400",
         ] {
             ip(line);
-            assert_eq!(next(&mut watch).await, News::Changed, "{line}");
+            changed(&mut watch, line).await;
             // An IPv6 address takes its time to settle, and is news again.
             heard(&mut watch).await;
         }
@@ -37,7 +37,7 @@ fn changes_of_default_routes_are_news() {
 #[test]
 fn other_routes_are_no_news() {
     lab(async |_| {
-        let mut watch = Watch::new(OWN).unwrap();
+        let mut watch = watch().await;
         for line in [
             "-4 route add 192.0.2.0/24 via 10.0.0.1 proto bgp",
             "-6 route add 2001:db8:ffff::/48 via 2001:db8::1 proto bgp",
@@ -61,6 +61,7 @@ fn routes_that_vanish_in_silence_make_news_all_the_same() {
         lab.apply(Change::Add(via("10.0.0.1", up0, 100)))
             .await
             .unwrap();
+        let mut listening = watch().await;
         for (route, blow) in [
             ("nhid 9", "nexthop del id 9"),
             ("via 10.0.0.1 dev up0", "link set up0 down"),
@@ -68,9 +69,10 @@ fn routes_that_vanish_in_silence_make_news_all_the_same() {
             ("dev up1", "link del up1"),
         ] {
             ip(&format!("route add default {route} metric 5"));
-            let mut watch = Watch::new(OWN).unwrap();
+            // The addition's own news.
+            changed(&mut listening, route).await;
             ip(blow);
-            assert_eq!(next(&mut watch).await, News::Changed, "{blow}");
+            changed(&mut listening, blow).await;
             let routes = lab.look().await.routes;
             assert!(
                 !routes.iter().any(|route| route.metric.0 == 5),
@@ -86,7 +88,7 @@ fn routes_that_vanish_in_silence_make_news_all_the_same() {
 #[test]
 fn the_loss_of_carrier_is_news() {
     lab(async |mut lab| {
-        let mut watch = Watch::new(OWN).unwrap();
+        let mut watch = watch().await;
         lab.peer.ip("link set peer0 down").unwrap();
         loop {
             next(&mut watch).await;
@@ -107,7 +109,7 @@ fn the_loss_of_carrier_is_news() {
 #[test]
 fn a_burst_of_changes_is_one_piece_of_news() {
     lab(async |_| {
-        let mut watch = Watch::new(OWN).unwrap();
+        let mut watch = watch().await;
         for metric in 1..40 {
             ip(&format!("route add default via 10.0.0.1 metric {metric}"));
         }
@@ -138,7 +140,7 @@ fn a_flood_is_told_as_an_overrun_and_not_the_end() {
 #[test]
 fn a_future_that_is_dropped_loses_nothing() {
     lab(async |_| {
-        let mut watch = Watch::new(OWN).unwrap();
+        let mut watch = watch().await;
         ip("neigh add 10.0.0.9 lladdr 02:00:00:00:00:09 dev up0 nud permanent");
         ip("link set up0 mtu 1400");
         let mut all = Vec::new();
@@ -156,7 +158,7 @@ fn a_future_that_is_dropped_loses_nothing() {
 #[test]
 fn what_other_processes_say_is_no_news() {
     lab(async |_| {
-        let mut watch = Watch::new(OWN).unwrap();
+        let mut watch = watch().await;
         // A link message, to the groups that the watch listens to.
         let mut message = vec![0; 32];
         message[..4].copy_from_slice(&32_u32.to_ne_bytes());

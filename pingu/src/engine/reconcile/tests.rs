@@ -40,29 +40,44 @@ fn in_sync_nothing_is_written() {
 }
 
 #[test]
-fn additions_come_before_deletions() {
+fn a_deletion_waits_until_the_addition_is_seen() {
     let fibre = route(OWN, 88, 2, "192.0.2.1");
     let lte = route(OWN, 89, 3, "198.51.100.1");
-    let made = plan(
-        std::slice::from_ref(&fibre),
-        &wanted(std::slice::from_ref(&lte)),
-        OWN,
-    );
-    assert_eq!(made.changes, [Change::Add(lte), Change::Delete(fibre)]);
+    let desired = wanted(std::slice::from_ref(&lte));
+    let made = plan(std::slice::from_ref(&fibre), &desired, OWN);
+    assert_eq!(made.changes, [Change::Add(lte.clone())]);
+    let made = plan(&[fibre.clone(), lte], &desired, OWN);
+    assert_eq!(made.changes, [Change::Delete(fibre)]);
 }
 
 #[test]
 fn a_new_gateway_stands_beside_the_old_one_before_that_goes() {
     let before = route(OWN, 88, 2, "192.0.2.1");
     let after = route(OWN, 88, 2, "192.0.2.254");
-    let made = plan(
-        std::slice::from_ref(&before),
-        &wanted(std::slice::from_ref(&after)),
-        OWN,
-    );
+    let desired = wanted(std::slice::from_ref(&after));
+    let made = plan(std::slice::from_ref(&before), &desired, OWN);
+    assert_eq!(made.changes, [Change::AddBeside(after.clone())]);
+    let made = plan(&[before.clone(), after], &desired, OWN);
+    assert_eq!(made.changes, [Change::Delete(before)]);
+}
+
+#[test]
+fn the_last_own_route_of_a_family_goes_only_where_the_family_may_end() {
+    let leftover = route(OWN, 50, 2, "192.0.2.1");
+    let actual = std::slice::from_ref(&leftover);
+    assert_eq!(plan(actual, &RouteSet::default(), OWN), Plan::default());
+    let other_family = RouteSet {
+        may_end: [false, true],
+        ..RouteSet::default()
+    };
+    assert_eq!(plan(actual, &other_family, OWN), Plan::default());
+    let may_end = RouteSet {
+        may_end: [true, false],
+        ..RouteSet::default()
+    };
     assert_eq!(
-        made.changes,
-        [Change::AddBeside(after), Change::Delete(before)]
+        plan(actual, &may_end, OWN).changes,
+        [Change::Delete(leftover.clone())]
     );
 }
 
@@ -108,8 +123,8 @@ fn a_learned_route_is_taken_over_only_in_sight_of_an_own_one() {
     let own = route(OWN, 88, 2, "192.0.2.1");
     let desired = RouteSet {
         wanted: vec![own.clone()],
-        kept: Vec::new(),
         taken_over: vec![learned.clone()],
+        ..RouteSet::default()
     };
     assert_eq!(
         plan(std::slice::from_ref(&learned), &desired, OWN).changes,
@@ -118,6 +133,28 @@ fn a_learned_route_is_taken_over_only_in_sight_of_an_own_one() {
     assert_eq!(
         plan(&[learned.clone(), own], &desired, OWN).changes,
         [Change::TakeOver(learned)]
+    );
+}
+
+#[test]
+fn a_learned_route_waits_for_the_own_one_over_its_interface_while_that_is_wanted() {
+    let learned = route(DHCP, 0, 3, "198.51.100.1");
+    let fibre = route(OWN, 88, 2, "192.0.2.1");
+    let lte = route(OWN, 89, 3, "198.51.100.1");
+    let desired = |wanted: &[Route]| RouteSet {
+        wanted: wanted.to_vec(),
+        taken_over: vec![learned.clone()],
+        ..RouteSet::default()
+    };
+    let actual = [learned.clone(), fibre.clone()];
+    assert_eq!(
+        plan(&actual, &desired(&[fibre.clone(), lte.clone()]), OWN).changes,
+        [Change::Add(lte)]
+    );
+    assert_eq!(
+        plan(&actual, &desired(&[fibre]), OWN).changes,
+        [Change::TakeOver(learned.clone())],
+        "an uplink that is down has no own route to wait for"
     );
 }
 

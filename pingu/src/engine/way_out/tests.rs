@@ -194,3 +194,59 @@ fn a_prefix_of_any_length_tells_networks_apart() {
     assert!(!same_network(a, b, 31) && !same_network(a, b, 32));
     assert!(same_network(a, a, 32));
 }
+
+#[test]
+fn a_route_that_stands_outranks_one_that_was_adopted() {
+    let adopted = [route(16, 50, "198.51.100.1")];
+    let mut renewed = route(16, 60, "198.51.100.254");
+    renewed.preferred_source = Some("192.0.2.7".parse().expect("an address"));
+    let config = uplink(Gateway::Auto);
+    let old = find(&config, false, &snapshot(vec![]), OWN, &adopted, None).expect("adopted");
+    assert_eq!(
+        old.gateway,
+        Some("198.51.100.1".parse().expect("an address"))
+    );
+    let seen = snapshot(vec![renewed]);
+    let new = find(&config, false, &seen, OWN, &adopted, Some(&old)).expect("renewed");
+    assert_eq!(
+        new.gateway,
+        Some("198.51.100.254".parse().expect("an address"))
+    );
+    assert_eq!(
+        new.source,
+        "192.0.2.7".parse::<IpAddr>().expect("an address")
+    );
+}
+
+#[test]
+fn a_given_gateway_outside_every_network_is_onlink() {
+    for (gateway, onlink) in [("203.0.113.1", true), ("198.51.100.1", false)] {
+        let gateway = Gateway::Static {
+            v4: Some(gateway.parse().expect("an address")),
+            v6: None,
+        };
+        let way = find(&uplink(gateway), false, &snapshot(vec![]), OWN, &[], None);
+        assert_eq!(way.expect("a way").onlink, onlink, "{gateway:?}");
+    }
+    let link_local = Gateway::Static {
+        v4: None,
+        v6: Some("fe80::1".parse().expect("an address")),
+    };
+    let way = find(&uplink(link_local), true, &snapshot(vec![]), OWN, &[], None);
+    assert!(!way.expect("a way").onlink);
+}
+
+#[test]
+fn a_unique_local_address_is_no_source_towards_the_internet_nor_the_reverse() {
+    let mut seen = snapshot(vec![route(9, 1024, "fe80::1")]);
+    seen.addresses.insert(0, address("fd00::7", 64));
+    let way = |target: &str| {
+        let mut config = uplink(Gateway::Auto);
+        config.probe.targets = vec![target.parse().expect("an address")];
+        find(&config, true, &seen, OWN, &[], None)
+            .expect("a way")
+            .source
+    };
+    assert_eq!(way("2001:db8:ff::1").to_string(), "2001:db8::7");
+    assert_eq!(way("fd00:1::1").to_string(), "fd00::7");
+}

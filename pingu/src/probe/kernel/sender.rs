@@ -242,9 +242,15 @@ impl Batch {
                 .raw_os_error()
                 .unwrap_or(libc::EIO);
             let place = self.places[done] as usize;
-            results[place] = SendResult::NotSent(errno);
-            slots.disarm(orders[place].slot);
+            let slot = orders[place].slot;
             done += 1;
+            if errno == libc::ENOBUFS && slots.read(slot).sent_ns.is_some() {
+                // It passed the egress hook, and the uplink's own full queue dropped it: as lost as if a router had.
+                results[place] = SendResult::Sent;
+                continue;
+            }
+            results[place] = SendResult::NotSent(errno);
+            slots.disarm(slot);
             refused = takes_no_more(errno).then_some(errno);
         }
         if let Some(errno) = refused {

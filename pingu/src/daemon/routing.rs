@@ -1,0 +1,166 @@
+//! The writing half of the loop: the kernel's routes are made to agree with what the engine wants, and put back at the end.
+
+use anyhow::Context;
+
+use crate::{
+    config::OnExit,
+    daemon::{BACK_OFF, Daemon, clock},
+    engine::reconcile,
+    netlink::{KernelRoutes, NetlinkError, RouteTable},
+    network::{Change, Route, Snapshot},
+};
+
+impl Daemon {
+    /// Makes the kernel's routes agree with what the engine wants.
+    pub(super) async fn converge(&mut self) {
+        self.converged = Some(self.engine.revision());
+        self.put_back_in_vain().await;
+        let own = self.engine.config().protocol;
+        let routes = &self.engine.snapshot().routes;
+        let plan = reconcile::plan(routes, &self.engine.route_set(), own);
+        if plan.changes.is_empty() {
+            self.back_off.reset();
+            self.engine.note_refusals(Vec::new());
+            return;
+        }
+        let now = clock();
+        self.look_at = now;
+        let mut refusals = Vec::new();
+        for change in plan.changes {
+            // A deletion takes nothing from the budget: each had its addition, and it may be the failover.
+            let is_deletion = matches!(change, Change::Delete(_));
+            if !is_deletion && !self.budget.take(clock()) {
+                tracing::warn!("routes change faster than they may be written; waiting");
+                self.look_at = now + BACK_OFF;
+                continue;
+            }
+            if let Err(error) = self.write(&change).await {
+                if !is_deletion {
+                    self.budget.refund();
+                }
+                refusals.push(format!("{error:#}"));
+            }
+        }
+        if refusals.is_empty() {
+            self.back_off.reset();
+        } else {
+            self.look_at = now + self.back_off.pause();
+        }
+        for refusal in self.engine.note_refusals(refusals) {
+            tracing::warn!(error = refusal, "a route could not be changed");
+        }
+    }
+
+    /// Puts back what an earlier run adopted and this one would not.
+    async fn put_back_in_vain(&mut self) {
+        let in_vain = self.engine.adopted_in_vain();
+        let before = in_vain.len();
+        for route in &in_vain {
+            if self.engine.place_is_taken(route) {
+                self.engine.forget_adopted(route);
+                continue;
+            }
+            match self.write(&Change::Restore(route.clone())).await {
+                Ok(()) => self.engine.forget_adopted(route),
+                Err(error) => {
+                    tracing::debug!(error = format!("{error:#}"), %route, "an adopted route could not be put back yet");
+                }
+            }
+        }
+        let left = self.engine.adopted_in_vain().len();
+        if left < before
+            && let Err(error) = self.note.write(self.engine.adopted())
+        {
+            tracing::warn!(%error, "the note of adopted routes could not be written");
+        }
+    }
+
+    async fn write(&mut self, change: &Change) -> anyhow::Result<()> {
+        if let Change::TakeOver(route) = change {
+            let mut noted: Vec<Route> = self.engine.adopted().to_vec();
+            noted.push(route.clone());
+            self.note
+                .write(&noted)
+                .context("a route is not taken over before it has been noted")?;
+        }
+        self.routes.apply(change).await?;
+        match change {
+            Change::Add(route) | Change::AddBeside(route) => {
+                tracing::info!(%route, "added")
+            }
+            Change::Delete(route) => tracing::info!(%route, "deleted"),
+            Change::Restore(route) => tracing::info!(%route, "put back"),
+            Change::TakeOver(route) => {
+                tracing::info!(%route, "taken over");
+                self.engine.remember_adopted([route.clone()]);
+            }
+        }
+        Ok(())
+    }
+
+    /// Leaves the kernel as `on_exit` says.
+    pub(super) async fn withdraw(&mut self) -> anyhow::Result<()> {
+        if self.engine.config().on_exit == OnExit::Keep {
+            return Ok(());
+        }
+        let snapshot = self.fresh_snapshot().await?;
+        let own = self.engine.config().protocol;
+        let mut adopted = self.engine.adopted().to_vec();
+        // Where two want the same place, the one over an uplink that is up gets it.
+        adopted.sort_by_key(|route| !self.engine.is_up_by(route));
+        let (mut not_restored, mut kept) = (Vec::new(), 0);
+        for change in reconcile::withdrawal(&snapshot.routes, &adopted, own) {
+            if let Change::Delete(route) = &change
+                && not_restored
+                    .iter()
+                    .any(|lost: &Route| lost.ipv6 == route.ipv6)
+                && !self.another_stands(route).await
+            {
+                kept += 1;
+                continue;
+            }
+            if let Err(error) = self.write(&change).await {
+                tracing::warn!(error = format!("{error:#}"), "a route could not be changed");
+                if let Change::Restore(route) = change {
+                    not_restored.push(route);
+                }
+            }
+        }
+        self.note
+            .write(&not_restored)
+            .context("cannot note the routes that could not be put back")?;
+        if kept > 0 {
+            tracing::warn!(
+                kept,
+                "own routes stay: an adopted one could not be put back, and no other default is there"
+            );
+        } else if !snapshot.routes.is_empty() && self.fresh_snapshot().await?.routes.is_empty() {
+            tracing::warn!(
+                "no default route is left: pingu's own were the only ones (on_exit = \"keep\" would leave them)"
+            );
+        }
+        Ok(())
+    }
+
+    /// Whether somebody else's default of a route's family is in the table.
+    async fn another_stands(&mut self, own: &Route) -> bool {
+        let is_another = |route: &Route| route.ipv6 == own.ipv6 && route.protocol != own.protocol;
+        match self.fresh_snapshot().await {
+            Ok(snapshot) => snapshot.routes.iter().any(is_another),
+            Err(_) => false,
+        }
+    }
+
+    /// Looks at the kernel, over a new connection where the old one has closed.
+    pub(super) async fn fresh_snapshot(&mut self) -> Result<Snapshot, NetlinkError> {
+        match self.routes.snapshot().await {
+            Err(NetlinkError::Closed) => {
+                tracing::warn!("the netlink connection closed, opening another");
+                self.routes = KernelRoutes::new(self.engine.config().protocol)
+                    .map_err(|_| NetlinkError::Closed)?;
+                self.routes.snapshot().await
+            }
+            other => other,
+        }
+    }
+}
