@@ -27,7 +27,7 @@ use crate::packet::{
 /// Lets the programs behind this one decide: `TCX_NEXT` has the same value.
 const PASS: i32 = TC_ACT_UNSPEC;
 /// Ends a matched reply: `TCX_DROP` has the same value, and TCX knows no gentler end.
-const CONSUME: i32 = TC_ACT_SHOT as i32;
+const CONSUME: i32 = TC_ACT_SHOT;
 
 /// Egress of a device with Ethernet headers.
 #[classifier]

@@ -154,7 +154,7 @@ impl Invocation {
     /// The command as the standard library has it.
     pub(crate) fn command(&self) -> Result<Command> {
         if !self.is_permitted() {
-            bail!("this needs root, and there is no sudo:\n  {self}");
+            bail!("this needs root, and there is no sudo; as root, run:\n  {self}");
         }
         let words = self.words();
         let mut command = Command::new(&words[0]);
@@ -174,7 +174,7 @@ impl Invocation {
     /// sudo drops the environment, so what was asked for is handed on by `env`.
     fn words(&self) -> Vec<OsString> {
         let mut words = Vec::new();
-        if self.as_root && !is_root() {
+        if self.as_root && !is_root() && find_program("sudo").is_some() {
             words.push("sudo".into());
             let mut assignments = self.assignments().peekable();
             if assignments.peek().is_some() {
@@ -218,6 +218,14 @@ impl Display for Invocation {
             None => write!(formatter, "{line}"),
         }
     }
+}
+
+/// Fails, before anything is built for it, where a verb could not run what it builds.
+pub(crate) fn require_root(verb: &str) -> Result<()> {
+    if is_root() || find_program("sudo").is_some() {
+        return Ok(());
+    }
+    bail!("this needs root, and there is no sudo; as root, run:\n  cargo xtask {verb}");
 }
 
 /// Whether this process may do everything.

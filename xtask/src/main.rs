@@ -87,8 +87,8 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::BuildEbpf { release } => build_ebpf::run(&workspace, release)?,
         Verb::Check => check::run(&workspace)?,
         Verb::Test { arguments } => test::run(&workspace, &arguments)?,
-        Verb::Demo { arguments } => return release::run(&workspace, "pingu-demo", &arguments),
-        Verb::Bench { arguments } => return release::run(&workspace, "pingu-bench", &arguments),
+        Verb::Demo { arguments } => return release::run(&workspace, "demo", &arguments),
+        Verb::Bench { arguments } => return release::run(&workspace, "bench", &arguments),
     }
     Ok(ExitCode::SUCCESS)
 }

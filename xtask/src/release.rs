@@ -6,17 +6,19 @@ use anyhow::Result;
 
 use crate::{
     build_ebpf,
-    invocation::Invocation,
+    invocation::{self, Invocation},
     setup::{self, Need},
     workspace::{Workspace, cargo},
 };
 
-/// Builds what is asked for and gives it the arguments and root; its exit status is ours.
-pub(crate) fn run(workspace: &Workspace, program: &str, arguments: &[String]) -> Result<ExitCode> {
+/// Builds the program that is named for the verb and gives it the arguments and root; its exit status is ours.
+pub(crate) fn run(workspace: &Workspace, verb: &str, arguments: &[String]) -> Result<ExitCode> {
     setup::require(workspace, &[Need::LabTools])?;
+    invocation::require_root(verb)?;
     build_ebpf::run(workspace, true)?;
-    build(workspace, &["pingu", program])?;
-    Invocation::new(workspace.release_binary(program))
+    let program = format!("pingu-{verb}");
+    build(workspace, &["pingu", &program])?;
+    Invocation::new(workspace.release_binary(&program))
         .arguments(arguments)
         .privileged()
         .exit_code()

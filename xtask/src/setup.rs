@@ -103,12 +103,26 @@ pub(crate) fn require(workspace: &Workspace, needs: &[Need]) -> Result<()> {
 }
 
 fn settle_all(workspace: &Workspace, needs: &[Need], dry_run: bool, verbose: bool) -> Result<()> {
-    let mut lists = PackageLists::AsFound;
+    let mut session = Session {
+        workspace,
+        dry_run,
+        verbose,
+        lists: PackageLists::AsFound,
+        has_found_all: true,
+    };
     let mut missing = Vec::new();
     for &need in needs {
-        if !settle(workspace, need, dry_run, verbose, &mut lists)? {
+        // One that fails keeps nobody from being told of the others.
+        let is_met = session.settle(need).unwrap_or_else(|error| {
+            eprintln!("setup: {error:#}");
+            false
+        });
+        if !is_met {
             missing.push(need.name());
         }
+    }
+    if verbose && session.has_found_all {
+        eprintln!("setup: everything is there, nothing was done");
     }
     match missing.as_slice() {
         [] => Ok(()),
@@ -116,58 +130,67 @@ fn settle_all(workspace: &Workspace, needs: &[Need], dry_run: bool, verbose: boo
     }
 }
 
-/// Whether the need is met in the end.
-fn settle(
-    workspace: &Workspace,
-    need: Need,
+/// What holds for all needs of one run.
+struct Session<'workspace> {
+    workspace: &'workspace Workspace,
     dry_run: bool,
     verbose: bool,
-    lists: &mut PackageLists,
-) -> Result<bool> {
-    for _ in 0..ROUNDS_MAX {
-        let steps = match need.state(workspace, *lists) {
-            State::Present(what) => {
-                if verbose {
-                    eprintln!("setup: {}: {what}", need.name());
+    lists: PackageLists,
+    has_found_all: bool,
+}
+
+impl Session<'_> {
+    /// Whether the need is met in the end.
+    fn settle(&mut self, need: Need) -> Result<bool> {
+        for _ in 0..ROUNDS_MAX {
+            let state = need.state(self.workspace, self.lists);
+            self.has_found_all &= matches!(state, State::Present(_));
+            let steps = match state {
+                State::Present(what) => {
+                    if self.verbose {
+                        eprintln!("setup: {}: {what}", need.name());
+                    }
+                    return Ok(true);
                 }
-                return Ok(true);
+                State::Impossible(advice) => {
+                    eprintln!("setup: missing: {}. {advice}", need.name());
+                    return Ok(false);
+                }
+                State::Later(advice) => {
+                    eprintln!("setup: missing: {}. {advice}", need.name());
+                    return Ok(self.dry_run);
+                }
+                State::Lacking(steps) => steps,
+            };
+            let is_permitted = steps.iter().all(|step| step.invocation.is_permitted());
+            if self.dry_run || !is_permitted {
+                print_steps(need, &steps, is_permitted);
+                return Ok(self.dry_run && is_permitted);
             }
-            State::Impossible(advice) => {
-                eprintln!("setup: missing: {}. {advice}", need.name());
-                return Ok(false);
+            match run_steps(need, &steps) {
+                Ok(()) => self.lists = self.lists.after(&steps),
+                // Lists that are out of date name versions that can no longer be had.
+                Err(error)
+                    if debian::is_about_packages(&steps) && self.lists == PackageLists::AsFound =>
+                {
+                    eprintln!("setup: {error:#}; again with fresh package lists");
+                    self.lists = PackageLists::Refresh;
+                }
+                Err(error) => return Err(error),
             }
-            State::Later(advice) => {
-                eprintln!("setup: missing: {}. {advice}", need.name());
-                return Ok(dry_run);
-            }
-            State::Lacking(steps) => steps,
-        };
-        let is_permitted = steps.iter().all(|step| step.invocation.is_permitted());
-        if dry_run || !is_permitted {
-            print_steps(need, &steps, is_permitted);
-            return Ok(dry_run && is_permitted);
         }
-        match run_steps(need, &steps) {
-            Ok(()) => *lists = lists.after(&steps),
-            // Lists that are out of date name versions that can no longer be had.
-            Err(error) if debian::is_about_packages(&steps) && *lists == PackageLists::AsFound => {
-                eprintln!("setup: {error:#}; again with fresh package lists");
-                *lists = PackageLists::Refresh;
-            }
-            Err(error) => return Err(error),
-        }
+        bail!(
+            "{} is still missing after {ROUNDS_MAX} rounds of setup",
+            need.name()
+        );
     }
-    bail!(
-        "{} is still missing after {ROUNDS_MAX} rounds of setup",
-        need.name()
-    );
 }
 
 fn print_steps(need: Need, steps: &[Step], is_permitted: bool) {
     let what = if is_permitted {
         "this would be run"
     } else {
-        "this needs root, and there is no sudo; run"
+        "this needs root, and there is no sudo; as root, run"
     };
     eprintln!("setup: missing: {}; {what}:", need.name());
     for step in steps {

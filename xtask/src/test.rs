@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     build_ebpf,
-    invocation::Invocation,
+    invocation::{self, Invocation},
     release,
     setup::{self, Need},
     steps::Steps,
@@ -29,6 +29,7 @@ const KERNEL_PACKAGE: &str = "pingu-tests";
 /// Every test that the arguments select, whatever becomes of the others.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     setup::require(workspace, &[Need::LabTools])?;
+    invocation::require_root("test")?;
     build_ebpf::run(workspace, true)?;
     release::build(workspace, &["pingu"])?;
     let programs = build_kernel_tests(workspace)?;

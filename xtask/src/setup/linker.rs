@@ -41,7 +41,8 @@ pub(super) fn state(workspace: &Workspace, compiler: &Compiler) -> State {
 pub(super) fn without_compiler() -> String {
     format!(
         "Once there is a compiler, it is built against its LLVM:\n  \
-         LLVM_PREFIX=DIRECTORY cargo install bpf-linker --version {VERSION} --locked --no-default-features --features llvm-MAJOR"
+         LLVM_PREFIX=DIRECTORY cargo install bpf-linker --version {VERSION} --locked --debug \
+         --no-default-features --features llvm-MAJOR"
     )
 }
 
@@ -77,6 +78,8 @@ fn build_steps(workspace: &Workspace, compiler: &Compiler) -> Vec<Step> {
                     "--version",
                     VERSION,
                     "--locked",
+                    // LLVM, which does the work, is optimised; the rest would take three times as long to build.
+                    "--debug",
                     "--no-default-features",
                 ])
                 .argument("--features")
