@@ -24,6 +24,7 @@ mod budget;
 mod hooks;
 mod instance;
 mod limits;
+mod packet_log;
 mod routing;
 
 /// Our own changes come back as news, and others' come in heaps: after one look, which takes about a millisecond, the next waits
@@ -93,8 +94,9 @@ impl Daemon {
         let budget = WriteBudget::new(config.uplinks.len(), now);
         let mut engine = Engine::new(config, rand::random(), now);
         engine.remember_adopted(note.read());
-        let transport = KernelTransport::load(engine.slots_needed(), receive)
+        let mut transport = KernelTransport::load(engine.slots_needed(), receive)
             .context("cannot load the eBPF programs")?;
+        packet_log::follow(&mut transport);
         let states = vec![State::Unknown; engine.config().uplinks.len()];
         Ok(Self {
             engine,
