@@ -205,7 +205,10 @@ impl Engine {
     pub fn neighbour(&mut self, neighbour: &Neighbour, now: Instant) {
         let key = (neighbour.ifindex, neighbour.address);
         let before = self.neighbours.insert(key, neighbour.state);
-        let was_usable = matches!(before, Some(NeighbourState::Usable(_)));
+        let was_usable = matches!(
+            before,
+            Some(NeighbourState::Usable(_) | NeighbourState::Fixed(_))
+        );
         if was_usable && neighbour.state == NeighbourState::Failed {
             // An entry that was flushed is asked for at once: it says nothing about the neighbour.
             self.solicited.remove(&key);
@@ -286,6 +289,7 @@ impl Engine {
                 continue;
             };
             let every = match self.neighbours.get(&key) {
+                Some(NeighbourState::Fixed(_)) => continue,
                 Some(NeighbourState::Usable(_)) => CONFIRM_EVERY,
                 Some(NeighbourState::Incomplete | NeighbourState::Failed) | None => RESOLVE_EVERY,
             };

@@ -158,8 +158,11 @@ pub struct Neighbour {
 /// A neighbour's state, reduced to what matters to a sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NeighbourState {
-    /// A link-layer address that may be used (reachable, stale, delay, probe, permanent, noarp).
+    /// A link-layer address that may be used (reachable, stale, delay, probe).
     Usable([u8; 6]),
+    /// One that somebody set, or that the link implies (permanent, noarp). The kernel must not be asked for it: that would make
+    /// it forget what was set.
+    Fixed([u8; 6]),
     /// Being asked for.
     Incomplete,
     /// It did not answer (`NUD_FAILED`), or the entry was deleted.

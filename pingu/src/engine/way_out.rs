@@ -86,12 +86,13 @@ impl WayOut {
         };
         match (self.layer, neighbour) {
             (LinkLayer::Bare, _) => ready(LinkHeader::Bare),
-            (LinkLayer::Ethernet(source), Some(NeighbourState::Usable(destination))) => {
-                ready(LinkHeader::Ethernet {
-                    source,
-                    destination,
-                })
-            }
+            (
+                LinkLayer::Ethernet(source),
+                Some(NeighbourState::Usable(destination) | NeighbourState::Fixed(destination)),
+            ) => ready(LinkHeader::Ethernet {
+                source,
+                destination,
+            }),
             (LinkLayer::Ethernet(_), _) => Readiness::Resolving,
             (LinkLayer::Other(_), _) => Readiness::Blocked,
         }

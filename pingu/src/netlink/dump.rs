@@ -256,8 +256,15 @@ pub(crate) fn neighbour(body: &[u8], deleted: bool) -> Option<Neighbour> {
         libc::NUD_FAILED => NeighbourState::Failed,
         libc::NUD_INCOMPLETE => NeighbourState::Incomplete,
         libc::NUD_NONE => return None,
-        // Layer-3 devices have entries without an address; loopback and broadcast ones are no stations.
-        _ => NeighbourState::Usable(mac.filter(|mac| mac[0] & 1 == 0 && *mac != [0; 6])?),
+        _ => {
+            // Layer-3 devices have entries without an address; loopback and broadcast ones are no stations.
+            let mac = mac.filter(|mac| mac[0] & 1 == 0 && *mac != [0; 6])?;
+            if state & (libc::NUD_PERMANENT | libc::NUD_NOARP) == 0 {
+                NeighbourState::Usable(mac)
+            } else {
+                NeighbourState::Fixed(mac)
+            }
+        }
     };
     Some(Neighbour {
         ifindex: Ifindex(number(&header[4..8])?),

@@ -159,6 +159,30 @@ fn a_gateway_that_announces_other_hardware_is_followed() {
 }
 
 #[test]
+fn a_gateway_that_was_set_by_hand_stays_as_it_was_set() {
+    let _turn = turn::shared();
+    let site = Plan::new(&["wan1"]).build();
+    let provider = &site.providers[0];
+    // Such entries are there because the gateway cannot be asked.
+    provider.set_arp(false);
+    let hardware = provider
+        .namespace
+        .mac(ROUTER_SIDE)
+        .map(|byte| format!("{byte:02x}"))
+        .join(":");
+    let gateway = provider.gateway();
+    site.router.ip(&format!(
+        "neighbour replace {gateway} dev wan1 lladdr {hardware} nud permanent"
+    ));
+    let before = site.router.ip("neighbour show dev wan1");
+    let settings = Settings::quick().uplink("fibre", "wan1", "auto", 88);
+    let mut daemon = Daemon::start(&site.router, &settings);
+    daemon.wait_until_up(&["fibre"]);
+    daemon.wait_for("some bursts", DEADLINE, |status| answered(status) >= 30);
+    assert_eq!(site.router.ip("neighbour show dev wan1"), before);
+}
+
+#[test]
 fn a_lease_of_another_address_is_probed_from_that_address() {
     let _turn = turn::shared();
     let site = Plan::new(&["wan1"]).build();

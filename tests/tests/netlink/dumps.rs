@@ -216,6 +216,8 @@ fn neighbours_are_stations_one_can_send_to() {
         ip("neigh add 10.0.0.9 lladdr 02:00:00:00:00:09 dev up0 nud reachable");
         ip("neigh add 2001:db8::9 lladdr 02:00:00:00:00:0a dev up0 nud stale");
         ip("neigh add 10.0.0.10 dev up0 nud failed");
+        ip("neigh add 10.0.0.12 lladdr 02:00:00:00:00:0c dev up0 nud permanent");
+        ip("neigh add 10.0.0.13 lladdr 02:00:00:00:00:0d dev up0 nud noarp");
         // Made by hand, multicast and broadcast look like any other entry.
         ip("neigh add 224.0.0.9 lladdr 01:00:5e:00:00:09 dev up0 nud permanent");
         ip("neigh add 224.0.0.10 lladdr 02:00:00:00:00:0b dev up0 nud permanent");
@@ -236,6 +238,14 @@ fn neighbours_are_stations_one_can_send_to() {
                     NeighbourState::Usable([2, 0, 0, 0, 0, 9])
                 ),
                 ("10.0.0.10".to_owned(), NeighbourState::Failed),
+                (
+                    "10.0.0.12".to_owned(),
+                    NeighbourState::Fixed([2, 0, 0, 0, 0, 12])
+                ),
+                (
+                    "10.0.0.13".to_owned(),
+                    NeighbourState::Fixed([2, 0, 0, 0, 0, 13])
+                ),
                 (
                     "2001:db8::9".to_owned(),
                     NeighbourState::Usable([2, 0, 0, 0, 0, 10])
