@@ -2,6 +2,8 @@
 //! is counted, and what the maps and programs are called. Both sides compile this file; neither defines any of it again.
 #![no_std]
 
+pub mod fan;
+
 use core::mem::{offset_of, size_of};
 
 /// One probe in flight, in an array that user space owns and the programs only look up: one cache line.
@@ -141,6 +143,8 @@ pub const COUNTERS: usize = Counter::Corrupt as usize + 1;
 
 /// The array of [`Slot`]s. Its name carries the version of this contract: an object of another one has no such map.
 pub const MAP_SLOTS: &str = "SLOTS_1";
+/// The array whose only entry is a [`fan::Fan`].
+pub const MAP_FAN: &str = "FAN";
 /// The per-CPU array whose only entry is `[u64; COUNTERS]`.
 pub const MAP_COUNTERS: &str = "COUNTERS";
 

@@ -1,9 +1,10 @@
-//! Entry points and verdicts, nothing else. No program changes a packet, and the only packets that do not pass are the replies
-//! that a probe of ours was waiting for.
+//! Entry points and verdicts, nothing else. No program changes a packet but a template of ours, and the only packets that do not
+//! pass are the replies that a probe of ours was waiting for.
 #![no_std]
 #![no_main]
 #![feature(asm_experimental_arch)]
 
+mod fan;
 #[cfg(feature = "log")]
 mod log;
 mod maps;
@@ -89,7 +90,7 @@ fn consume_or_pass(matched: bool) -> i32 {
 /// Apart from the entry point, so that foreign packets pay for no register that only this needs.
 #[inline(never)]
 fn stamp<L: LinkLayer>(packet: SocketBuffer) {
-    match request::try_stamp::<L, _>(packet) {
+    match request::try_stamp::<L>(packet) {
         Ok(()) => maps::count(Counter::Stamped),
         Err(reason) => {
             #[cfg(feature = "log")]

@@ -7,11 +7,14 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, PerCpuArray},
 };
-use pingu_common::{COUNTERS as COUNTER_COUNT, Counter, Slot};
+use pingu_common::{COUNTERS as COUNTER_COUNT, Counter, Slot, fan::Fan};
 
 /// User space sets the number of slots when it loads the object.
 #[map(name = "SLOTS_1")]
 static SLOTS: Array<Slot> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+#[map(name = "FAN")]
+static FAN: Array<Fan> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 #[map(name = "COUNTERS")]
 static COUNTERS: PerCpuArray<[u64; COUNTER_COUNT]> = PerCpuArray::with_max_entries(1, 0);
@@ -20,6 +23,12 @@ static COUNTERS: PerCpuArray<[u64; COUNTER_COUNT]> = PerCpuArray::with_max_entri
 #[inline(always)]
 pub fn slot(number: u32) -> Option<SlotRef> {
     SLOTS.get_ptr_mut(number).map(SlotRef)
+}
+
+/// What user space says of the template that it sends.
+#[inline(always)]
+pub fn fan() -> Option<*mut Fan> {
+    FAN.get_ptr_mut(0)
 }
 
 /// Counts one packet on this CPU.

@@ -66,6 +66,12 @@ impl SocketBuffer {
     pub fn new(context: &TcContext) -> Self {
         Self(context.skb.skb)
     }
+
+    /// What helpers that change packets take.
+    #[inline(always)]
+    pub fn buffer(self) -> *mut __sk_buff {
+        self.0
+    }
 }
 
 impl Packet for SocketBuffer {

@@ -1,12 +1,13 @@
-//! Egress: the time at which a request of ours left, and the proof that it left by its own interface.
+//! Egress: the time at which a request of ours left, and the proof that it left by its own interface. A template becomes its
+//! probes first.
 
 use aya_ebpf::{helpers::bpf_ktime_get_ns, programs::TcContext};
-use pingu_common::{Counter, MARK, Slot};
+use pingu_common::{Counter, MARK, Slot, fan::FAN_SLOT};
 
 use crate::{
-    maps,
+    fan, maps,
     packet::{
-        Packet,
+        Packet, SocketBuffer,
         echo::{self, EchoKind},
         link::LinkLayer,
     },
@@ -52,8 +53,12 @@ pub fn is_ours(context: &TcContext) -> bool {
 
 /// Stamps the request's slot.
 #[inline(always)]
-pub fn try_stamp<L: LinkLayer, P: Packet>(packet: P) -> Result<(), NotStamped> {
-    let echo = echo::echo::<L, P>(packet, EchoKind::Request).ok_or(NotStamped::Foreign)?;
+pub fn try_stamp<L: LinkLayer>(packet: SocketBuffer) -> Result<(), NotStamped> {
+    let mut echo = echo::echo::<L, _>(packet, EchoKind::Request).ok_or(NotStamped::Foreign)?;
+    if echo.payload.slot == FAN_SLOT {
+        fan::spread(packet, &echo).ok_or(NotStamped::Foreign)?;
+        echo = echo::echo::<L, _>(packet, EchoKind::Request).ok_or(NotStamped::Foreign)?;
+    }
     let slot = maps::slot(echo.payload.slot).ok_or(NotStamped::Foreign)?;
     // SAFETY: the pointer comes from a lookup that found it.
     let expected = unsafe { &*slot.expected() };

@@ -7,12 +7,13 @@ use aya::{
     programs::{Program, ProgramError, SchedClassifier, Xdp},
 };
 use pingu_common::{
-    COUNTERS, Counter, MAP_COUNTERS, MAP_SLOTS, PROGRAM_REPLY_BARE, PROGRAM_REPLY_ETHERNET,
-    PROGRAM_REPLY_XDP, PROGRAM_REQUEST_BARE, PROGRAM_REQUEST_ETHERNET,
+    COUNTERS, Counter, MAP_COUNTERS, MAP_FAN, MAP_SLOTS, PROGRAM_REPLY_BARE,
+    PROGRAM_REPLY_ETHERNET, PROGRAM_REPLY_XDP, PROGRAM_REQUEST_BARE, PROGRAM_REQUEST_ETHERNET,
 };
 
 use self::{
     attach::{Hooks, Programs},
+    fan::FanOut,
     sender::Sender,
     slots::Slots,
 };
@@ -25,6 +26,8 @@ use crate::{
 mod attach;
 mod clsact;
 mod error;
+mod fan;
+mod mapped;
 mod object;
 mod sender;
 mod slots;
@@ -101,6 +104,10 @@ impl KernelTransport {
         let Some(Map::Array(slot_map)) = ebpf.take_map(MAP_SLOTS) else {
             return Err(LoadError::OtherVersion(MAP_SLOTS));
         };
+        let Some(Map::Array(fan_map)) = ebpf.take_map(MAP_FAN) else {
+            return Err(LoadError::OtherVersion(MAP_FAN));
+        };
+        let fan = FanOut::new(fan_map).map_err(LoadError::Map)?;
         let counters = ebpf
             .take_map(MAP_COUNTERS)
             .and_then(|map| PerCpuArray::try_from(map).ok())
@@ -112,7 +119,7 @@ impl KernelTransport {
             slots,
             counters,
             hooks: Vec::new(),
-            sender: Sender::new(),
+            sender: Sender::new(fan),
         })
     }
 

@@ -1,9 +1,11 @@
 //! Builds echo requests. Pure: bytes in, bytes out, and checksums that cost the same for every payload, since all but a
 //! probe's own header is zeros.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use pingu_common::{ICMP_HEADER_BYTES, PAYLOAD_HEADER_BYTES, Payload};
+use pingu_common::{
+    ICMP_HEADER_BYTES, PAYLOAD_BYTES_MAX, PAYLOAD_HEADER_BYTES, Payload, fan::Sums,
+};
 
 use super::{LinkHeader, ProbeOrder};
 
@@ -15,6 +17,9 @@ const ETHERNET_BYTES: usize = 14;
 const VLAN_BYTES: usize = 4;
 const IPV4_BYTES: usize = 20;
 const IPV6_BYTES: usize = 40;
+/// Places of checksums in their headers.
+const IPV4_CHECKSUM: usize = 10;
+const ICMP_CHECKSUM: usize = 2;
 const ETHER_TYPE_IPV4: u16 = 0x0800;
 const ETHER_TYPE_IPV6: u16 = 0x86dd;
 const ETHER_TYPE_VLAN: u16 = 0x8100;
@@ -85,6 +90,40 @@ pub fn write(frame: &mut [u8], order: &ProbeOrder, payload: &Payload) -> Option<
     let checksum = !fold(sum(head) + pseudo_header);
     head[2..4].copy_from_slice(&checksum.to_ne_bytes());
     Some(link_bytes + ip_bytes + icmp_bytes)
+}
+
+/// The constant part of the checksums of all probes of an order's shape: those of one whose other fields are 0.
+pub fn sums(order: &ProbeOrder) -> Sums {
+    let blank = ProbeOrder {
+        target: match order.target {
+            IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+            IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+        },
+        link: LinkHeader::Bare,
+        ident: 0,
+        sequence: 0,
+        payload_bytes: order.payload_bytes,
+        ..*order
+    };
+    let payload = Payload {
+        slot: 0,
+        cookie: [0; 4],
+    };
+    let mut frame = [0; HEADER_BYTES_MAX + PAYLOAD_BYTES_MAX as usize];
+    if write(&mut frame, &blank, &payload).is_none() {
+        return Sums::default();
+    }
+    let sum_at = |offset: usize| !u16::from_ne_bytes([frame[offset], frame[offset + 1]]);
+    match order.target {
+        IpAddr::V4(_) => Sums {
+            ip: sum_at(IPV4_CHECKSUM),
+            icmp: sum_at(IPV4_BYTES + ICMP_CHECKSUM),
+        },
+        IpAddr::V6(_) => Sums {
+            ip: 0,
+            icmp: sum_at(IPV6_BYTES + ICMP_CHECKSUM),
+        },
+    }
 }
 
 fn write_link(frame: &mut [u8], order: &ProbeOrder) -> usize {

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
 
 mod decisions;
+mod fan;
 mod fuzz;
 mod harness;
 mod hooks;

@@ -6,10 +6,13 @@ use std::{
     ptr,
 };
 
-use pingu_common::{MARK, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, Payload};
+use pingu_common::{MARK, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, Payload, fan::FAN_PROBES_MAX};
 use rand::{RngCore, SeedableRng, rngs::StdRng};
 
-use super::slots::Slots;
+use super::{
+    fan::{FanOut, same_shape},
+    slots::Slots,
+};
 use crate::{
     probe::{ProbeOrder, SendResult, packet},
     units::Ifindex,
@@ -23,7 +26,10 @@ const BATCH: usize = 64;
 pub(super) struct Sender {
     /// In order of their interfaces' numbers.
     outlets: Vec<Outlet>,
+    fan: FanOut,
     batch: Batch,
+    /// Places of orders that leave each for itself; empty between calls.
+    single: Vec<u32>,
     /// Cryptographic, and seeded by the kernel: nobody who sees some cookies can guess another.
     cookies: StdRng,
 }
@@ -37,10 +43,12 @@ struct Outlet {
 }
 
 impl Sender {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(fan: FanOut) -> Self {
         Self {
             outlets: Vec::new(),
+            fan,
             batch: Batch::new(),
+            single: Vec::new(),
             cookies: StdRng::from_os_rng(),
         }
     }
@@ -94,28 +102,60 @@ impl Sender {
                 self.outlets[outlet].queue.push(place as u32);
             }
         }
-        for outlet in &mut self.outlets {
-            let mut refused = None;
-            for places in outlet.queue.chunks(BATCH) {
-                if let Some(errno) = refused {
-                    for place in places {
-                        results[*place as usize] = SendResult::NotSent(errno);
-                    }
-                    continue;
-                }
-                self.batch.fill(
-                    outlet.bare,
-                    outlet.ifindex,
-                    orders,
-                    places,
-                    results,
-                    slots,
-                    &mut self.cookies,
-                );
-                refused = self.batch.flush(&outlet.socket, orders, results, slots);
-            }
-            outlet.queue.clear();
+        for outlet in 0..self.outlets.len() {
+            self.send_by(outlet, slots, orders, results);
         }
+    }
+
+    /// Sends what waits for one interface: probes of one shape in templates, the rest in batches of single frames.
+    fn send_by(
+        &mut self,
+        outlet: usize,
+        slots: &Slots,
+        orders: &[ProbeOrder],
+        results: &mut [SendResult],
+    ) {
+        let outlet = &mut self.outlets[outlet];
+        let mut refused = None;
+        let refuse = |places: &[u32], errno, results: &mut [SendResult]| {
+            for place in places {
+                results[*place as usize] = SendResult::NotSent(errno);
+            }
+        };
+        let shape = |a: &u32, b: &u32| same_shape(&orders[*a as usize], &orders[*b as usize]);
+        for places in outlet
+            .queue
+            .chunk_by(shape)
+            .flat_map(|run| run.chunks(FAN_PROBES_MAX))
+        {
+            if outlet.bare || places.len() == 1 {
+                self.single.extend(places);
+            } else if let Some(errno) = refused {
+                refuse(places, errno, results);
+            } else {
+                let cookies = &mut self.cookies;
+                let fan = &mut self.fan;
+                refused = fan.send(&outlet.socket, orders, places, results, slots, cookies);
+            }
+        }
+        for places in self.single.chunks(BATCH) {
+            if let Some(errno) = refused {
+                refuse(places, errno, results);
+                continue;
+            }
+            self.batch.fill(
+                outlet.bare,
+                outlet.ifindex,
+                orders,
+                places,
+                results,
+                slots,
+                &mut self.cookies,
+            );
+            refused = self.batch.flush(&outlet.socket, orders, results, slots);
+        }
+        self.single.clear();
+        outlet.queue.clear();
     }
 }
 
@@ -264,14 +304,14 @@ impl Batch {
 }
 
 /// Whether an errno speaks of the interface rather than of one packet.
-fn takes_no_more(errno: i32) -> bool {
+pub(super) fn takes_no_more(errno: i32) -> bool {
     matches!(
         errno,
         libc::EAGAIN | libc::ENOBUFS | libc::ENETDOWN | libc::ENXIO | libc::ENODEV
     )
 }
 
-fn random_cookie(random: &mut StdRng) -> [u32; 4] {
+pub(super) fn random_cookie(random: &mut StdRng) -> [u32; 4] {
     std::array::from_fn(|_| random.next_u32())
 }
 

@@ -3,7 +3,6 @@
 use std::{
     io,
     net::IpAddr,
-    os::fd::{AsFd, AsRawFd},
     ptr::NonNull,
     sync::atomic::{AtomicU64, Ordering, fence},
 };
@@ -11,51 +10,23 @@ use std::{
 use aya::maps::MapData;
 use pingu_common::{COOKIE_WORDS, Slot, VlanIds};
 
+use super::mapped::Mapped;
 use crate::{
     probe::{LinkHeader, ProbeOrder, Stamps},
     units::SlotId,
 };
 
 /// The mapped array.
-pub(super) struct Slots {
-    first: NonNull<Slot>,
-    count: u32,
-    /// Keeps the map's file descriptor open, which loading a program later needs.
-    _map: MapData,
-}
-
-// SAFETY: the memory is the process's own mapping, valid in every thread; what is shared with the kernel is read and written
-// as atomics.
-unsafe impl Send for Slots {}
+pub(super) struct Slots(Mapped<Slot>);
 
 impl Slots {
     /// Maps the array of `count` slots.
     pub(super) fn map(map: MapData, count: u32) -> io::Result<Self> {
-        let bytes = count as usize * size_of::<Slot>();
-        // SAFETY: a fresh mapping at an address of the kernel's choice; the kernel rounds the length up to whole pages.
-        let address = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                bytes,
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                map.fd().as_fd().as_raw_fd(),
-                0,
-            )
-        };
-        if address == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let first = NonNull::new(address.cast()).expect("a mapping never begins at address 0");
-        Ok(Self {
-            first,
-            count,
-            _map: map,
-        })
+        Mapped::new(map, count).map(Self)
     }
 
     pub(super) fn count(&self) -> u32 {
-        self.count
+        self.0.count()
     }
 
     /// Readies a slot for an order: dead, then filled, then armed, so that no processor takes half of it for a whole.
@@ -121,20 +92,7 @@ impl Slots {
     }
 
     fn slot(&self, slot: SlotId) -> Option<Entry> {
-        // SAFETY: the place was compared with the count that the mapping was made for.
-        (slot.0 < self.count).then(|| Entry(unsafe { self.first.add(slot.0 as usize) }))
-    }
-}
-
-impl Drop for Slots {
-    fn drop(&mut self) {
-        // SAFETY: unmaps what `map` mapped; no reference into it outlives `self`.
-        unsafe {
-            libc::munmap(
-                self.first.as_ptr().cast(),
-                self.count as usize * size_of::<Slot>(),
-            )
-        };
+        self.0.entry(slot.0).map(Entry)
     }
 }
 

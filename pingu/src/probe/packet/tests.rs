@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
+use pingu_common::{Slot, VlanIds, fan::Head};
 use proptest::prelude::*;
 
 use super::*;
@@ -109,6 +110,48 @@ fn two_families_in_one_order_are_refused() {
 }
 
 proptest! {
+    #[test]
+    fn the_heads_that_the_egress_program_writes_make_the_same_packets(
+        is_ipv4: bool, slot: u32, ident: u16, sequence: u16, cookie: [u32; 4], target: [u8; 16], payload_bytes in 24_u16..200,
+    ) {
+        let mut order = order(LinkHeader::Bare, is_ipv4, payload_bytes);
+        let template = built(&order, [9; 4]);
+        let sums = sums(&order);
+        order.slot = SlotId(slot);
+        order.ident = ident;
+        order.sequence = sequence;
+        order.target = if is_ipv4 {
+            Ipv4Addr::new(target[0], target[1], target[2], target[3]).into()
+        } else {
+            Ipv6Addr::from(target).into()
+        };
+        let mapped = match order.target {
+            IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+            IpAddr::V6(address) => address.octets(),
+        };
+        let (words, _) = mapped.as_chunks::<4>();
+        let armed = Slot {
+            state: 0,
+            sent_ns: 0,
+            cookie,
+            target: std::array::from_fn(|word| u32::from_ne_bytes(words[word])),
+            ifindex: 7,
+            ident: ident.to_be(),
+            sequence: sequence.to_be(),
+            vlan: VlanIds::default(),
+            ip_version: if is_ipv4 { 4 } else { 6 },
+        };
+        let offset = if is_ipv4 { 4 } else { 24 };
+        let mut made = template;
+        let bytes = &mut made[offset..offset + size_of::<Head>()];
+        // SAFETY: `Head` is plain old data of that size.
+        let mut head: Head = unsafe { bytes.as_ptr().cast::<Head>().read_unaligned() };
+        head.become_probe(slot, &armed, sums);
+        // SAFETY: as above.
+        unsafe { bytes.as_mut_ptr().cast::<Head>().write_unaligned(head) };
+        prop_assert_eq!(made, built(&order, cookie));
+    }
+
     #[test]
     fn every_checksum_verifies_by_the_naive_reading(
         is_ipv4: bool,
