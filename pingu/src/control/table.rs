@@ -66,17 +66,14 @@ fn row(uplink: &UplinkStatus) -> [String; COLUMNS] {
     ]
 }
 
-/// The share of judged probes that were not answered in time, since the daemon started.
+/// The recent loss of the best target: one that answers is enough.
 fn loss(targets: &[TargetStatus]) -> String {
-    let answered: u64 = targets.iter().map(|target| target.answered).sum();
-    let missing: u64 = targets
+    let recent = targets
         .iter()
-        .map(|target| target.lost + target.late + target.no_neighbour)
-        .sum();
-    match answered + missing {
-        0 => "-".to_owned(),
-        judged => format!("{:.1}%", 100.0 * missing as f64 / judged as f64),
-    }
+        .filter_map(|target| target.recent_loss_percent);
+    recent
+        .min_by(f64::total_cmp)
+        .map_or_else(|| "-".to_owned(), |loss| format!("{loss:.0}%"))
 }
 
 fn duration(us: f64) -> String {

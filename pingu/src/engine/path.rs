@@ -12,7 +12,7 @@ use crate::{
         burst::{Burst, DEADLINE_GRACE, Outcome, Report},
         health::{Health, State, Verdict},
         way_out::Readiness,
-        window::Window,
+        window::{Recent, Window},
     },
     probe::{ProbeOrder, SendResult, Stamps},
     units::{SlotId, UplinkId},
@@ -62,6 +62,7 @@ pub(crate) struct Path {
     pub(crate) health: Health,
     pub(crate) tally: Tally,
     pub(crate) window: Window,
+    pub(crate) recent: Recent,
     /// The last judged burst.
     pub(crate) report: Option<(Verdict, Report)>,
     slots: SlotRing,
@@ -102,6 +103,7 @@ impl Path {
             health: Health::unknown(),
             tally: Tally::default(),
             window: Window::default(),
+            recent: Recent::default(),
             report: None,
             slots: SlotRing {
                 base: first_slot,
@@ -146,6 +148,8 @@ impl Path {
                 self.window.push(rtt);
             }
             let after = burst.report();
+            self.recent.push(after.answered - before.answered, false);
+            self.recent.push(after.missing() - before.missing(), true);
             self.tally.answered += u64::from(after.answered - before.answered);
             self.tally.late += u64::from(after.late - before.late);
             self.tally.lost += u64::from(after.lost - before.lost);
@@ -210,6 +214,7 @@ impl Path {
             else {
                 self.tally.not_sent += 1;
                 self.tally.no_neighbour += 1;
+                self.recent.push(1, true);
                 burst.outcomes.push(Outcome::NoNeighbour);
                 continue;
             };

@@ -84,6 +84,8 @@ pub struct TargetStatus {
     pub no_neighbour: u64,
     /// On their way.
     pub pending: u64,
+    /// The share of the last 100 judged probes that were not answered in time, in percent; null before the first.
+    pub recent_loss_percent: Option<f64>,
     /// Recent round-trip times in microseconds; null before the first answer.
     pub rtt_us: Option<RttSummary>,
 }
@@ -245,6 +247,7 @@ fn target_status(path: &Path) -> TargetStatus {
         not_sent: tally.not_sent,
         no_neighbour: tally.no_neighbour,
         pending: tally.sent - tally.answered - tally.lost - tally.late - tally.not_sent,
+        recent_loss_percent: path.recent.loss_percent(),
         rtt_us: path.window.summary(),
     }
 }

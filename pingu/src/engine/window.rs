@@ -12,6 +12,33 @@ pub(crate) struct Window {
     jitter_ns: f64,
 }
 
+/// What became of the last [`RECENT_MAX`] judged probes of one path.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Recent {
+    /// A bit for each, the newest lowest: 1 for one that was not answered in time.
+    missing: u128,
+    count: u32,
+}
+
+/// So many probes make a loss that one can read in percent.
+const RECENT_MAX: u32 = 100;
+
+impl Recent {
+    /// Adds so many probes of one outcome.
+    pub(crate) fn push(&mut self, probes: u16, is_missing: bool) {
+        for _ in 0..u32::from(probes).min(RECENT_MAX) {
+            self.missing = (self.missing << 1 | u128::from(is_missing)) & ((1 << RECENT_MAX) - 1);
+        }
+        self.count = (self.count + u32::from(probes)).min(RECENT_MAX);
+    }
+
+    /// The share of them that was missing, in percent; none before the first.
+    pub(crate) fn loss_percent(&self) -> Option<f64> {
+        let missing = f64::from(self.missing.count_ones());
+        (self.count > 0).then(|| 100.0 * missing / f64::from(self.count))
+    }
+}
+
 /// Round-trip times in microseconds over the recent answered probes.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct RttSummary {
@@ -99,5 +126,18 @@ mod tests {
     fn jitter_smooths_as_rfc_3550() {
         let summary = filled([100, 116, 116]).summary().expect("filled");
         assert_eq!(summary.jitter, 1.0 - 1.0 / 16.0);
+    }
+
+    #[test]
+    fn loss_is_that_of_the_last_hundred_probes() {
+        let mut recent = Recent::default();
+        assert_eq!(recent.loss_percent(), None);
+        recent.push(30, false);
+        recent.push(10, true);
+        assert_eq!(recent.loss_percent(), Some(25.0));
+        recent.push(1000, true);
+        assert_eq!(recent.loss_percent(), Some(100.0));
+        recent.push(99, false);
+        assert_eq!(recent.loss_percent(), Some(1.0));
     }
 }
