@@ -71,6 +71,7 @@ struct Daemon {
     /// The engine's revision that the kernel was last made to agree with.
     converged: Option<u64>,
     states: Vec<State>,
+    warnings: Vec<String>,
     _instance: Instance,
 }
 
@@ -114,6 +115,7 @@ impl Daemon {
             look_at: now,
             converged: None,
             states,
+            warnings: Vec::new(),
             _instance: instance,
         })
     }
@@ -133,6 +135,7 @@ impl Daemon {
             self.log_states();
             if self.converged != Some(self.engine.revision()) {
                 self.converge().await;
+                self.log_warnings();
             }
             match self.next_event().await {
                 Event::Due => {}
@@ -218,6 +221,15 @@ impl Daemon {
                 tracing::debug!(%ifindex, %address, %error, "cannot ask for a neighbour");
             }
         }
+    }
+
+    /// Says once what stands in the way.
+    fn log_warnings(&mut self) {
+        let warnings = self.engine.warnings();
+        for warning in warnings.iter().filter(|new| !self.warnings.contains(new)) {
+            tracing::warn!("{warning}");
+        }
+        self.warnings = warnings;
     }
 
     fn log_states(&mut self) {

@@ -46,9 +46,7 @@ impl Daemon {
         } else {
             self.look_at = now + self.back_off.pause();
         }
-        for refusal in self.engine.note_refusals(refusals) {
-            tracing::warn!(error = refusal, "a route could not be changed");
-        }
+        self.engine.note_refusals(refusals);
     }
 
     /// Puts back what an earlier run adopted and this one would not.

@@ -126,11 +126,9 @@ impl Engine {
             .any(|id| self.interface_index(id) == route.next_hop.ifindex())
     }
 
-    /// Takes what the kernel refused in the last attempt to make it agree, for the status. Returns what is new in it.
-    pub fn note_refusals(&mut self, refusals: Vec<String>) -> Vec<String> {
-        let before = std::mem::replace(&mut self.refusals, refusals);
-        let is_new = |refusal: &&String| !before.contains(refusal);
-        self.refusals.iter().filter(is_new).cloned().collect()
+    /// Takes what the kernel refused in the last attempt to make it agree.
+    pub fn note_refusals(&mut self, refusals: Vec<String>) {
+        self.refusals = refusals;
     }
 
     /// Tells which hooks serve an uplink.
@@ -198,8 +196,9 @@ impl Engine {
         uplink.own_paths(&self.paths).map(target_status).collect()
     }
 
-    /// Foreign routes that outrank pingu's, or sit in the place of one.
-    fn warnings(&self) -> Vec<String> {
+    /// What stands in pingu's way, for people: foreign routes that outrank pingu's or sit in the place of one, and what the kernel
+    /// refused.
+    pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         let set = self.route_set();
         for wanted in &set.wanted {
