@@ -19,8 +19,10 @@ use pingu_tests::lab::raw_socket::RawSocket;
 
 use crate::live::{DEADLINE, HERE_V4, Pair, THERE_V4};
 
-/// Two templates and a frame of its own.
+/// Two whole templates and one of a single probe.
 const ORDERS: u32 = 17;
+/// Two templates, the fewest that leave as such.
+const FEWEST: u32 = 16;
 const PATIENCE: Duration = Duration::from_millis(200);
 
 fn orders(pair: &Pair, link: LinkHeader, is_ipv4: bool) -> Vec<ProbeOrder> {
@@ -149,7 +151,7 @@ fn each_probe_of_a_template_is_to_the_byte_what_it_would_be_alone() {
 #[test]
 fn without_its_program_a_template_counts_for_nothing() {
     let pair = Pair::new();
-    let orders: Vec<_> = (0..8)
+    let orders: Vec<_> = (0..FEWEST)
         .map(|slot| pair.order(slot, HERE_V4, THERE_V4))
         .collect();
     let (ifindex, thread) = (pair.ifindex, pair.sender.thread_id());
@@ -158,7 +160,7 @@ fn without_its_program_a_template_counts_for_nothing() {
         || {
             let orders = orders.clone();
             let (results, stamps) = pair.sender.run(move || {
-                let mut transport = KernelTransport::load(8, ReceiveHook::Clsact).unwrap();
+                let mut transport = KernelTransport::load(FEWEST, ReceiveHook::Clsact).unwrap();
                 transport.attach(ifindex, false).unwrap();
                 let removed = std::process::Command::new("tc")
                     .args(["qdisc", "delete", "dev", "up0", "clsact"])
@@ -175,12 +177,15 @@ fn without_its_program_a_template_counts_for_nothing() {
                     .collect();
                 (results, stamps)
             });
-            assert_eq!(results, [SendResult::Sent; 8]);
-            assert_eq!(stamps, [None; 8], "nothing has passed the hook");
+            assert_eq!(results, [SendResult::Sent; FEWEST as usize]);
+            assert_eq!(
+                stamps, [None; FEWEST as usize],
+                "nothing has passed the hook"
+            );
         },
         1,
     );
-    assert_eq!(frames.len(), 1, "the template itself, a valid request");
+    assert_eq!(frames.len(), 2, "the templates themselves, valid requests");
 }
 
 #[test]
@@ -189,11 +194,11 @@ fn what_a_full_queue_drops_of_a_template_is_stamped_and_lost() {
     pair.sender
         .command("tc qdisc add dev up0 root pfifo limit 0")
         .unwrap();
-    let orders: Vec<_> = (0..8)
+    let orders: Vec<_> = (0..FEWEST)
         .map(|slot| pair.order(slot, HERE_V4, THERE_V4))
         .collect();
     let (results, stamps) = sent(&pair, ReceiveHook::Tcx, &orders);
-    assert_eq!(results, [SendResult::Sent; 8]);
+    assert_eq!(results, [SendResult::Sent; FEWEST as usize]);
     assert!(
         stamps
             .iter()
@@ -204,7 +209,7 @@ fn what_a_full_queue_drops_of_a_template_is_stamped_and_lost() {
 #[test]
 fn a_template_that_the_interface_refuses_says_why_for_each_probe() {
     let pair = Pair::new();
-    let orders: Vec<_> = (0..8)
+    let orders: Vec<_> = (0..FEWEST)
         .map(|slot| pair.order(slot, HERE_V4, THERE_V4))
         .collect();
     let large: Vec<_> = orders
@@ -215,11 +220,17 @@ fn a_template_that_the_interface_refuses_says_why_for_each_probe() {
         })
         .collect();
     let (results, stamps) = sent(&pair, ReceiveHook::Tcx, &large);
-    assert_eq!(results, [SendResult::NotSent(libc::EMSGSIZE); 8]);
+    assert_eq!(
+        results,
+        [SendResult::NotSent(libc::EMSGSIZE); FEWEST as usize]
+    );
     assert!(stamps.iter().all(|stamps| stamps.sent_ns.is_none()));
     pair.sender.ip("link set up0 down").unwrap();
     let (results, _) = sent(&pair, ReceiveHook::Tcx, &orders);
-    assert_eq!(results, [SendResult::NotSent(libc::ENETDOWN); 8]);
+    assert_eq!(
+        results,
+        [SendResult::NotSent(libc::ENETDOWN); FEWEST as usize]
+    );
 }
 
 #[test]

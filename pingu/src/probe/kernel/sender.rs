@@ -22,6 +22,10 @@ use crate::{
 /// enough to stay in the first-level cache.
 const BATCH: usize = 64;
 
+/// Fewer probes of one shape leave each for itself: what templates save is little then, and where a reply comes within microseconds
+/// it would be seen a few of them later.
+const FAN_RUN_MIN: usize = 16;
+
 /// Sends orders and arms their slots.
 pub(super) struct Sender {
     /// In order of their interfaces' numbers.
@@ -123,18 +127,17 @@ impl Sender {
             }
         };
         let shape = |a: &u32, b: &u32| same_shape(&orders[*a as usize], &orders[*b as usize]);
-        for places in outlet
-            .queue
-            .chunk_by(shape)
-            .flat_map(|run| run.chunks(FAN_PROBES_MAX))
-        {
-            if outlet.bare || places.len() == 1 {
-                self.single.extend(places);
-            } else if let Some(errno) = refused {
-                refuse(places, errno, results);
-            } else {
-                let cookies = &mut self.cookies;
-                let fan = &mut self.fan;
+        for run in outlet.queue.chunk_by(shape) {
+            if outlet.bare || run.len() < FAN_RUN_MIN {
+                self.single.extend(run);
+                continue;
+            }
+            for places in run.chunks(FAN_PROBES_MAX) {
+                if let Some(errno) = refused {
+                    refuse(places, errno, results);
+                    continue;
+                }
+                let (fan, cookies) = (&mut self.fan, &mut self.cookies);
                 refused = fan.send(&outlet.socket, orders, places, results, slots, cookies);
             }
         }
