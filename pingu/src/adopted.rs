@@ -10,10 +10,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::network::Route;
-
-/// The note's file in the state directory.
-const FILE: &str = "adopted.json";
+use crate::{network::Route, units::Protocol};
 
 /// The note's schema; others are ignored.
 const SCHEMA: u32 = 1;
@@ -30,37 +27,51 @@ struct Note {
 #[derive(Debug)]
 pub struct AdoptedNote {
     directory: PathBuf,
+    file: PathBuf,
 }
 
 impl AdoptedNote {
-    /// A note in this state directory; nothing is read or written yet.
-    pub fn new(directory: &Path) -> Self {
+    /// The note in this state directory of the pingu with this protocol in this network namespace, of which there is one: others may
+    /// share the directory. Nothing is read or written yet.
+    pub fn new(directory: &Path, protocol: Protocol) -> Self {
+        let (_, namespace) = here();
+        let number: String = namespace.chars().filter(char::is_ascii_digit).collect();
         Self {
             directory: directory.to_owned(),
+            file: directory.join(format!("adopted-{protocol}-{number}.json")),
         }
     }
 
     /// The noted routes; none where there is no note, or one of another boot, namespace or schema.
     pub fn read(&self) -> Vec<Route> {
-        let Ok(text) = fs::read(self.directory.join(FILE)) else {
+        let Ok(text) = fs::read(&self.file) else {
             return Vec::new();
         };
         match serde_json::from_slice::<Note>(&text) {
             Ok(note) if note.schema == SCHEMA && note.place == here() => note.routes,
             Ok(_) => Vec::new(),
             Err(error) => {
-                tracing::warn!(%error, directory = %self.directory.display(), "the note of adopted routes is unreadable");
+                tracing::warn!(%error, file = %self.file.display(), "the note of adopted routes is unreadable");
                 Vec::new()
             }
         }
     }
 
     /// Replaces the note, atomically and through to the disk. Without routes there is no note.
+    ///
+    /// # Errors
+    /// With the name of the file.
     pub fn write(&self, routes: &[Route]) -> io::Result<()> {
-        let path = self.directory.join(FILE);
+        let named = |error: io::Error| {
+            io::Error::new(error.kind(), format!("{}: {error}", self.file.display()))
+        };
+        self.replace(routes).map_err(named)
+    }
+
+    fn replace(&self, routes: &[Route]) -> io::Result<()> {
         if routes.is_empty() {
-            return match fs::remove_file(&path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            return match fs::remove_file(&self.file) {
+                Err(error) if !is_absent(&error) => Err(error),
                 _ => Ok(()),
             };
         }
@@ -70,12 +81,20 @@ impl AdoptedNote {
             place: here(),
             routes: routes.to_vec(),
         };
-        let fresh = self.directory.join(format!("{FILE}.new"));
+        let fresh = self.file.with_extension("new");
         let mut file = fs::File::create(&fresh)?;
         file.write_all(&serde_json::to_vec(&note)?)?;
         file.sync_all()?;
-        fs::rename(&fresh, &path)
+        fs::rename(&fresh, &self.file)
     }
+}
+
+/// Whether there is no such file, or no directory that could have one.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }
 
 /// This boot and this network namespace.
@@ -90,7 +109,7 @@ mod tests {
     use super::*;
     use crate::{
         network::NextHop,
-        units::{Ifindex, Metric, Protocol, TableId},
+        units::{Ifindex, Metric, TableId},
     };
 
     fn route() -> Route {
@@ -110,7 +129,7 @@ mod tests {
     #[test]
     fn a_written_note_is_read_back_and_an_empty_one_leaves_no_file() {
         let directory = tempfile::tempdir().expect("a directory for the test");
-        let note = AdoptedNote::new(&directory.path().join("deeper"));
+        let note = AdoptedNote::new(&directory.path().join("deeper"), Protocol(136));
         assert_eq!(note.read(), []);
         note.write(&[route()]).expect("writable");
         assert_eq!(note.read(), [route()]);
@@ -126,9 +145,9 @@ mod tests {
     #[test]
     fn a_note_of_another_boot_or_a_broken_one_is_ignored() {
         let directory = tempfile::tempdir().expect("a directory for the test");
-        let note = AdoptedNote::new(directory.path());
+        let note = AdoptedNote::new(directory.path(), Protocol(136));
         note.write(&[route()]).expect("writable");
-        let path = directory.path().join(FILE);
+        let path = note.file.clone();
         let text = fs::read_to_string(&path)
             .expect("readable")
             .replace("\"place\":[\"", "\"place\":[\"x");
@@ -136,5 +155,33 @@ mod tests {
         assert_eq!(note.read(), []);
         fs::write(&path, "{").expect("writable");
         assert_eq!(note.read(), []);
+    }
+
+    #[test]
+    fn two_protocols_in_one_directory_do_not_touch_each_others_notes() {
+        let directory = tempfile::tempdir().expect("a directory for the test");
+        let (one, other) = (
+            AdoptedNote::new(directory.path(), Protocol(136)),
+            AdoptedNote::new(directory.path(), Protocol(137)),
+        );
+        one.write(&[route()]).expect("writable");
+        other.write(&[]).expect("nothing to remove");
+        assert_eq!(other.read(), []);
+        assert_eq!(one.read(), [route()]);
+    }
+
+    #[test]
+    fn a_directory_that_cannot_be_is_named() {
+        let note = AdoptedNote::new(Path::new("/dev/null/state"), Protocol(136));
+        let error = note
+            .write(&[route()])
+            .expect_err("no directory can be there");
+        assert!(
+            error
+                .to_string()
+                .starts_with("/dev/null/state/adopted-136-"),
+            "{error}"
+        );
+        note.write(&[]).expect("there is no note to remove");
     }
 }

@@ -80,7 +80,7 @@ impl Daemon {
         let instance = Instance::claim(config.protocol)?;
         limits::raise_open_files(config.uplinks.len());
         let now = clock();
-        let note = AdoptedNote::new(&config.state_directory);
+        let note = AdoptedNote::new(&config.state_directory, config.protocol);
         let control = Control::bind(&config.socket)
             .with_context(|| format!("cannot listen on {}", config.socket.display()))?;
         let signals = [

@@ -149,7 +149,8 @@ interface = "ppp0"
             "f:2:16: error: `receive_hook` must be one of \"auto\", \"tcx\", \"clsact\", \"xdp\", not \"tc\"".to_owned(),
             "f:3:10: error: `socket` must be an absolute path of at most 107 bytes, not \"pingu.sock\"".to_owned(),
             format!("f:5:23: error: `probe.targets` {allowed} \"dns.google\""),
-            format!("f:5:37: error: `probe.targets` {allowed} \"224.0.0.1\""),
+            "f:5:37: error: `probe.targets` must be addresses of single hosts, in quotes (names are not resolved); \
+             224.0.0.1 is a multicast address".to_owned(),
             "f:6:10: error: `probe.period` must be a duration with its unit, such as \"20ms\" or \"5s\", from \
              1ms to 1h, not 5".to_owned(),
             "f:7:9: error: `probe.count` must be a whole number from 1 to 1000, not 0".to_owned(),

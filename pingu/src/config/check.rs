@@ -55,7 +55,11 @@ pub(super) fn parse(text: &str, file: &str) -> Result<(Config, Vec<Problem>), Pr
         .iter()
         .map(|error| {
             let span = error.span().unwrap_or_default();
-            let message = error.message().trim().replace('\n', ", ");
+            let mut message = error.message().trim().replace('\n', ", ");
+            if message == "duplicate key" {
+                let key = text.get(span.clone()).unwrap_or_default();
+                message = format!("duplicate key `{key}`: it is given above already");
+            }
             Problem::new(Severity::Error, file, text, span, message)
         })
         .collect();
@@ -197,18 +201,21 @@ fn uplinks<'t>(
     Some(uplinks)
 }
 
-/// Whether an address can be a target or a next hop: one host's, that a packet out of an uplink can be sent to.
-pub(super) fn is_unicast(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(v4) => {
-            !(v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast() || v4.is_loopback())
-                && v4.octets()[0] < 240
-        }
-        IpAddr::V6(v6) => {
-            !(v6.is_unspecified() || v6.is_multicast() || v6.is_loopback())
-                && v6.to_ipv4_mapped().is_none()
-        }
-    }
+/// Why an address can be no target and no next hop, which are single hosts that a packet out of an uplink can be sent to.
+pub(super) fn address_fault(address: IpAddr) -> Option<&'static str> {
+    let (is_broadcast, is_reserved) = match address {
+        IpAddr::V4(v4) => (v4.is_broadcast(), v4.octets()[0] >= 240),
+        IpAddr::V6(v6) => (false, v6.to_ipv4_mapped().is_some()),
+    };
+    Some(match address {
+        _ if address.is_unspecified() => "the unspecified address",
+        _ if address.is_loopback() => "a loopback address",
+        _ if address.is_multicast() => "a multicast address",
+        _ if is_broadcast => "the broadcast address",
+        IpAddr::V4(_) if is_reserved => "a reserved address",
+        IpAddr::V6(_) if is_reserved => "an IPv4 address in IPv6 dress",
+        _ => return None,
+    })
 }
 
 /// The range of a duration key.

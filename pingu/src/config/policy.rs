@@ -6,7 +6,7 @@ use pingu_common::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN};
 
 use super::{
     HealthConfig, ProbeConfig,
-    check::{between, is_unicast},
+    check::{address_fault, between},
     duration, keys,
     reader::{At, Reader},
 };
@@ -183,7 +183,7 @@ impl Defaults {
 
 fn targets(reader: &mut Reader<'_, '_, '_>) -> Option<At<Vec<IpAddr>>> {
     const ALLOWED: &str = "addresses of single hosts, in quotes (names are not resolved)";
-    let At { value: found, span } = reader.addresses("targets", false, (is_unicast, ALLOWED))?;
+    let At { value: found, span } = reader.addresses("targets", false, (address_fault, ALLOWED))?;
     if found.is_empty() || found.len() > TARGETS_MAX {
         let allowed = format!("a list of 1 to {TARGETS_MAX} IP addresses");
         return reader.wrong("targets", span, &allowed);

@@ -14,6 +14,16 @@ use toml::{
 
 use super::{duration, problem::Findings};
 
+/// Keys that are for the whole of pingu, and often end up below a table's header.
+const TOP_KEYS: [&str; 6] = [
+    "protocol",
+    "receive_hook",
+    "learned_routes",
+    "on_exit",
+    "socket",
+    "state_directory",
+];
+
 /// A value with the place where it stands.
 #[derive(Clone, Debug)]
 pub(super) struct At<T> {
@@ -165,31 +175,44 @@ impl<'a, 'f, 't> Reader<'a, 'f, 't> {
         }
     }
 
-    /// A list of addresses, each a string that `good` accepts; a single string counts as a list of one where `single`
+    /// A list of addresses, each a string in which `fault` finds none; a single string counts as a list of one where `single`
     /// allows it. None if any of them was wrong.
     pub(super) fn addresses(
         &mut self,
         key: &'static str,
         single: bool,
-        (good, allowed): (fn(IpAddr) -> bool, &str),
+        (fault, allowed): (fn(IpAddr) -> Option<&'static str>, &str),
     ) -> Option<At<Vec<At<IpAddr>>>> {
         let value = self.value(key)?;
         let items: Vec<&Spanned<DeValue<'t>>> = match value.get_ref() {
             DeValue::Array(items) => items.iter().collect(),
             DeValue::String(_) if single => vec![value],
-            _ => return self.wrong(key, value.span(), &format!("a list of {allowed}")),
+            _ => {
+                return self.wrong(
+                    key,
+                    value.span(),
+                    &format!("a list, in brackets, of {allowed}"),
+                );
+            }
         };
         let mut addresses = Vec::new();
         for item in &items {
-            let address = match item.get_ref() {
-                DeValue::String(text) => text.parse().ok().filter(|address| good(*address)),
+            let address: Option<IpAddr> = match item.get_ref() {
+                DeValue::String(text) => text.parse().ok(),
                 _ => None,
             };
-            match address {
-                Some(value) => addresses.push(At {
+            match address.map(|address| (address, fault(address))) {
+                Some((value, None)) => addresses.push(At {
                     value,
                     span: item.span(),
                 }),
+                Some((address, Some(fault))) => {
+                    let key = self.key(key);
+                    self.error(
+                        item.span(),
+                        format!("`{key}` must be {allowed}; {address} is {fault}"),
+                    );
+                }
                 None => self.wrong(key, item.span(), allowed).unwrap_or_default(),
             }
         }
@@ -253,6 +276,8 @@ impl<'a, 'f, 't> Reader<'a, 'f, 't> {
                 && matches!(value.get_ref(), DeValue::Table(_))
             {
                 format!("write the keys of [{name}] directly in [[uplink]]")
+            } else if !self.path.is_empty() && TOP_KEYS.contains(&name) {
+                "it belongs at the top, before the first table".to_owned()
             } else if let Some(near) = self.asked.iter().find(|known| near(name, known)) {
                 format!("did you mean `{near}`?")
             } else {

@@ -6,7 +6,7 @@ use toml::de::DeValue;
 
 use super::{
     Gateway, UplinkConfig,
-    check::is_unicast,
+    check::address_fault,
     keys,
     policy::Defaults,
     reader::{At, Reader},
@@ -138,7 +138,7 @@ fn gateway(reader: &mut Reader<'_, '_, '_>) -> Option<At<Gateway>> {
         _ => return reader.wrong("gateway", span, ALLOWED),
     }
     let list = reader
-        .addresses("gateway", true, (is_unicast, ALLOWED))?
+        .addresses("gateway", true, (address_fault, ALLOWED))?
         .value;
     let mut hops = (None, None);
     for at in &list {

@@ -1,13 +1,13 @@
 //! Asking a running daemon.
 
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     os::unix::net::UnixStream,
     path::Path,
     time::Duration,
 };
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 
 use crate::{control::ASK_STATUS, engine::Status};
 
@@ -16,8 +16,15 @@ const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// Asks the daemon at `socket` for its status. Returns the answer and its text.
 pub fn status(socket: &Path) -> anyhow::Result<(Status, String)> {
-    let text = ask(socket)
-        .with_context(|| format!("no pingu answers at {}: is it running?", socket.display()))?;
+    let text = ask(socket).map_err(|error| {
+        let hint = match error.kind() {
+            ErrorKind::NotFound | ErrorKind::ConnectionRefused => ": is pingu running?",
+            ErrorKind::PermissionDenied => ": only root may ask",
+            ErrorKind::WouldBlock | ErrorKind::TimedOut => ": it took too long",
+            _ => "",
+        };
+        anyhow!("no answer at {}: {error}{hint}", socket.display())
+    })?;
     let status = serde_json::from_str(&text)
         .context("the daemon's answer makes no sense: another version?")?;
     Ok((status, text))

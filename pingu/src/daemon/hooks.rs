@@ -58,7 +58,8 @@ impl Hooks {
                 break;
             }
             left -= 1;
-            let state = attach(transport, ifindex, bare);
+            let interface = &engine.config().uplinks[uplink.index()].interface;
+            let state = attach(transport, interface, ifindex, bare);
             let tried = now;
             self.attached.insert(ifindex, Hook { bare, state, tried });
         }
@@ -104,18 +105,27 @@ impl Hook {
     }
 }
 
-fn attach(transport: &mut KernelTransport, ifindex: Ifindex, bare: bool) -> HookState {
+fn attach(
+    transport: &mut KernelTransport,
+    interface: &str,
+    ifindex: Ifindex,
+    bare: bool,
+) -> HookState {
     match transport.attach(ifindex, bare) {
         Ok(engine) => {
             if let Some(error) = transport.declined(ifindex) {
-                tracing::warn!(%ifindex, ?engine, %error, "native XDP is not to be had here, another hook serves");
+                tracing::warn!(interface, ?engine, %error, "native XDP is not to be had here, another hook serves");
             }
-            tracing::info!(%ifindex, ?engine, "hooks attached");
+            tracing::info!(interface, ?engine, "hooks attached");
             HookState::Attached(engine)
         }
         Err(error) => {
             let error = anyhow::Error::new(error);
-            tracing::warn!(%ifindex, error = format!("{error:#}"), "hooks could not be attached");
+            tracing::warn!(
+                interface,
+                error = format!("{error:#}"),
+                "hooks could not be attached"
+            );
             HookState::Failed(format!("{error:#}"))
         }
     }

@@ -82,18 +82,33 @@ impl Daemon {
                 .context("a route is not taken over before it has been noted")?;
         }
         self.routes.apply(change).await?;
-        match change {
-            Change::Add(route) | Change::AddBeside(route) => {
-                tracing::info!(%route, "added")
-            }
-            Change::Delete(route) => tracing::info!(%route, "deleted"),
-            Change::Restore(route) => tracing::info!(%route, "put back"),
-            Change::TakeOver(route) => {
-                tracing::info!(%route, "taken over");
-                self.engine.remember_adopted([route.clone()]);
-            }
+        let (route, what) = match change {
+            Change::Add(route) | Change::AddBeside(route) => (route, "added"),
+            Change::Delete(route) => (route, "deleted"),
+            Change::Restore(route) => (route, "put back"),
+            Change::TakeOver(route) => (route, "taken over"),
+        };
+        tracing::info!(route = self.named(route), "{what}");
+        if let Change::TakeOver(route) = change {
+            self.engine.remember_adopted([route.clone()]);
         }
         Ok(())
+    }
+
+    /// A route with its interface's name.
+    fn named(&self, route: &Route) -> String {
+        let links = &self.engine.snapshot().links;
+        let link = links
+            .iter()
+            .find(|link| Some(link.ifindex) == route.next_hop.ifindex());
+        let text = route.to_string();
+        match link {
+            Some(link) => text.replace(
+                &format!("dev #{}", link.ifindex),
+                &format!("dev {}", link.name),
+            ),
+            None => text,
+        }
     }
 
     /// Leaves the kernel as `on_exit` says.

@@ -65,6 +65,8 @@ pub(crate) struct Path {
     pub(crate) recent: Recent,
     /// The last judged burst.
     pub(crate) report: Option<(Verdict, Report)>,
+    /// When the burst of that report began.
+    reported: Option<Instant>,
     slots: SlotRing,
     sequence: u16,
     next_burst: Instant,
@@ -105,6 +107,7 @@ impl Path {
             window: Window::default(),
             recent: Recent::default(),
             report: None,
+            reported: None,
             slots: SlotRing {
                 base: first_slot,
                 len: slots_needed(probe),
@@ -158,8 +161,14 @@ impl Path {
                 && let Some(verdict) = burst.verdict(limits)
             {
                 burst.decided = true;
+                self.reported = Some(burst.started);
                 self.report = Some((verdict, after));
                 self.health.judge(verdict, limits, now);
+            } else if self.reported == Some(burst.started)
+                && let Some((_, report)) = &mut self.report
+            {
+                // The verdict fell before the last probe was settled; people are told the whole.
+                *report = after;
             }
         }
         while self.bursts.front().is_some_and(Burst::complete) {

@@ -201,13 +201,15 @@ impl Engine {
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         let set = self.route_set();
-        for wanted in &set.wanted {
-            let rivals = self.snapshot.routes.iter().filter(|route| {
-                route.ipv6 == wanted.ipv6
-                    && route.protocol != self.config.protocol
-                    && route.metric <= wanted.metric
-            });
-            for rival in rivals {
+        for rival in &self.snapshot.routes {
+            // The first that it outranks: wanted routes come in the order of their metrics.
+            let outranked = set
+                .wanted
+                .iter()
+                .find(|wanted| wanted.ipv6 == rival.ipv6 && rival.metric <= wanted.metric);
+            if let Some(wanted) = outranked
+                && rival.protocol != self.config.protocol
+            {
                 warnings.push(rivalry(rival, wanted));
             }
         }
