@@ -1,6 +1,6 @@
 //! The writing half of the loop: the kernel's routes are made to agree with what the engine wants, and put back at the end.
 
-use anyhow::Context;
+use anyhow::{Context, anyhow};
 
 use crate::{
     config::OnExit,
@@ -81,34 +81,44 @@ impl Daemon {
                 .write(&noted)
                 .context("a route is not taken over before it has been noted")?;
         }
-        self.routes.apply(change).await?;
         let (route, what) = match change {
             Change::Add(route) | Change::AddBeside(route) => (route, "added"),
             Change::Delete(route) => (route, "deleted"),
             Change::Restore(route) => (route, "put back"),
             Change::TakeOver(route) => (route, "taken over"),
         };
-        tracing::info!(route = self.named(route), "{what}");
+        let applied = self.routes.apply(change).await;
+        applied.map_err(|error| {
+            anyhow!(
+                "{}",
+                self.with_name(route, "on interface ", "on ", &error.to_string())
+            )
+        })?;
+        tracing::info!(
+            route = self.with_name(route, "dev #", "dev ", &route.to_string()),
+            "{what}"
+        );
         if let Change::TakeOver(route) = change {
             self.engine.remember_adopted([route.clone()]);
         }
         Ok(())
     }
 
-    /// A route with its interface's name.
-    fn named(&self, route: &Route) -> String {
+    /// A text about a route, with its interface's name for the number after `before`.
+    fn with_name(&self, route: &Route, before: &str, instead: &str, text: &str) -> String {
         let links = &self.engine.snapshot().links;
         let link = links
             .iter()
             .find(|link| Some(link.ifindex) == route.next_hop.ifindex());
-        let text = route.to_string();
-        match link {
-            Some(link) => text.replace(
-                &format!("dev #{}", link.ifindex),
-                &format!("dev {}", link.name),
-            ),
-            None => text,
-        }
+        link.map_or_else(
+            || text.to_owned(),
+            |link| {
+                text.replace(
+                    &format!("{before}{}", link.ifindex),
+                    &format!("{instead}{}", link.name),
+                )
+            },
+        )
     }
 
     /// Leaves the kernel as `on_exit` says.

@@ -66,7 +66,7 @@ fn own_routes_that_were_refused_are_back_soon_after_they_can_be() {
     site.router.ip("route flush table main");
     daemon
         .process()
-        .wait_for_log("a route could not be changed", DEADLINE);
+        .wait_for_log("Network is unreachable", DEADLINE);
     let start = Instant::now();
     site.router.ip_batch(&connected);
     wait_until("own routes to be back", DEADLINE, || {
