@@ -55,16 +55,14 @@ enum Verb {
         arguments: Vec<String>,
     },
     /// Show a failover and the way back in network namespaces, as root; succeeds only if both happened
-    #[command(disable_help_flag = true)]
     Demo {
-        /// Handed to the demo; --json for machines, --help for more
+        /// Handed to the demo: --json for machines, --config FILE for another configuration
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
     /// Measure pingu beside its peers in network namespaces, as root
-    #[command(disable_help_flag = true)]
     Bench {
-        /// Handed to the benchmarks: probe or forward; --help for more
+        /// Handed to the benchmarks: probe or forward, and --help after either for more
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
