@@ -164,8 +164,9 @@ impl Daemon {
             _ = on_term.recv() => Event::Stop(term),
             _ = on_hup.recv() => Event::Stop(hup),
             news = self.watch.next() => Event::News(news),
-            () = tokio::time::sleep_until(due.into()) => Event::Due,
+            // Before the timer, which may always be due; what is due is done in every turn anyway.
             request = self.control.next() => Event::Asked(request),
+            () = tokio::time::sleep_until(due.into()) => Event::Due,
         }
     }
 

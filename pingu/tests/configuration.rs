@@ -80,7 +80,7 @@ fn an_uplink_s_own_keys_win() {
     assert_eq!((a.probe.count, b.probe.count), (10, 3));
     assert_eq!(b.probe.targets, ["2001:db8::1".parse::<IpAddr>().unwrap()]);
     assert_eq!(b.health.hold_down, Duration::from_secs(120));
-    assert_eq!((a.metric.0, b.metric.0), (100, 101));
+    assert_eq!((a.metric.0, b.metric.0), (10, 11));
     assert_eq!(
         (a.health.max_lost, b.health.max_lost),
         (5, 1),

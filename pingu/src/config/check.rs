@@ -14,7 +14,7 @@ use super::{
     reader::{At, Reader},
     uplink,
 };
-use crate::units::Protocol;
+use crate::units::{Metric, Protocol};
 
 /// `sun_path` holds 108 bytes with the terminating NUL (unix(7)).
 const SOCKET_BYTES_MAX: usize = 107;
@@ -174,7 +174,11 @@ fn uplinks<'t>(
     for (index, (span, table)) in tables.into_iter().enumerate() {
         let path = format!("uplink[{}].", index + 1);
         let reader = Reader::new(table, span, path, top.findings());
-        drafts.push(uplink::Draft::read(reader, defaults, index));
+        let before = drafts
+            .last()
+            .map(|draft: &uplink::Draft| draft.metric.value.0);
+        let metric = before.map_or(keys::METRIC_FIRST, |before| before.saturating_add(1));
+        drafts.push(uplink::Draft::read(reader, defaults, Metric(metric)));
     }
     compare::compare(&drafts, top.findings());
     let uplinks: Vec<UplinkConfig> = drafts

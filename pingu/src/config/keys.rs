@@ -33,8 +33,9 @@ pub(super) const FALL_DEFAULT: u16 = 1;
 pub(super) const RISE_DEFAULT: u16 = 1;
 pub(super) const HOLD_DOWN_DEFAULT: Duration = Duration::ZERO;
 
-/// Metric of the first uplink that names none; each further place adds 1.
-pub(super) const METRIC_BASE: u32 = 100;
+/// Metric of the first uplink, if it names none; each further one has one more than the one before it. Below what DHCP clients and
+/// NetworkManager use (100 and more), so that neither outranks pingu nor takes its place.
+pub(super) const METRIC_FIRST: u32 = 10;
 
 /// The word of a choice.
 pub(super) fn word<T: PartialEq>(choices: &[(&'static str, T)], choice: &T) -> &'static str {

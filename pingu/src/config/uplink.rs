@@ -7,7 +7,6 @@ use toml::de::DeValue;
 use super::{
     Gateway, UplinkConfig,
     check::address_fault,
-    keys,
     policy::Defaults,
     reader::{At, Reader},
 };
@@ -30,8 +29,12 @@ pub(super) struct Draft {
 }
 
 impl Draft {
-    /// Reads the uplink at a place counted from 0.
-    pub(super) fn read(mut reader: Reader<'_, '_, '_>, defaults: &Defaults, index: usize) -> Self {
+    /// Reads an uplink.
+    pub(super) fn read(
+        mut reader: Reader<'_, '_, '_>,
+        defaults: &Defaults,
+        default_metric: Metric,
+    ) -> Self {
         let header = reader.span.clone();
         let name = required(&mut reader, "name", name_is_good, NAME_ALLOWED);
         let interface = required(
@@ -49,7 +52,7 @@ impl Draft {
         reader.finish();
         let metric = metric.map_or_else(
             || At {
-                value: Metric(keys::METRIC_BASE + index as u32),
+                value: default_metric,
                 span: header.clone(),
             },
             |at| At {

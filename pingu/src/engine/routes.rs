@@ -2,7 +2,7 @@
 
 use crate::{
     config::LearnedRoutes,
-    engine::{Engine, State},
+    engine::{Engine, State, uplink::Uplink},
     network::{NextHop, Route},
     units::{Ifindex, Metric, Protocol, TableId, UplinkId},
 };
@@ -80,6 +80,9 @@ impl Engine {
                     Err(_) => {}
                 }
             }
+            if let Some(route) = self.last_resort(ipv6, &set) {
+                set.wanted.push(route);
+            }
             let wanted = set.wanted.iter().any(|route| route.ipv6 == ipv6);
             set.may_end[usize::from(ipv6)] = !wanted && !self.ranking.standing.is_empty();
         }
@@ -87,6 +90,26 @@ impl Engine {
             set.taken_over = self.learned_routes();
         }
         set
+    }
+
+    /// With no uplink up, a family whose route the last resort cannot carry leaves by the best that can be left by in it.
+    fn last_resort(&self, ipv6: bool, set: &RouteSet) -> Option<Route> {
+        let is_up = |uplink: &Uplink| uplink.state(&self.paths) == State::Up;
+        if self.ranking.standing.is_empty()
+            || set.wanted.iter().any(|route| route.ipv6 == ipv6)
+            || self.uplinks.iter().any(is_up)
+        {
+            return None;
+        }
+        let ways = self.uplinks.iter().zip(&self.config.uplinks);
+        let (way, metric) = ways
+            .filter_map(|(uplink, config)| {
+                let way = uplink.ways[usize::from(ipv6)].as_ref().ok()?;
+                Some((way, config.metric))
+            })
+            .min_by_key(|(_, metric)| *metric)?;
+        let (own, source) = (self.config.protocol, way.preferred_source);
+        Some(own_default(ipv6, metric, own, way.next_hop(), source))
     }
 
     /// Uplinks whose own routes an earlier run left behind, by metric.
@@ -108,5 +131,64 @@ impl Engine {
         }
         found.sort_unstable();
         found.into_iter().map(|(_, id)| id).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::Config,
+        engine::test_clock,
+        network::{Address, Link, LinkLayer, Snapshot},
+    };
+
+    const TWO: &str = "[probe]\ntargets = [\"192.0.2.1\"]\n\
+        [[uplink]]\nname = \"a\"\ninterface = \"wan2\"\ngateway = [\"10.0.2.1\", \"fe80::1\"]\nmetric = 1\n\
+        [[uplink]]\nname = \"b\"\ninterface = \"wan3\"\ngateway = [\"10.0.3.1\", \"fe80::1\"]\nmetric = 2\n";
+
+    fn link(ifindex: u32) -> Link {
+        Link {
+            ifindex: Ifindex(ifindex),
+            name: format!("wan{ifindex}"),
+            layer: LinkLayer::Ethernet([2, 0, 0, 0, 0, 1]),
+            admin_up: true,
+            carrier: true,
+            mtu_bytes: 1500,
+        }
+    }
+
+    fn address(ifindex: u32, address: &str) -> Address {
+        Address {
+            ifindex: Ifindex(ifindex),
+            address: address.parse().unwrap(),
+            prefix_len: 24,
+            global: true,
+            usable: true,
+            secondary: false,
+        }
+    }
+
+    #[test]
+    fn a_last_resort_that_lost_one_family_does_not_take_it_from_the_others() {
+        let (config, _) = Config::parse(TWO, "test").unwrap();
+        let mut engine = Engine::new(config, 7, test_clock());
+        let snapshot = Snapshot {
+            links: vec![link(2), link(3)],
+            addresses: vec![address(2, "2001:db8::2"), address(3, "10.0.3.2")],
+            ..Snapshot::default()
+        };
+        engine.network(snapshot, test_clock());
+        engine.ranking.standing.clear();
+        assert_eq!(engine.route_set().wanted, [], "nothing has stood yet");
+        engine.ranking.standing = vec![UplinkId(0)];
+        let set = engine.route_set();
+        let places: Vec<(bool, u32)> = set
+            .wanted
+            .iter()
+            .map(|route| (route.ipv6, route.metric.0))
+            .collect();
+        assert_eq!(places, [(false, 2), (true, 1)]);
+        assert_eq!(set.may_end, [false, false]);
     }
 }

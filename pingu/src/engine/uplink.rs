@@ -175,7 +175,10 @@ impl Uplink {
 
     fn describe_down(&self, path: &Path, config: &UplinkConfig) -> String {
         match (&path.report, self.way(path.target)) {
-            (_, None) => Obstacle::NoGateway.reason(&config.interface),
+            (_, None) => self.ways[usize::from(path.target.is_ipv6())]
+                .err()
+                .unwrap_or(Obstacle::NoGateway)
+                .reason(&config.interface),
             (Some((Verdict::Bad, report)), Some(way)) if report.no_neighbour > report.lost => {
                 let next_hop = way.gateway.unwrap_or(path.target);
                 format!("gateway {next_hop} does not answer on {}", config.interface)

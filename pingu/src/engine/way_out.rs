@@ -170,6 +170,9 @@ pub(crate) fn find(
         Gateway::Auto => learn(uplink, link.ifindex, ipv6, snapshot, own, adopted, before)
             .ok_or(Obstacle::NoGateway)?,
     };
+    if ipv6 && asks_in_vain(link, &snapshot.addresses) {
+        return Err(Obstacle::NoAddress);
+    }
     let source =
         source(link.ifindex, ipv6, &hop, uplink, &snapshot.addresses).ok_or(Obstacle::NoAddress)?;
     Ok(WayOut {
@@ -180,6 +183,15 @@ pub(crate) fn find(
         source,
         preferred_source: hop.preferred_source,
     })
+}
+
+/// Whether the kernel asks for no IPv6 neighbour on a link yet: its own link-local address there is not yet known to be unique.
+fn asks_in_vain(link: &Link, addresses: &[Address]) -> bool {
+    let mut own = addresses
+        .iter()
+        .filter(|a| a.ifindex == link.ifindex && is_link_local(a.address))
+        .peekable();
+    matches!(link.layer, LinkLayer::Ethernet(_)) && own.peek().is_some() && !own.any(|a| a.usable)
 }
 
 /// A next hop without an interface.

@@ -250,3 +250,14 @@ fn a_unique_local_address_is_no_source_towards_the_internet_nor_the_reverse() {
     assert_eq!(way("2001:db8:ff::1").to_string(), "2001:db8::7");
     assert_eq!(way("fd00:1::1").to_string(), "fd00::7");
 }
+
+#[test]
+fn nothing_is_asked_over_ipv6_before_the_link_local_address_is_settled() {
+    let mut seen = snapshot(vec![route(9, 1024, "fe80::1")]);
+    let mut own = address("fe80::7", 64);
+    (own.global, own.usable) = (false, false);
+    seen.addresses.push(own);
+    assert_eq!(auto(&seen, true, None), Err(Obstacle::NoAddress));
+    seen.addresses.last_mut().expect("just added").usable = true;
+    assert!(auto(&seen, true, None).is_ok());
+}
