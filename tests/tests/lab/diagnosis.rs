@@ -10,6 +10,8 @@ use pingu_tests::lab::{
     turn,
 };
 
+use crate::running::two_uplinks;
+
 const DEADLINE: Duration = Duration::from_secs(15);
 
 #[test]
@@ -17,7 +19,7 @@ fn a_gateway_that_does_not_answer_arp_is_named() {
     let _turn = turn::shared();
     let site = Plan::new(&["wan1", "wan2"]).build();
     site.providers[0].set_arp(false);
-    let settings = two_uplinks();
+    let settings = two_uplinks(Settings::quick());
     let mut daemon = Daemon::start(&site.router, &settings);
     daemon.wait_until_up(&["lte"]);
     let status = daemon.wait_for("the reason to name the gateway", DEADLINE, |status| {
@@ -40,7 +42,7 @@ fn a_dead_target_is_named_and_not_the_gateway() {
     let _turn = turn::shared();
     let site = Plan::new(&["wan1", "wan2"]).build();
     site.providers[0].black_hole();
-    let settings = two_uplinks();
+    let settings = two_uplinks(Settings::quick());
     let mut daemon = Daemon::start(&site.router, &settings);
     let status = daemon.wait_until_down("fibre");
     let reason = status::reason(&status, "fibre");
@@ -58,7 +60,7 @@ fn a_dead_target_is_named_and_not_the_gateway() {
 fn a_missing_interface_is_named_and_waited_for() {
     let _turn = turn::shared();
     let site = Plan::new(&["wan1"]).build();
-    let settings = two_uplinks();
+    let settings = two_uplinks(Settings::quick());
     let mut daemon = Daemon::start(&site.router, &settings);
     let status = daemon.wait_until_up(&["fibre"]);
     assert_ne!(status::state(&status, "lte"), "up");
@@ -77,7 +79,7 @@ fn a_missing_interface_is_named_and_waited_for() {
 fn a_lost_carrier_is_told_from_lost_packets() {
     let _turn = turn::shared();
     let site = Plan::new(&["wan1", "wan2"]).build();
-    let settings = two_uplinks();
+    let settings = two_uplinks(Settings::quick());
     let mut daemon = Daemon::start(&site.router, &settings);
     daemon.wait_until_up(&["fibre", "lte"]);
     site.providers[0].set_carrier(false);
@@ -131,7 +133,7 @@ fn probes_that_are_too_long_for_the_wire_are_not_sent_and_not_lost() {
 fn a_renamed_interface_is_missed_and_found_again() {
     let _turn = turn::shared();
     let site = Plan::new(&["wan1", "wan2"]).build();
-    let settings = two_uplinks();
+    let settings = two_uplinks(Settings::quick());
     let mut daemon = Daemon::start(&site.router, &settings);
     daemon.wait_until_up(&["fibre", "lte"]);
     site.router.ip("link set wan1 name spare");
@@ -140,10 +142,4 @@ fn a_renamed_interface_is_missed_and_found_again() {
     assert!(reason.contains("wan1"), "{reason}");
     site.router.ip("link set spare name wan1");
     daemon.wait_until_up(&["fibre"]);
-}
-
-fn two_uplinks() -> Settings {
-    Settings::quick()
-        .uplink("fibre", "wan1", "auto", 88)
-        .uplink("lte", "wan2", "auto", 89)
 }

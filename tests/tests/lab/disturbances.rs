@@ -16,6 +16,8 @@ use pingu_tests::lab::{
     wait::wait_until,
 };
 
+use crate::running::{running, two_uplinks};
+
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// The goal: what the kernel announces is mended within this time.
@@ -24,7 +26,7 @@ const MENDED_MAX: Duration = Duration::from_secs(1);
 #[test]
 fn deleted_own_routes_are_back_within_a_second() {
     let _turn = turn::shared();
-    let settings = two_uplinks();
+    let settings = two_uplinks(Settings::quick());
     let (site, _daemon) = running(&settings);
     let before = routes::own(&site.router);
     let connected = connected_networks(&site);
@@ -59,7 +61,7 @@ fn deleted_own_routes_are_back_within_a_second() {
 #[test]
 fn own_routes_that_were_refused_are_back_soon_after_they_can_be() {
     let _turn = turn::shared();
-    let settings = two_uplinks();
+    let settings = two_uplinks(Settings::quick());
     let (site, mut daemon) = running(&settings);
     let before = routes::own(&site.router);
     let connected = connected_networks(&site);
@@ -97,7 +99,7 @@ fn connected_networks(site: &Site) -> String {
 #[test]
 fn a_removed_address_is_noticed_although_the_kernel_drops_the_routes_silently() {
     let _turn = turn::shared();
-    let settings = two_uplinks();
+    let settings = two_uplinks(Settings::quick());
     let (site, mut daemon) = running(&settings);
     let address = site.providers[0].router_address();
     site.router
@@ -143,7 +145,7 @@ fn an_interface_set_down_and_up_again_gets_its_own_route_back() {
 #[test]
 fn an_interface_deleted_and_made_again_comes_back() {
     let _turn = turn::shared();
-    let settings = two_uplinks();
+    let settings = two_uplinks(Settings::quick());
     let (site, mut daemon) = running(&settings);
     site.router.ip("link del wan1");
     let status = daemon.wait_until_down("fibre");
@@ -183,7 +185,7 @@ fn what_belongs_to_others_is_the_same_before_and_after_a_run_with_a_failover() {
          route add ::/0 via 2001:db8:2::1 proto static metric 5000\n",
     );
     let before = routes::foreign(&site.router);
-    let settings = two_uplinks();
+    let settings = two_uplinks(Settings::quick());
     let mut daemon = Daemon::start(&site.router, &settings);
     daemon.wait_until_up(&["fibre", "lte"]);
     route_watch::wait_until_by(&site.router, TARGET, site.ifindex(0), DEADLINE);
@@ -207,7 +209,7 @@ fn a_foreign_default_at_an_uplinks_metric_is_left_alone() {
     site.router
         .ip("route add default via 192.168.88.2 proto static metric 88");
     let before = routes::foreign(&site.router);
-    let settings = two_uplinks();
+    let settings = two_uplinks(Settings::quick());
     let mut daemon = Daemon::start(&site.router, &settings);
     daemon.wait_until_up(&["fibre", "lte"]);
     wait_until("the own route of lte", DEADLINE, || {
@@ -227,25 +229,4 @@ fn a_foreign_default_at_an_uplinks_metric_is_left_alone() {
             .map(|_| ())
             .ok_or_else(|| format!("{:?}", routes::own(&site.router)))
     });
-}
-
-fn two_uplinks() -> Settings {
-    Settings::quick()
-        .uplink("fibre", "wan1", "auto", 88)
-        .uplink("lte", "wan2", "auto", 89)
-}
-
-fn running(settings: &Settings) -> (Site, Daemon) {
-    let site = Plan::new(&["wan1", "wan2"]).build();
-    let mut daemon = Daemon::start(&site.router, settings);
-    daemon.wait_until_up(&["fibre", "lte"]);
-    wait_until("both own routes", DEADLINE, || {
-        let own = routes::own(&site.router);
-        if own.len() == 2 {
-            Ok(())
-        } else {
-            Err(format!("{own:?}"))
-        }
-    });
-    (site, daemon)
 }

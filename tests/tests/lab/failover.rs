@@ -7,15 +7,16 @@
 use std::time::{Duration, Instant};
 
 use pingu_tests::lab::{
-    daemon::Daemon,
     route_monitor::RouteMonitor,
     route_watch::{self, Pace, RouteWatch, Sightings},
     routes,
     settings::Settings,
-    site::{Plan, Site, TARGET},
+    site::{Site, TARGET},
     status, turn,
     wait::wait_until,
 };
+
+use crate::running::{running, two_uplinks};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -191,28 +192,6 @@ fn a_worse_uplink_that_dies_moves_nothing() {
     let sightings = watch.finish();
     assert_eq!(sightings.changes.len(), 1, "{sightings:?}");
     assert_eq!(sightings.count.without_route, 0);
-}
-
-fn two_uplinks(settings: Settings) -> Settings {
-    settings
-        .uplink("fibre", "wan1", "auto", 88)
-        .uplink("lte", "wan2", "auto", 89)
-}
-
-/// A site with two uplinks, both up, traffic on the first.
-fn running(settings: &Settings) -> (Site, Daemon) {
-    let site = Plan::new(&["wan1", "wan2"]).build();
-    let mut daemon = Daemon::start(&site.router, settings);
-    daemon.wait_until_up(&["fibre", "lte"]);
-    wait_until("both own routes", DEADLINE, || {
-        let own = routes::own(&site.router);
-        if own.len() == 2 {
-            Ok(())
-        } else {
-            Err(format!("{own:?}"))
-        }
-    });
-    (site, daemon)
 }
 
 #[track_caller]

@@ -13,6 +13,8 @@ use pingu_tests::lab::{
     wait::wait_until,
 };
 
+use crate::running::two_uplinks;
+
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Many periods and timeouts of a quick daemon.
@@ -118,10 +120,4 @@ fn a_learned_route_of_metric_zero_is_overlaid_only_by_adoption() {
 
 fn sent(status: &serde_json::Value) -> u64 {
     counter(status::target(status, "fibre", 0), "sent")
-}
-
-fn two_uplinks(settings: Settings) -> Settings {
-    settings
-        .uplink("fibre", "wan1", "auto", 88)
-        .uplink("lte", "wan2", "auto", 89)
 }

@@ -14,6 +14,8 @@ use pingu_tests::lab::{
     wait::wait_until,
 };
 
+use crate::running::{running, two_uplinks};
+
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// `EX_CONFIG` of sysexits.h.
@@ -279,25 +281,4 @@ fn wait_for_adoption(site: &Site) {
             Err(format!("{defaults:?}"))
         }
     });
-}
-
-fn two_uplinks(settings: Settings) -> Settings {
-    settings
-        .uplink("fibre", "wan1", "auto", 88)
-        .uplink("lte", "wan2", "auto", 89)
-}
-
-fn running(settings: &Settings) -> (Site, Daemon) {
-    let site = Plan::new(&["wan1", "wan2"]).build();
-    let mut daemon = Daemon::start(&site.router, settings);
-    daemon.wait_until_up(&["fibre", "lte"]);
-    wait_until("both own routes", DEADLINE, || {
-        let own = routes::own(&site.router);
-        if own.len() == 2 {
-            Ok(())
-        } else {
-            Err(format!("{own:?}"))
-        }
-    });
-    (site, daemon)
 }

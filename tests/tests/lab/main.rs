@@ -11,4 +11,5 @@ mod harness;
 mod hindrances;
 mod lifecycle;
 mod loss;
+mod running;
 mod uplinks;
