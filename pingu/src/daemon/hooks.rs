@@ -130,3 +130,30 @@ fn attach(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{engine::test_clock, probe::EngineKind};
+
+    #[test]
+    fn only_what_new_hooks_can_cure_is_attached_anew() {
+        let start = test_clock();
+        let hook = |state| Hook {
+            bare: false,
+            state,
+            tried: start,
+        };
+        let attached = hook(HookState::Attached(EngineKind::Tcx));
+        let failed = hook(HookState::Failed("why".to_owned()));
+        let gone = Some(&Some(libc::ENODEV));
+        let (second, half_minute) = (start + REOPEN_EVERY, start + REATTACH_EVERY);
+        assert!(!attached.is_due(gone, start) && attached.is_due(gone, second));
+        assert!(!attached.is_due(Some(&None), second) && attached.is_due(Some(&None), half_minute));
+        assert!(!failed.is_due(None, second) && failed.is_due(None, half_minute));
+        for errno in [libc::ENOBUFS, libc::EAGAIN, libc::ENETDOWN] {
+            assert!(!attached.is_due(Some(&Some(errno)), half_minute), "{errno}");
+        }
+        assert!(!attached.is_due(None, half_minute));
+    }
+}

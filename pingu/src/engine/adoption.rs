@@ -136,7 +136,7 @@ mod tests {
     use super::*;
     use crate::{
         config::Config,
-        engine::test_clock,
+        engine::{Readiness, test_clock},
         network::{Link, LinkLayer, Snapshot},
         units::{Ifindex, Metric, TableId},
     };
@@ -257,5 +257,26 @@ mod tests {
             engine.forget_stale_adopted();
             assert_eq!(engine.adopted().contains(&route), stays, "{route:?}");
         }
+    }
+
+    #[test]
+    fn routes_of_advertisements_and_those_at_an_uplinks_metric_are_not_adopted() {
+        let mut engine = restarted("learned_routes = \"adopt\"", "auto", "wan0");
+        let with = |protocol, metric| Route {
+            protocol: Protocol(protocol),
+            metric: Metric(metric),
+            ..learned()
+        };
+        let mut snapshot = engine.snapshot().clone();
+        snapshot.routes = vec![with(16, 50), with(9, 60), with(16, 10)];
+        engine.network(snapshot, test_clock());
+        assert_eq!(engine.uplinks[0].state(&engine.paths), State::Unknown);
+        assert_eq!(
+            engine.learned_routes(),
+            [],
+            "nothing is known of the uplink"
+        );
+        engine.paths[0].readiness = Readiness::Blocked;
+        assert_eq!(engine.learned_routes(), [with(16, 50)]);
     }
 }

@@ -140,7 +140,7 @@ mod tests {
     use crate::{
         config::Config,
         engine::test_clock,
-        network::{Address, Link, LinkLayer, Snapshot},
+        network::{Address, Link, LinkLayer, Neighbour, NeighbourState, Snapshot},
     };
 
     const TWO: &str = "[probe]\ntargets = [\"192.0.2.1\"]\n\
@@ -190,5 +190,31 @@ mod tests {
             .collect();
         assert_eq!(places, [(false, 2), (true, 1)]);
         assert_eq!(set.may_end, [false, false]);
+    }
+
+    #[test]
+    fn a_neighbour_that_was_flushed_is_asked_for_at_once() {
+        let (config, _) = Config::parse(TWO, "test").unwrap();
+        let mut engine = Engine::new(config, 7, test_clock());
+        let neighbour = |state| Neighbour {
+            ifindex: Ifindex(3),
+            address: [10, 0, 3, 1].into(),
+            state,
+        };
+        let snapshot = Snapshot {
+            links: vec![link(3)],
+            addresses: vec![address(3, "10.0.3.2")],
+            neighbours: vec![neighbour(NeighbourState::Usable([2; 6]))],
+            ..Snapshot::default()
+        };
+        let now = test_clock();
+        engine.network(snapshot, now);
+        engine.solicitations(now);
+        assert_eq!(engine.solicitations(now), [], "asked just now");
+        engine.neighbour(&neighbour(NeighbourState::Failed), now);
+        assert_eq!(
+            engine.solicitations(now),
+            [(Ifindex(3), [10, 0, 3, 1].into())]
+        );
     }
 }
