@@ -14,7 +14,7 @@ use crate::{
     config::{Config, UplinkConfig},
     network::{LinkLayer, Neighbour, NeighbourState, Route, Snapshot},
     probe::{ProbeOrder, ProbeTransport, SendResult},
-    units::{Ifindex, PathId, UplinkId},
+    units::{GroupId, Ifindex, PathId, UplinkId},
 };
 
 mod adoption;
@@ -53,6 +53,8 @@ const RESOLVE_EVERY: Duration = Duration::from_secs(1);
 pub struct Engine {
     config: Config,
     uplinks: Vec<Uplink>,
+    /// The uplinks of each group, in the order of the configuration.
+    members: Vec<Vec<UplinkId>>,
     paths: Vec<Path>,
     snapshot: Snapshot,
     neighbours: BTreeMap<(Ifindex, IpAddr), NeighbourState>,
@@ -61,7 +63,8 @@ pub struct Engine {
     adopted: Vec<Route>,
     /// What the kernel refused in the last attempt to make it agree.
     refusals: Vec<String>,
-    ranking: Ranking,
+    /// Of each group.
+    rankings: Vec<Ranking>,
     /// The first snapshot has been seen.
     oriented: bool,
     /// Counts what may change the route set.
@@ -81,9 +84,11 @@ impl Engine {
     pub fn new(config: Config, seed: u64, now: Instant) -> Self {
         let mut paths = Vec::new();
         let mut uplinks = Vec::new();
+        let mut members = vec![Vec::new(); config.groups.len()];
         let mut first_slot = 0;
         for (index, uplink) in config.uplinks.iter().enumerate() {
             let id = UplinkId(index as u16);
+            members[uplink.group.index()].push(id);
             let first_path = paths.len();
             for &target in &uplink.probe.targets {
                 paths.push(Path::new(id, target, first_slot, &uplink.probe, now));
@@ -92,16 +97,17 @@ impl Engine {
             uplinks.push(Uplink::new(first_path..paths.len(), now));
         }
         Self {
+            rankings: vec![Ranking::default(); config.groups.len()],
             wake_of: vec![None; paths.len()],
             config,
             uplinks,
+            members,
             paths,
             snapshot: Snapshot::default(),
             neighbours: BTreeMap::new(),
             solicited: BTreeMap::new(),
             adopted: Vec::new(),
             refusals: Vec::new(),
-            ranking: Ranking::default(),
             oriented: false,
             revision: 0,
             wakes: BinaryHeap::new(),
@@ -130,9 +136,9 @@ impl Engine {
         &self.snapshot
     }
 
-    /// Which uplinks shall have a route.
-    pub fn ranking(&self) -> &Ranking {
-        &self.ranking
+    /// Which uplinks of each group shall have a route.
+    pub fn rankings(&self) -> &[Ranking] {
+        &self.rankings
     }
 
     /// Grows whenever [`Engine::route_set`] or an uplink's state may have changed.
@@ -192,7 +198,9 @@ impl Engine {
         }
         if !self.oriented {
             self.oriented = true;
-            self.ranking.standing = self.found_standing();
+            for index in 0..self.rankings.len() {
+                self.rankings[index].standing = self.found_standing(GroupId(index as u16));
+            }
         }
         for path in 0..self.paths.len() {
             self.refresh_readiness(PathId(path as u32), now);
@@ -277,7 +285,8 @@ impl Engine {
     /// When [`Engine::run`] is wanted next.
     pub fn next_wake(&self) -> Option<Instant> {
         let probing = self.wakes.peek().map(|Reverse((at, _))| *at);
-        let hold_downs = self.ranking.held.iter().map(|(_, until)| *until);
+        let held = self.rankings.iter().flat_map(|ranking| &ranking.held);
+        let hold_downs = held.map(|(_, until)| *until);
         probing.into_iter().chain(hold_downs).min()
     }
 
@@ -310,21 +319,18 @@ impl Engine {
         for uplink in &mut self.uplinks {
             changed |= uplink.note_state(&self.paths, now);
         }
-        let candidates: Vec<decide::Candidate> = self
-            .uplinks
-            .iter()
-            .enumerate()
-            .map(|(index, uplink)| {
-                uplink.candidate(
-                    UplinkId(index as u16),
-                    &self.config.uplinks[index],
-                    &self.paths,
-                )
-            })
-            .collect();
-        let ranking = decide::rank(&candidates, &self.ranking, now);
-        changed |= ranking != self.ranking;
-        self.ranking = ranking;
+        for index in 0..self.rankings.len() {
+            let candidates: Vec<decide::Candidate> = self.members[index]
+                .iter()
+                .map(|&id| {
+                    let config = &self.config.uplinks[id.index()];
+                    self.uplinks[id.index()].candidate(id, config, &self.paths)
+                })
+                .collect();
+            let ranking = decide::rank(&candidates, &self.rankings[index], now);
+            changed |= ranking != self.rankings[index];
+            self.rankings[index] = ranking;
+        }
         self.revision += u64::from(changed);
     }
 

@@ -103,7 +103,7 @@ fn every_kind_of_own_route_is_added_and_deleted_and_leaves_others_alone() {
                 lab.apply(Change::Add(route.clone())).await.unwrap();
                 assert_eq!(added(&foreign), [line]);
             }
-            let seen = lab.route(route.ipv6, 100).await;
+            let seen = lab.route(route.ipv6(), 100).await;
             assert_eq!(
                 Route {
                     wire: Vec::new(),
