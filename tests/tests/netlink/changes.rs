@@ -130,7 +130,7 @@ fn a_route_beside_another_takes_its_place_without_a_gap() {
         for (old, _) in &kinds {
             for (new, line) in kinds
                 .iter()
-                .filter(|(new, _)| new.ipv6 == old.ipv6 && new != old)
+                .filter(|(new, _)| new.ipv6() == old.ipv6() && new != old)
             {
                 lab.apply(Change::Add(old.clone())).await.unwrap();
                 lab.apply(Change::AddBeside(new.clone())).await.unwrap();

@@ -133,7 +133,7 @@ async fn learn(
     let family = if route.ipv6() { "-6" } else { "-4" };
     let gateway = match &route.next_hop {
         NextHop::Gateway { gateway, .. } => format!("via {gateway}"),
-        NextHop::Device { .. } | NextHop::Other(_) => String::new(),
+        _ => String::new(),
     };
     let metric = route.metric;
     let line =
