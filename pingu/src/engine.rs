@@ -22,6 +22,7 @@ mod burst;
 mod decide;
 mod health;
 mod path;
+mod quorum;
 pub mod reconcile;
 mod routes;
 mod status;
@@ -36,7 +37,7 @@ pub use routes::RouteSet;
 pub use status::{HookState, Status, TargetStatus, UplinkStatus};
 pub use window::RttSummary;
 
-use health::{Verdict, any_up};
+use health::Verdict;
 use path::Path;
 use uplink::Uplink;
 use way_out::{Readiness, WayOut};
@@ -69,7 +70,8 @@ pub struct Engine {
     wakes: BinaryHeap<Reverse<(Instant, PathId)>>,
     /// Each path's valid entry in `wakes`; others there are stale.
     wake_of: Vec<Option<Instant>>,
-    ident_state: u64,
+    /// Makes the ICMP identifiers, which differ from burst to burst: some targets drop one that they saw before.
+    identifiers: Random,
     orders: Vec<ProbeOrder>,
     results: Vec<SendResult>,
     /// Which paths the orders came from, and how many from each.
@@ -89,7 +91,11 @@ impl Engine {
                 paths.push(Path::new(id, target, first_slot, &uplink.probe, now));
                 first_slot += slots_needed(&uplink.probe);
             }
-            uplinks.push(Uplink::new(first_path..paths.len(), now));
+            uplinks.push(Uplink::new(
+                first_path..paths.len(),
+                uplink.health.quorum,
+                now,
+            ));
         }
         Self {
             wake_of: vec![None; paths.len()],
@@ -105,7 +111,7 @@ impl Engine {
             oriented: false,
             revision: 0,
             wakes: BinaryHeap::new(),
-            ident_state: seed,
+            identifiers: Random(seed),
             orders: Vec::new(),
             results: Vec::new(),
             ordered: Vec::new(),
@@ -165,10 +171,13 @@ impl Engine {
     /// Uplinks whose last burst said nothing because its probes never left, with the errno if the kernel gave one: their hooks or
     /// sockets may be dead.
     pub fn blind(&self) -> impl Iterator<Item = (UplinkId, Option<i32>)> + '_ {
-        self.paths.iter().filter_map(|path| match &path.report {
-            Some((Verdict::Blind, report)) => Some((path.uplink, report.errno)),
-            _ => None,
-        })
+        let of = |path: &Path| {
+            let judged = path
+                .judged
+                .filter(|judged| judged.verdict == Verdict::Blind)?;
+            Some((path.uplink, judged.report.errno))
+        };
+        self.paths.iter().filter_map(of)
     }
 
     /// Takes a fresh look at the kernel.
@@ -240,7 +249,7 @@ impl Engine {
             let first_order = self.orders.len();
             path.order(
                 &uplink.probe,
-                || fresh_ident(&mut self.ident_state),
+                || self.identifiers.next() as u16,
                 now,
                 &mut self.orders,
             );
@@ -360,13 +369,25 @@ impl Engine {
 /// The shortest time between two looks at the same path, so that a wake-up always makes progress.
 const WAKE_AGAIN_MIN: Duration = Duration::from_micros(50);
 
-/// An ICMP identifier that differs from burst to burst: some targets drop one that they saw before. `splitmix64`.
-fn fresh_ident(state: &mut u64) -> u16 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (z ^ (z >> 31)) as u16
+/// A sequence of numbers without a pattern (`splitmix64`); equal seeds give equal numbers.
+#[derive(Debug)]
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    /// The next number.
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `end`.
+    #[cfg(test)]
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        self.next() % end
+    }
 }
 
 /// A starting point for tests; only differences matter.

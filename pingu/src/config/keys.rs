@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{LearnedRoutes, OnExit, ReceiveHook};
+use super::{LearnedRoutes, OnExit, Quorum, ReceiveHook};
 
 pub(super) const RECEIVE_HOOKS: [(&str, ReceiveHook); 4] = [
     ("auto", ReceiveHook::Auto),
@@ -19,6 +19,8 @@ pub(super) const LEARNED_ROUTES: [(&str, LearnedRoutes); 2] = [
 pub(super) const ON_EXIT: [(&str, OnExit); 2] =
     [("withdraw", OnExit::Withdraw), ("keep", OnExit::Keep)];
 
+pub(super) const QUORUMS: [(&str, Quorum); 2] = [("any", Quorum::Any), ("all", Quorum::All)];
+
 pub(super) const PROTOCOL_DEFAULT: u8 = 136;
 pub(super) const SOCKET_DEFAULT: &str = "/run/pingu/pingu.sock";
 pub(super) const STATE_DIRECTORY_DEFAULT: &str = "/var/lib/pingu";
@@ -31,6 +33,8 @@ pub(super) const MAX_LOST_DEFAULT: u16 = 5;
 pub(super) const MAX_DELAY_DEFAULT: Duration = Duration::from_millis(100);
 pub(super) const FALL_DEFAULT: u16 = 1;
 pub(super) const RISE_DEFAULT: u16 = 1;
+/// As far as the window lets it.
+pub(super) const MIN_CONSECUTIVE_DEFAULT: u16 = 1;
 pub(super) const HOLD_DOWN_DEFAULT: Duration = Duration::ZERO;
 
 /// Metric of the first uplink, if it names none; each further one has one more than the one before it. Below what DHCP clients and

@@ -37,6 +37,24 @@ pub(crate) struct Tally {
     pub(crate) no_neighbour: u64,
 }
 
+/// A burst that has been judged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Judged {
+    pub(crate) verdict: Verdict,
+    pub(crate) report: Report,
+    /// The path was up before: the limits for failing were applied, not those for recovering.
+    pub(crate) was_up: bool,
+    /// When the burst began.
+    started: Instant,
+}
+
+impl Judged {
+    /// It was lost to a next hop without a link-layer address above all.
+    pub(crate) fn is_without_neighbour(&self) -> bool {
+        self.verdict == Verdict::Bad && self.report.no_neighbour > self.report.lost
+    }
+}
+
 /// A path's own share of the slots, used in turns.
 #[derive(Clone, Copy, Debug)]
 struct SlotRing {
@@ -64,9 +82,7 @@ pub(crate) struct Path {
     pub(crate) window: Window,
     pub(crate) recent: Recent,
     /// The last judged burst.
-    pub(crate) report: Option<(Verdict, Report)>,
-    /// When the burst of that report began.
-    reported: Option<Instant>,
+    pub(crate) judged: Option<Judged>,
     slots: SlotRing,
     sequence: u16,
     next_burst: Instant,
@@ -106,8 +122,7 @@ impl Path {
             tally: Tally::default(),
             window: Window::default(),
             recent: Recent::default(),
-            report: None,
-            reported: None,
+            judged: None,
             slots: SlotRing {
                 base: first_slot,
                 len: slots_needed(probe),
@@ -129,7 +144,7 @@ impl Path {
         self.resolving_since =
             (readiness == Readiness::Resolving).then(|| self.resolving_since.unwrap_or(now));
         if readiness == Readiness::Blocked {
-            self.health = Health::unknown();
+            self.health.start_over();
             self.bursts.iter_mut().for_each(Burst::abandon);
         } else if was_blocked {
             self.next_burst = now;
@@ -139,7 +154,7 @@ impl Path {
     /// Reads what came back since the last look, and judges what can be judged.
     pub(crate) fn collect(
         &mut self,
-        limits: &HealthConfig,
+        health: &HealthConfig,
         timeout: Duration,
         now: Instant,
         read: impl Fn(SlotId) -> Stamps,
@@ -157,18 +172,24 @@ impl Path {
             self.tally.late += u64::from(after.late - before.late);
             self.tally.lost += u64::from(after.lost - before.lost);
             self.tally.not_sent += u64::from(after.not_sent - before.not_sent);
+            // The burst before this one may just have changed the state, and with it the limits.
+            let was_up = self.health.state() == State::Up;
             if !burst.decided
-                && let Some(verdict) = burst.verdict(limits)
+                && let Some(verdict) = burst.verdict(health.limits(was_up))
             {
                 burst.decided = true;
-                self.reported = Some(burst.started);
-                self.report = Some((verdict, after));
-                self.health.judge(verdict, limits, now);
-            } else if self.reported == Some(burst.started)
-                && let Some((_, report)) = &mut self.report
+                self.judged = Some(Judged {
+                    verdict,
+                    report: after,
+                    was_up,
+                    started: burst.started,
+                });
+                self.health.judge(verdict, &health.rule, now);
+            } else if let Some(judged) = &mut self.judged
+                && judged.started == burst.started
             {
                 // The verdict fell before the last probe was settled; people are told the whole.
-                *report = after;
+                judged.report = after;
             }
         }
         while self.bursts.front().is_some_and(Burst::complete) {
@@ -273,9 +294,10 @@ impl Path {
     pub(crate) fn next_wake(
         &mut self,
         probe: &ProbeConfig,
-        limits: &HealthConfig,
+        health: &HealthConfig,
         now: Instant,
     ) -> Option<Instant> {
+        let is_up = self.health.state() == State::Up;
         let patience_ends = self.resolving_since.map(|since| since + probe.timeout);
         let waits_until = patience_ends.filter(|ends| now < *ends);
         let mut wake =
@@ -284,11 +306,11 @@ impl Path {
         for burst in &self.bursts {
             if let Some(due) = burst.next_send(probe.spacing) {
                 sooner(waits_until.map_or(due, |until| until.max(due)));
-            } else if !burst.decided && self.health.state() != State::Up {
+            } else if !burst.decided && !is_up {
                 sooner(now + self.look_again);
                 self.look_again = (self.look_again * 2).min(LOOK_AGAIN_MAX);
             }
-            if let Some(deadline) = burst.next_deadline(limits) {
+            if let Some(deadline) = burst.next_deadline(health.limits(is_up)) {
                 sooner(deadline);
             }
         }

@@ -7,13 +7,12 @@ use std::{
 };
 
 use crate::{
-    config::UplinkConfig,
+    config::{Quorum, UplinkConfig},
     engine::{
-        any_up,
-        burst::Report,
         decide::Candidate,
         health::{State, Verdict},
-        path::Path,
+        path::{Judged, Path},
+        quorum,
         status::HookState,
         way_out::{self, Obstacle, Readiness, WayOut},
     },
@@ -26,6 +25,7 @@ use crate::{
 pub(crate) struct Uplink {
     /// Its paths, in the engine's order.
     paths: Range<usize>,
+    quorum: Quorum,
     /// The way out of each family: IPv4, IPv6.
     pub(crate) ways: [Result<WayOut, Obstacle>; 2],
     /// The last way found of each family, while there is none.
@@ -41,9 +41,10 @@ pub(crate) struct Uplink {
 }
 
 impl Uplink {
-    pub(crate) fn new(paths: Range<usize>, now: Instant) -> Self {
+    pub(crate) fn new(paths: Range<usize>, quorum: Quorum, now: Instant) -> Self {
         Self {
             paths,
+            quorum,
             ways: [Err(Obstacle::NoInterface); 2],
             ways_before: [None; 2],
             hook: HookState::Detached,
@@ -83,9 +84,9 @@ impl Uplink {
         self.ways[usize::from(target.is_ipv6())].as_ref().ok()
     }
 
-    /// Up as soon as one path is; a path without a way out counts as down.
+    /// Up as soon as enough paths are; a path without a way out counts as down.
     pub(crate) fn state(&self, paths: &[Path]) -> State {
-        any_up(paths[self.paths.clone()].iter().map(path_state))
+        quorum::judge(self.quorum, self.own_paths(paths).map(path_state))
     }
 
     /// What is known of one family: by its own targets, where there are any.
@@ -97,7 +98,7 @@ impl Uplink {
         if of_family.peek().is_none() {
             return self.state(paths);
         }
-        any_up(of_family.map(path_state))
+        quorum::judge(self.quorum, of_family.map(path_state))
     }
 
     /// Notes a change of state, and says whether there was any.
@@ -156,34 +157,32 @@ impl Uplink {
                 .find(|path| path_state(path) == wanted)
         };
         match self.state_noted {
-            State::Up => match path_of(State::Up).and_then(|path| path.report.as_ref()) {
-                Some((_, report)) => describe(report, config),
+            State::Up => match path_of(State::Up).and_then(|path| path.judged) {
+                Some(judged) => describe(&judged, config),
                 None => "answers".to_owned(),
             },
             State::Down => match path_of(State::Down) {
                 Some(path) => self.describe_down(path, config),
                 None => "no target answers".to_owned(),
             },
-            State::Unknown => match self.own_paths(paths).find_map(|path| path.report.as_ref()) {
-                Some((Verdict::Blind, report)) => describe(report, config),
-                Some((Verdict::Good | Verdict::Bad, _)) | None => {
-                    "waiting for the first bursts".to_owned()
-                }
+            State::Unknown => match self.own_paths(paths).find_map(|path| path.judged) {
+                Some(judged) if judged.verdict == Verdict::Blind => describe(&judged, config),
+                Some(_) | None => "waiting for the first bursts".to_owned(),
             },
         }
     }
 
     fn describe_down(&self, path: &Path, config: &UplinkConfig) -> String {
-        match (&path.report, self.way(path.target)) {
+        match (&path.judged, self.way(path.target)) {
             (_, None) => self.ways[usize::from(path.target.is_ipv6())]
                 .err()
                 .unwrap_or(Obstacle::NoGateway)
                 .reason(&config.interface),
-            (Some((Verdict::Bad, report)), Some(way)) if report.no_neighbour > report.lost => {
+            (Some(judged), Some(way)) if judged.is_without_neighbour() => {
                 let next_hop = way.gateway.unwrap_or(path.target);
                 format!("gateway {next_hop} does not answer on {}", config.interface)
             }
-            (Some((_, report)), _) => format!("{}: {}", path.target, describe(report, config)),
+            (Some(judged), _) => format!("{}: {}", path.target, describe(judged, config)),
             (None, _) => format!("{}: no burst yet", path.target),
         }
     }
@@ -197,25 +196,42 @@ fn path_state(path: &Path) -> State {
     }
 }
 
-fn describe(report: &Report, config: &UplinkConfig) -> String {
-    let count = config.probe.count;
-    let missing = report.missing();
-    let rtt = report.rtt_mean;
+/// What a burst showed, and where it is bad the limit that it broke.
+fn describe(judged: &Judged, config: &UplinkConfig) -> String {
+    let (report, count) = (&judged.report, config.probe.count);
+    let limits = config.health.limits(judged.was_up);
+    let to = |stricter: bool| {
+        if stricter && !judged.was_up {
+            " to recover"
+        } else {
+            ""
+        }
+    };
+    let (fail, recover) = (config.health.fail, config.health.recover);
+    let lost = to(recover.max_lost != fail.max_lost);
+    let delay = to(recover.max_delay != fail.max_delay);
+    let jitter = to(recover.max_jitter != fail.max_jitter);
+    let (missing, rtt) = (report.missing(), report.rtt_mean);
     match (missing, report.answered) {
         (0, 0) => match report.errno {
             Some(errno) => format!("nothing sent: {}", std::io::Error::from_raw_os_error(errno)),
             None => "probes vanish before they leave".to_owned(),
         },
         (_, 0) => format!("{missing} of {count} lost"),
-        (_, _) if rtt >= config.health.max_delay => format!(
-            "mean RTT {}, limit {} ms",
+        (_, _) if missing <= limits.max_lost && rtt >= limits.max_delay => format!(
+            "mean RTT {}, limit {} ms{delay}",
             rounded(rtt),
-            config.health.max_delay.as_secs_f64() * 1e3
+            limits.max_delay.as_secs_f64() * 1e3
+        ),
+        (_, _) if missing <= limits.max_lost && report.is_unsteady(limits) => format!(
+            "jitter {}, limit {} ms{jitter}",
+            rounded(report.jitter.unwrap_or_default()),
+            limits.max_jitter.unwrap_or_default().as_secs_f64() * 1e3
         ),
         (0, _) => format!("answers in {}", rounded(rtt)),
         (_, _) => format!(
-            "{missing} of {count} lost, limit {}; mean RTT {}",
-            config.health.max_lost,
+            "{missing} of {count} lost, limit {}{lost}; mean RTT {}",
+            limits.max_lost,
             rounded(rtt)
         ),
     }
