@@ -36,6 +36,8 @@ pub(crate) struct Setting {
     pub(crate) answers: Option<bool>,
     pub(crate) loss_percent: Option<u8>,
     pub(crate) rtt_ms: Option<u64>,
+    /// Every other answer takes so much longer.
+    pub(crate) jitter_ms: Option<u64>,
     /// The gateway answers address resolution.
     pub(crate) neighbour: Option<bool>,
     /// A DHCP client's default route is there.
@@ -51,6 +53,7 @@ struct Wire {
     answers: bool,
     loss_percent: u8,
     rtt: Duration,
+    jitter: Duration,
     neighbour: bool,
     lease: bool,
     dead_targets: Vec<IpAddr>,
@@ -95,7 +98,8 @@ impl ProbeTransport for Wires {
                 && wire.link.carrier
                 && chance >= wire.loss_percent
                 && !wire.dead_targets.contains(&order.target);
-            let reply = answered.then(|| sent_ns + wire.rtt.as_nanos() as u64);
+            let jitter = wire.jitter * u32::from(order.sequence % 2);
+            let reply = answered.then(|| sent_ns + (wire.rtt + jitter).as_nanos() as u64);
             self.slots.insert(order.slot, (sent_ns, reply));
             results.push(SendResult::Sent);
         }
@@ -191,6 +195,7 @@ impl World {
         }
         wire.loss_percent = setting.loss_percent.unwrap_or(wire.loss_percent);
         wire.rtt = setting.rtt_ms.map_or(wire.rtt, Duration::from_millis);
+        wire.jitter = setting.jitter_ms.map_or(wire.jitter, Duration::from_millis);
         let gone = !wire.exists || !wire.link.admin_up;
         let ifindex = wire.link.ifindex;
         if gone {
@@ -365,6 +370,7 @@ fn wire(ifindex: u32, name: &str, gateway: IpAddr, lease: bool) -> Wire {
         answers: true,
         loss_percent: 0,
         rtt: Duration::from_millis(10),
+        jitter: Duration::ZERO,
         neighbour: true,
         lease,
         dead_targets: Vec::new(),
