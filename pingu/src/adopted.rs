@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::{network::Route, units::Protocol};
 
 /// The note's schema; others are ignored.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 #[derive(Serialize, Deserialize)]
 struct Note {
@@ -108,13 +108,13 @@ fn here() -> (String, String) {
 mod tests {
     use super::*;
     use crate::{
-        network::NextHop,
+        network::{DEFAULT_V4, NextHop},
         units::{Ifindex, Metric, TableId},
     };
 
     fn route() -> Route {
         Route {
-            ipv6: false,
+            destination: DEFAULT_V4,
             table: TableId::MAIN,
             metric: Metric(0),
             protocol: Protocol(16),

@@ -3,11 +3,13 @@
 mod check;
 mod compare;
 mod duration;
+mod group;
 mod health;
 mod keys;
 mod policy;
 mod problem;
 mod reader;
+mod routing;
 mod uplink;
 mod write;
 
@@ -22,7 +24,9 @@ use std::{
 pub use health::{HealthConfig, Limits, Quorum, Rule};
 pub use problem::{LoadError, Problem, Problems, Severity};
 
-use crate::units::{Metric, Protocol};
+use ipnet::IpNet;
+
+use crate::units::{GroupId, Metric, NexthopId, Protocol, TableId};
 
 /// A thousand uplinks written out in full take a fifth of this.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -43,6 +47,12 @@ pub struct Config {
     pub socket: PathBuf,
     /// Where adopted routes are remembered across a crash.
     pub state_directory: PathBuf,
+    /// First of the numbers of own nexthop objects.
+    pub nexthop_base: NexthopId,
+    /// How own rules look.
+    pub rules: RulesConfig,
+    /// The groups, of which each uplink belongs to one. At least one, at most [`GROUPS_MAX`].
+    pub groups: Vec<GroupConfig>,
     /// The uplinks, the most wanted first. At least one, at most [`UPLINKS_MAX`].
     pub uplinks: Vec<UplinkConfig>,
 }
@@ -87,11 +97,26 @@ impl Config {
         Ok(Self::parse(&text, &path.display().to_string())?)
     }
 
+    /// The most routes, rules and nexthop objects that there may be at once.
+    pub fn objects_max(&self) -> usize {
+        let of_uplink = |uplink: &UplinkConfig| {
+            let prefixes = self.groups[uplink.group.index()].prefixes.len();
+            let advertised = uplink.advertise.iter().map(|a| a.prefixes.len());
+            // A table has a default and some networks in each family, and as many rules.
+            let policy = if uplink.table.is_some() { 12 } else { 0 };
+            prefixes + advertised.sum::<usize>() + policy
+        };
+        self.uplinks.iter().map(of_uplink).sum()
+    }
+
     /// The whole configuration with every default filled in, as TOML that reads back to the same.
     pub fn to_toml(&self) -> String {
         write::to_toml(self)
     }
 }
+
+/// More groups than this are refused: one for each uplink would be as many.
+pub const GROUPS_MAX: usize = UPLINKS_MAX;
 
 /// More uplinks than this are refused: slots, hooks and sockets are sized from the count.
 pub const UPLINKS_MAX: usize = 1024;
@@ -127,6 +152,63 @@ pub enum OnExit {
     Keep,
 }
 
+/// How own rules look (`[rules]`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RulesConfig {
+    /// Priority of the rules `from ADDRESS`.
+    pub from_priority: u32,
+    /// Priority of the rules `fwmark MARK`; below `from_priority`, so that a mark has the last word.
+    pub mark_priority: u32,
+    /// `FRA_PROTOCOL` of both.
+    pub protocol: RuleProtocol,
+}
+
+/// Which protocol own rules carry (`[rules] protocol`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleProtocol {
+    /// `RTPROT_KERNEL`: the only foreign rules that systemd-networkd leaves alone.
+    Kernel,
+    /// pingu's own, as its routes.
+    Own,
+}
+
+/// Uplinks that stand in for each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupConfig {
+    /// Unique; what status and logs call it.
+    pub name: String,
+    /// How its uplinks share the routes.
+    pub mode: Mode,
+    /// Metric of the first route in modes `ordered` (the next ones count up) and `balance`.
+    pub start_metric: Metric,
+    /// What becomes of its routes when no uplink of it is up.
+    pub when_all_down: WhenAllDown,
+    /// Where its routes lead to: one destination or more.
+    pub prefixes: Vec<IpNet>,
+}
+
+/// How the uplinks of a group share its routes (`mode`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Each uplink that is up has a route with its own metric.
+    Metric,
+    /// Each uplink that can be left by has a route; the wanted one has `start_metric`, the others follow in their order.
+    Ordered,
+    /// The uplinks that are up share one route by their weights.
+    Balance,
+}
+
+/// What becomes of a group's routes when none of its uplinks is up (`when_all_down`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenAllDown {
+    /// The last one stays.
+    Keep,
+    /// The first uplink that can be left by gets it.
+    First,
+    /// Packets are refused.
+    Unreachable,
+}
+
 /// One way out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UplinkConfig {
@@ -136,12 +218,86 @@ pub struct UplinkConfig {
     pub interface: String,
     /// Where its next hop comes from.
     pub gateway: Gateway,
-    /// Metric of its own route, unique among uplinks.
+    /// The group that it belongs to.
+    pub group: GroupId,
+    /// Metric of its own route in mode `metric`, unique among uplinks.
     pub metric: Metric,
+    /// Its share in mode `balance`; 1..=256 (the kernel keeps it in a byte).
+    pub weight: u16,
+    /// Its own address for each family: source of its probes and preferred source of its routes; none: the kernel's choice.
+    pub source: Sources,
+    /// The firewall mark that leads into its table.
+    pub fwmark: Option<FirewallMark>,
+    /// The table of its own, with its connected networks and its default; none: no table and no rules.
+    pub table: Option<PolicyTable>,
+    /// Routes that exist only while it is up.
+    pub advertise: Vec<AdvertiseConfig>,
     /// How it is probed.
     pub probe: ProbeConfig,
     /// When it counts as up or down.
     pub health: HealthConfig,
+}
+
+/// A firewall mark (`fwmark`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FirewallMark {
+    /// The bits that are set; not 0, and within the mask.
+    pub value: u32,
+    /// The bits that count.
+    pub mask: u32,
+}
+
+/// An address of each family, where given (`source`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sources {
+    /// IPv4.
+    pub v4: Option<std::net::Ipv4Addr>,
+    /// IPv6.
+    pub v6: Option<std::net::Ipv6Addr>,
+}
+
+impl Sources {
+    /// The one of a family.
+    pub fn of(&self, ipv6: bool) -> Option<IpAddr> {
+        if ipv6 {
+            self.v6.map(IpAddr::V6)
+        } else {
+            self.v4.map(IpAddr::V4)
+        }
+    }
+}
+
+/// A policy-routing table (`table`, `table_name`).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PolicyTable {
+    /// Its number, unique among uplinks; none of the built-in ones (253..=255).
+    pub id: TableId,
+    /// What `ip route show table` may call it once installed.
+    pub name: String,
+}
+
+/// Routes that exist only while an uplink is up (`advertise`): a routing daemon redistributes them by protocol or table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdvertiseConfig {
+    /// Where they lead to; at least one.
+    pub prefixes: Vec<IpNet>,
+    /// The table that they are in.
+    pub table: TableId,
+    /// Their metric.
+    pub metric: Metric,
+    /// What they do with packets.
+    pub kind: AdvertiseKind,
+}
+
+/// What an advertised route does with packets (`kind`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdvertiseKind {
+    /// They leave by the uplink.
+    Unicast,
+    /// They vanish: the route is only for a routing daemon to see.
+    Blackhole,
+    /// They are refused.
+    Unreachable,
 }
 
 /// Where an uplink's next hop comes from (`gateway`).

@@ -92,7 +92,7 @@ impl Daemon {
         let routes =
             KernelRoutes::new(config.protocol).context("cannot talk to the kernel's routing")?;
         let receive = config.receive_hook;
-        let budget = WriteBudget::new(config.uplinks.len(), now);
+        let budget = WriteBudget::new(config.objects_max(), now);
         let mut engine = Engine::new(config, rand::random(), now);
         engine.remember_adopted(note.read());
         let mut transport = KernelTransport::load(engine.slots_needed(), receive)

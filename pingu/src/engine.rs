@@ -14,7 +14,7 @@ use crate::{
     config::{Config, UplinkConfig},
     network::{LinkLayer, Neighbour, NeighbourState, Route, Snapshot},
     probe::{ProbeOrder, ProbeTransport, SendResult},
-    units::{Ifindex, PathId, UplinkId},
+    units::{GroupId, Ifindex, PathId, UplinkId},
 };
 
 mod adoption;
@@ -23,6 +23,7 @@ mod decide;
 mod health;
 mod path;
 mod quorum;
+mod random;
 pub mod reconcile;
 mod routes;
 mod status;
@@ -39,6 +40,7 @@ pub use window::RttSummary;
 
 use health::Verdict;
 use path::Path;
+use random::Random;
 use uplink::Uplink;
 use way_out::{Readiness, WayOut};
 
@@ -54,6 +56,8 @@ const RESOLVE_EVERY: Duration = Duration::from_secs(1);
 pub struct Engine {
     config: Config,
     uplinks: Vec<Uplink>,
+    /// The uplinks of each group, in the order of the configuration.
+    members: Vec<Vec<UplinkId>>,
     paths: Vec<Path>,
     snapshot: Snapshot,
     neighbours: BTreeMap<(Ifindex, IpAddr), NeighbourState>,
@@ -62,7 +66,8 @@ pub struct Engine {
     adopted: Vec<Route>,
     /// What the kernel refused in the last attempt to make it agree.
     refusals: Vec<String>,
-    ranking: Ranking,
+    /// Of each group.
+    rankings: Vec<Ranking>,
     /// The first snapshot has been seen.
     oriented: bool,
     /// Counts what may change the route set.
@@ -83,9 +88,11 @@ impl Engine {
     pub fn new(config: Config, seed: u64, now: Instant) -> Self {
         let mut paths = Vec::new();
         let mut uplinks = Vec::new();
+        let mut members = vec![Vec::new(); config.groups.len()];
         let mut first_slot = 0;
         for (index, uplink) in config.uplinks.iter().enumerate() {
             let id = UplinkId(index as u16);
+            members[uplink.group.index()].push(id);
             let first_path = paths.len();
             for &target in &uplink.probe.targets {
                 paths.push(Path::new(id, target, first_slot, &uplink.probe, now));
@@ -98,16 +105,17 @@ impl Engine {
             ));
         }
         Self {
+            rankings: vec![Ranking::default(); config.groups.len()],
             wake_of: vec![None; paths.len()],
             config,
             uplinks,
+            members,
             paths,
             snapshot: Snapshot::default(),
             neighbours: BTreeMap::new(),
             solicited: BTreeMap::new(),
             adopted: Vec::new(),
             refusals: Vec::new(),
-            ranking: Ranking::default(),
             oriented: false,
             revision: 0,
             wakes: BinaryHeap::new(),
@@ -136,9 +144,9 @@ impl Engine {
         &self.snapshot
     }
 
-    /// Which uplinks shall have a route.
-    pub fn ranking(&self) -> &Ranking {
-        &self.ranking
+    /// Which uplinks of each group shall have a route.
+    pub fn rankings(&self) -> &[Ranking] {
+        &self.rankings
     }
 
     /// Grows whenever [`Engine::route_set`] or an uplink's state may have changed.
@@ -201,7 +209,9 @@ impl Engine {
         }
         if !self.oriented {
             self.oriented = true;
-            self.ranking.standing = self.found_standing();
+            for index in 0..self.rankings.len() {
+                self.rankings[index].standing = self.found_standing(GroupId(index as u16));
+            }
         }
         for path in 0..self.paths.len() {
             self.refresh_readiness(PathId(path as u32), now);
@@ -286,7 +296,8 @@ impl Engine {
     /// When [`Engine::run`] is wanted next.
     pub fn next_wake(&self) -> Option<Instant> {
         let probing = self.wakes.peek().map(|Reverse((at, _))| *at);
-        let hold_downs = self.ranking.held.iter().map(|(_, until)| *until);
+        let held = self.rankings.iter().flat_map(|ranking| &ranking.held);
+        let hold_downs = held.map(|(_, until)| *until);
         probing.into_iter().chain(hold_downs).min()
     }
 
@@ -319,21 +330,18 @@ impl Engine {
         for uplink in &mut self.uplinks {
             changed |= uplink.note_state(&self.paths, now);
         }
-        let candidates: Vec<decide::Candidate> = self
-            .uplinks
-            .iter()
-            .enumerate()
-            .map(|(index, uplink)| {
-                uplink.candidate(
-                    UplinkId(index as u16),
-                    &self.config.uplinks[index],
-                    &self.paths,
-                )
-            })
-            .collect();
-        let ranking = decide::rank(&candidates, &self.ranking, now);
-        changed |= ranking != self.ranking;
-        self.ranking = ranking;
+        for index in 0..self.rankings.len() {
+            let candidates: Vec<decide::Candidate> = self.members[index]
+                .iter()
+                .map(|&id| {
+                    let config = &self.config.uplinks[id.index()];
+                    self.uplinks[id.index()].candidate(id, config, &self.paths)
+                })
+                .collect();
+            let ranking = decide::rank(&candidates, &self.rankings[index], now);
+            changed |= ranking != self.rankings[index];
+            self.rankings[index] = ranking;
+        }
         self.revision += u64::from(changed);
     }
 
@@ -368,27 +376,6 @@ impl Engine {
 
 /// The shortest time between two looks at the same path, so that a wake-up always makes progress.
 const WAKE_AGAIN_MIN: Duration = Duration::from_micros(50);
-
-/// A sequence of numbers without a pattern (`splitmix64`); equal seeds give equal numbers.
-#[derive(Debug)]
-pub(crate) struct Random(pub(crate) u64);
-
-impl Random {
-    /// The next number.
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// A number below `end`.
-    #[cfg(test)]
-    pub(crate) fn below(&mut self, end: u64) -> u64 {
-        self.next() % end
-    }
-}
 
 /// A starting point for tests; only differences matter.
 #[cfg(test)]

@@ -7,7 +7,7 @@ use crate::{
         codec::{RawMessage, RouteHeader, family, push_attribute},
         request::Requests,
     },
-    network::{Change, NextHop, Route, Snapshot},
+    network::{Change, Route, Snapshot},
     units::{Ifindex, Protocol, TableId},
 };
 
@@ -104,7 +104,7 @@ impl KernelRoutes {
     }
 
     async fn add(&mut self, route: &Route, flags: u16) -> Result<(), NetlinkError> {
-        let what = format!("adding {}", describe(route));
+        let what = format!("adding {}", route);
         self.only_own(route, &what)?;
         let request = apply::addition(route).ok_or_else(|| impossible(&what))?;
         match self.requests.change(&what, request, flags).await {
@@ -118,22 +118,22 @@ impl KernelRoutes {
 
     /// The kernel appends behind anybody's route, and for IPv6 merges with it: the slot has to be proven ours.
     async fn add_beside(&mut self, route: &Route) -> Result<(), NetlinkError> {
-        let routes = self.default_routes(route.ipv6).await?;
+        let routes = self.default_routes(route.ipv6()).await?;
         let foreign = routes
             .iter()
             .find(|other| other.metric == route.metric && other.protocol != self.protocol);
         if let Some(foreign) = foreign {
             return Err(NetlinkError::Refused {
-                what: format!("adding {}", describe(route)),
+                what: format!("adding {}", route),
                 source: io::Error::from_raw_os_error(libc::EEXIST),
-                hint: Some(format!("{} is in its place", describe(foreign))),
+                hint: Some(format!("{} is in its place", foreign)),
             });
         }
         self.add(route, apply::BESIDE).await
     }
 
     async fn delete(&mut self, route: &Route) -> Result<(), NetlinkError> {
-        let what = format!("deleting {}", describe(route));
+        let what = format!("deleting {}", route);
         let request = apply::deletion(route).ok_or_else(|| impossible(&what))?;
         if route.metric.0 == 0 {
             // To the kernel a metric of 0 in a deletion means any.
@@ -152,17 +152,17 @@ impl KernelRoutes {
     }
 
     async fn is_there(&mut self, route: &Route) -> Result<bool, NetlinkError> {
-        let routes = self.default_routes(route.ipv6).await?;
+        let routes = self.default_routes(route.ipv6()).await?;
         Ok(routes.iter().any(|other| same(other, route)))
     }
 
     async fn restore(&mut self, route: &Route) -> Result<(), NetlinkError> {
-        let what = format!("restoring {}", describe(route));
+        let what = format!("restoring {}", route);
         let request = apply::restoration(route).ok_or_else(|| impossible(&what))?;
         let restored = self.requests.change(&what, request, apply::INTO_FREE_SLOT);
         match restored.await {
             Err(error) if error.is(&[libc::EEXIST]) => {
-                let routes = self.default_routes(route.ipv6).await?;
+                let routes = self.default_routes(route.ipv6()).await?;
                 let is_there = routes.iter().any(|other| other.wire == route.wire);
                 is_there.then_some(()).ok_or(error)
             }
@@ -202,6 +202,8 @@ impl RouteTable for KernelRoutes {
             neighbours: bodies(neighbours)
                 .filter_map(|body| dump::neighbour(&body, false))
                 .collect(),
+            rules: Vec::new(),
+            nexthops: Vec::new(),
         })
     }
 
@@ -210,11 +212,16 @@ impl RouteTable for KernelRoutes {
             Change::Add(route) => self.add(route, apply::INTO_FREE_SLOT).await,
             Change::AddBeside(route) => self.add_beside(route).await,
             Change::Delete(route) => {
-                self.only_own(route, &format!("deleting {}", describe(route)))?;
+                self.only_own(route, &format!("deleting {}", route))?;
                 self.delete(route).await
             }
             Change::TakeOver(route) => self.delete(route).await,
             Change::Restore(route) => self.restore(route).await,
+            Change::AddRule(_)
+            | Change::DeleteRule(_)
+            | Change::AddNexthop(_)
+            | Change::ReplaceNexthop(_)
+            | Change::DeleteNexthop(_) => Err(impossible("rules and nexthops")),
         }
     }
 
@@ -241,26 +248,10 @@ impl NetlinkError {
 
 /// Whether a route of a dump is the one that was asked for.
 fn same(found: &Route, asked: &Route) -> bool {
-    (found.ipv6, found.table, found.metric, found.protocol)
-        == (asked.ipv6, asked.table, asked.metric, asked.protocol)
+    (found.ipv6(), found.table, found.metric, found.protocol)
+        == (asked.ipv6(), asked.table, asked.metric, asked.protocol)
         && found.next_hop == asked.next_hop
         && found.preferred_source == asked.preferred_source
-}
-
-/// A route as people name it.
-fn describe(route: &Route) -> String {
-    let family = if route.ipv6 { "IPv6" } else { "IPv4" };
-    let next_hop = match &route.next_hop {
-        NextHop::Gateway {
-            ifindex, gateway, ..
-        } => format!("via {gateway} on interface {ifindex}"),
-        NextHop::Device { ifindex } => format!("on interface {ifindex}"),
-        NextHop::Other(name) => name.clone(),
-    };
-    let Route {
-        metric, protocol, ..
-    } = route;
-    format!("{family} default route {next_hop} metric {metric} protocol {protocol}")
 }
 
 /// A request that would not be exact, or not ours to make.

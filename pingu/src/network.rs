@@ -1,10 +1,18 @@
-//! What the kernel knows of links, addresses, neighbours and default routes, as plain values without a socket in sight.
+//! What the kernel knows of links, addresses, neighbours, routes, rules and nexthop objects, as plain values without a socket in sight.
 
-use std::{fmt, net::IpAddr};
+use std::net::IpAddr;
 
-use serde::{Deserialize, Serialize};
+use crate::units::Ifindex;
 
-use crate::units::{Ifindex, Metric, Protocol, TableId};
+mod change;
+mod nexthop;
+mod route;
+mod rule;
+
+pub use change::Change;
+pub use nexthop::{Nexthop, NexthopKind};
+pub use route::{DEFAULT_V4, DEFAULT_V6, Hop, NextHop, Route, default_of};
+pub use rule::{Rule, Selector};
 
 /// One consistent look at the kernel: a dump that was interrupted never becomes a snapshot.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -13,8 +21,12 @@ pub struct Snapshot {
     pub links: Vec<Link>,
     /// Every address, of both families.
     pub addresses: Vec<Address>,
-    /// Of the main table, of both families: every default route, whoever owns it.
+    /// Of the main table, of both families: every default route, whoever owns it. Of every table: routes of pingu's own protocol.
     pub routes: Vec<Route>,
+    /// Every rule of both families.
+    pub rules: Vec<Rule>,
+    /// Every nexthop object.
+    pub nexthops: Vec<Nexthop>,
     /// Neighbour entries of both families.
     pub neighbours: Vec<Neighbour>,
 }
@@ -64,86 +76,6 @@ pub struct Address {
     pub secondary: bool,
 }
 
-/// A default route of the main table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Route {
-    /// IPv6 rather than IPv4.
-    pub ipv6: bool,
-    /// Its table.
-    pub table: TableId,
-    /// Its priority.
-    pub metric: Metric,
-    /// Its origin.
-    pub protocol: Protocol,
-    /// Where it leads.
-    pub next_hop: NextHop,
-    /// Preferred source address (`RTA_PREFSRC`).
-    pub preferred_source: Option<IpAddr>,
-    /// The message body as the kernel wrote it (rtmsg and attributes, without volatile ones such as `RTA_CACHEINFO`), so that
-    /// a route can be put back exactly; empty in routes that pingu makes itself.
-    pub wire: Vec<u8>,
-}
-
-/// As iproute2 would show it.
-impl fmt::Display for Route {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            metric,
-            protocol,
-            next_hop,
-            ..
-        } = self;
-        write!(
-            f,
-            "default{} {next_hop} proto {protocol} metric {metric}",
-            if self.ipv6 { " (IPv6)" } else { "" }
-        )
-    }
-}
-
-impl fmt::Display for NextHop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Gateway {
-                ifindex, gateway, ..
-            } => write!(f, "via {gateway} dev #{ifindex}"),
-            Self::Device { ifindex } => write!(f, "dev #{ifindex}"),
-            Self::Other(what) => f.write_str(what),
-        }
-    }
-}
-
-/// Where a route leads.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub enum NextHop {
-    /// A gateway on an interface.
-    Gateway {
-        /// The interface.
-        ifindex: Ifindex,
-        /// The next hop; of the other family for `via inet6`.
-        gateway: IpAddr,
-        /// Reachable although no connected network covers it (`RTNH_F_ONLINK`).
-        onlink: bool,
-    },
-    /// An interface without a gateway (PPP, tun; scope link).
-    Device {
-        /// The interface.
-        ifindex: Ifindex,
-    },
-    /// Something pingu leaves alone: multipath, a nexthop object, unreachable, blackhole; named for people.
-    Other(String),
-}
-
-impl NextHop {
-    /// The interface it leaves by, where there is exactly one.
-    pub fn ifindex(&self) -> Option<Ifindex> {
-        match self {
-            Self::Gateway { ifindex, .. } | Self::Device { ifindex } => Some(*ifindex),
-            Self::Other(_) => None,
-        }
-    }
-}
-
 /// A neighbour entry: what the kernel knows about reaching an address on a link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Neighbour {
@@ -167,21 +99,6 @@ pub enum NeighbourState {
     Incomplete,
     /// It did not answer (`NUD_FAILED`), or the entry was deleted.
     Failed,
-}
-
-/// One change to the main table. Each names exact table, prefix, metric, interface, gateway and protocol.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Change {
-    /// Add an own route to a free slot (`NLM_F_CREATE | NLM_F_EXCL`).
-    Add(Route),
-    /// Add an own route beside another own one of the same metric (`NLM_F_CREATE | NLM_F_APPEND`), which is deleted next.
-    AddBeside(Route),
-    /// Delete exactly this own route.
-    Delete(Route),
-    /// Delete exactly this route of somebody else's: only in adopt mode, and only one that has been remembered.
-    TakeOver(Route),
-    /// Put a route of somebody else's back from its `wire` bytes (`NLM_F_CREATE | NLM_F_EXCL`).
-    Restore(Route),
 }
 
 /// News from the kernel.

@@ -49,13 +49,32 @@ number! {
     TableId(u32)
 }
 
+number! {
+    /// A nexthop object's number (`NHA_ID`, `RTA_NH_ID`); never 0.
+    NexthopId(u32)
+}
+number! {
+    /// A group of uplinks' place in the configuration, counted from 0.
+    GroupId(u16)
+}
+
 impl TableId {
     /// The main table (`RT_TABLE_MAIN`).
     pub const MAIN: Self = Self(254);
+
+    /// The tables that every system has: default, main and local.
+    pub const BUILT_IN: [Self; 3] = [Self(253), Self::MAIN, Self(255)];
 }
 
 impl UplinkId {
     /// The uplink's index in a slice ordered as the configuration is.
+    pub fn index(self) -> usize {
+        usize::from(self.0)
+    }
+}
+
+impl GroupId {
+    /// The group's index in a slice ordered as the configuration is.
     pub fn index(self) -> usize {
         usize::from(self.0)
     }

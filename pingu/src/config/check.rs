@@ -9,12 +9,12 @@ use toml::{
 
 use super::{
     Config, LearnedRoutes, OnExit, Problem, Problems, ReceiveHook, Severity, UPLINKS_MAX,
-    UplinkConfig, compare, keys, policy,
+    UplinkConfig, compare, group, keys, policy,
     problem::Findings,
     reader::{At, Reader},
     uplink,
 };
-use crate::units::{Metric, Protocol};
+use crate::units::{NexthopId, Protocol};
 
 /// `sun_path` holds 108 bytes with the terminating NUL (unix(7)).
 const SOCKET_BYTES_MAX: usize = 107;
@@ -44,6 +44,9 @@ const PROTOCOLS_OF_OTHERS: [(u32, &str); 19] = [
     (189, "rip"),
     (192, "eigrp"),
 ];
+
+/// Numbers of nexthop objects: one for each family of each uplink and each group, from the base on.
+const NEXTHOP_BASES: RangeInclusive<u32> = 1..=u32::MAX - 4 * UPLINKS_MAX as u32;
 
 /// Slots take 64 bytes of locked memory each: this much is 64 MiB.
 const SLOTS_MAX: u64 = 1 << 20;
@@ -100,8 +103,11 @@ fn read<'t>(table: &Spanned<DeTable<'t>>, findings: &mut Findings<'t>) -> Option
             format!("`protocol` {value} belongs to {owner}: its default routes would be taken for pingu's own and removed"),
         );
     }
+    let nexthop_base = top.integer("nexthop_base", NEXTHOP_BASES);
+    let rules = group::rules(&mut top);
     let defaults = policy::Defaults::read(&mut top);
-    let uplinks = uplinks(&mut top, &defaults);
+    let groups = group::Groups::read(&mut top);
+    let uplinks = uplinks(&mut top, &defaults, groups.as_ref());
     top.finish();
     Some(Config {
         protocol: Protocol(protocol.map_or(keys::PROTOCOL_DEFAULT, |at| {
@@ -113,6 +119,9 @@ fn read<'t>(table: &Spanned<DeTable<'t>>, findings: &mut Findings<'t>) -> Option
         socket: socket.unwrap_or_else(|| PathBuf::from(keys::SOCKET_DEFAULT)),
         state_directory: state_directory
             .unwrap_or_else(|| PathBuf::from(keys::STATE_DIRECTORY_DEFAULT)),
+        nexthop_base: nexthop_base.map_or(keys::NEXTHOP_BASE_DEFAULT, |at| NexthopId(at.value)),
+        rules,
+        groups: groups?.list.into_iter().map(|at| at.value).collect(),
         uplinks: uplinks?,
     })
 }
@@ -134,6 +143,7 @@ fn path(top: &mut Reader<'_, '_, '_>, key: &'static str, bytes_max: usize) -> Op
 fn uplinks<'t>(
     top: &mut Reader<'_, '_, 't>,
     defaults: &policy::Defaults,
+    groups: Option<&group::Groups>,
 ) -> Option<Vec<UplinkConfig>> {
     let Some(value) = top.value("uplink") else {
         top.missing(
@@ -170,17 +180,23 @@ fn uplinks<'t>(
         );
         return None;
     }
+    // With an error said of the groups, uplinks are read as if there were one of them.
+    let fallback;
+    let groups = match groups {
+        Some(groups) => groups,
+        None => {
+            fallback = group::Groups::any();
+            &fallback
+        }
+    };
+    let mut places = uplink::Places::new(groups);
     let mut drafts = Vec::with_capacity(tables.len());
     for (index, (span, table)) in tables.into_iter().enumerate() {
         let path = format!("uplink[{}].", index + 1);
         let reader = Reader::new(table, span, path, top.findings());
-        let before = drafts
-            .last()
-            .map(|draft: &uplink::Draft| draft.metric.value.0);
-        let metric = before.map_or(keys::METRIC_FIRST, |before| before.saturating_add(1));
-        drafts.push(uplink::Draft::read(reader, defaults, Metric(metric)));
+        drafts.push(uplink::Draft::read(reader, defaults, &mut places));
     }
-    compare::compare(&drafts, top.findings());
+    compare::compare(&drafts, groups, top.findings());
     let uplinks: Vec<UplinkConfig> = drafts
         .into_iter()
         .map(|draft| draft.config)

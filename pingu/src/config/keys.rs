@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use super::{LearnedRoutes, OnExit, Quorum, ReceiveHook};
+use super::{
+    AdvertiseKind, LearnedRoutes, Mode, OnExit, Quorum, ReceiveHook, RuleProtocol, RulesConfig,
+    WhenAllDown,
+};
+use crate::units::{Metric, NexthopId};
 
 pub(super) const RECEIVE_HOOKS: [(&str, ReceiveHook); 4] = [
     ("auto", ReceiveHook::Auto),
@@ -21,6 +25,41 @@ pub(super) const ON_EXIT: [(&str, OnExit); 2] =
 
 pub(super) const QUORUMS: [(&str, Quorum); 2] = [("any", Quorum::Any), ("all", Quorum::All)];
 
+pub(super) const MODES: [(&str, Mode); 3] = [
+    ("metric", Mode::Metric),
+    ("ordered", Mode::Ordered),
+    ("balance", Mode::Balance),
+];
+
+pub(super) const WHEN_ALL_DOWN: [(&str, WhenAllDown); 3] = [
+    ("keep", WhenAllDown::Keep),
+    ("first", WhenAllDown::First),
+    ("unreachable", WhenAllDown::Unreachable),
+];
+
+pub(super) const RULE_PROTOCOLS: [(&str, RuleProtocol); 2] =
+    [("kernel", RuleProtocol::Kernel), ("own", RuleProtocol::Own)];
+
+pub(super) const ADVERTISE_KINDS: [(&str, AdvertiseKind); 3] = [
+    ("unicast", AdvertiseKind::Unicast),
+    ("blackhole", AdvertiseKind::Blackhole),
+    ("unreachable", AdvertiseKind::Unreachable),
+];
+
+/// Before the rules of main (32766), behind what people number by hand.
+pub(super) const RULES_DEFAULT: RulesConfig = RulesConfig {
+    from_priority: 21_000,
+    mark_priority: 20_000,
+    protocol: RuleProtocol::Kernel,
+};
+
+/// The multigateway failover's.
+pub(super) const START_METRIC_DEFAULT: Metric = Metric(100);
+
+/// Far from what FRR and systemd-networkd count up from 1.
+pub(super) const NEXTHOP_BASE_DEFAULT: NexthopId = NexthopId(136_000_000);
+
+pub(super) const WEIGHT_DEFAULT: u16 = 1;
 pub(super) const PROTOCOL_DEFAULT: u8 = 136;
 pub(super) const SOCKET_DEFAULT: &str = "/run/pingu/pingu.sock";
 pub(super) const STATE_DIRECTORY_DEFAULT: &str = "/var/lib/pingu";

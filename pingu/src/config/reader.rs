@@ -15,13 +15,14 @@ use toml::{
 use super::{duration, problem::Findings};
 
 /// Keys that are for the whole of pingu, and often end up below a table's header.
-const TOP_KEYS: [&str; 6] = [
+const TOP_KEYS: [&str; 7] = [
     "protocol",
     "receive_hook",
     "learned_routes",
     "on_exit",
     "socket",
     "state_directory",
+    "nexthop_base",
 ];
 
 /// A value with the place where it stands.
@@ -72,6 +73,63 @@ impl<'a, 'f, 't> Reader<'a, 'f, 't> {
                 Some(Reader::new(table, value.span(), path, self.findings))
             }
             _ => self.wrong(key, value.span(), &format!("a table, written as [{key}]")),
+        }
+    }
+
+    /// Tables written as `[[key]]`, each with where it stands; an empty list where there is none, and nothing with an error said.
+    pub(super) fn tables(
+        &mut self,
+        key: &'static str,
+        most: usize,
+    ) -> Option<Vec<(Range<usize>, &'a DeTable<'t>)>> {
+        let Some(value) = self.value(key) else {
+            return Some(Vec::new());
+        };
+        let items: Option<Vec<_>> = match value.get_ref() {
+            DeValue::Array(items) => items
+                .iter()
+                .map(|item| Some((item.span(), item.get_ref().as_table()?)))
+                .collect(),
+            _ => None,
+        };
+        let path = self.path.split('[').next().unwrap_or_default();
+        let header = if path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{path}.{key}")
+        };
+        let Some(items) = items else {
+            let what = format!("written as [[{header}]], once for each");
+            return self.wrong(key, value.span(), &what);
+        };
+        if items.len() > most {
+            let message = format!(
+                "`{}{key}` must be given at most {most} times, not {}",
+                self.path,
+                items.len()
+            );
+            self.error(value.span(), message);
+            return None;
+        }
+        Some(items)
+    }
+
+    /// A text that must be there and good.
+    pub(super) fn required(
+        &mut self,
+        key: &'static str,
+        good: fn(&str) -> bool,
+        allowed: &str,
+    ) -> Option<At<String>> {
+        if !self.has(key) {
+            let (span, key) = (self.span.clone(), self.key(key));
+            self.missing(span, format!("`{key}` is needed: {allowed}"));
+        }
+        let found = self.string(key)?;
+        if good(&found.value) {
+            Some(found)
+        } else {
+            self.wrong(key, found.span, allowed)
         }
     }
 

@@ -5,12 +5,15 @@ use std::{net::IpAddr, ops::Range};
 use toml::de::DeValue;
 
 use super::{
-    Gateway, UplinkConfig,
+    FirewallMark, Gateway, Mode, PolicyTable, Sources, UplinkConfig,
     check::address_fault,
+    group::Groups,
+    keys,
     policy::Defaults,
     reader::{At, Reader},
+    routing,
 };
-use crate::units::Metric;
+use crate::units::{GroupId, Metric};
 
 /// Names stand in tables and logs.
 const NAME_CHARS_MAX: usize = 64;
@@ -26,6 +29,116 @@ pub(super) struct Draft {
     pub(super) interface: Option<At<String>>,
     pub(super) gateway: Option<At<Gateway>>,
     pub(super) metric: At<Metric>,
+    /// None where it is wrong.
+    pub(super) group: Option<GroupId>,
+    pub(super) source: Sources,
+    pub(super) table: Option<At<PolicyTable>>,
+    pub(super) fwmark: Option<At<FirewallMark>>,
+}
+
+/// Where uplinks without a metric of their own get one.
+pub(super) struct Places<'a> {
+    groups: &'a Groups,
+    /// The metric of the last uplink in mode `metric`.
+    last: Option<Metric>,
+    /// How many uplinks each group has so far.
+    counts: Vec<u32>,
+}
+
+impl<'a> Places<'a> {
+    pub(super) fn new(groups: &'a Groups) -> Self {
+        Self {
+            groups,
+            last: None,
+            counts: vec![0; groups.list.len()],
+        }
+    }
+
+    /// The group that an uplink names, or the only one.
+    fn group(&self, reader: &mut Reader<'_, '_, '_>) -> Option<GroupId> {
+        let named = reader.string("group");
+        if let Some(At { value, span }) = &named {
+            let found = self
+                .groups
+                .list
+                .iter()
+                .position(|at| at.value.name == *value);
+            if found.is_none() || self.groups.implicit {
+                let names: Vec<String> = self.names();
+                let allowed = match names.as_slice() {
+                    [] => "the name of a [[group]], of which there is none".to_owned(),
+                    names => format!("one of the groups {}", names.join(", ")),
+                };
+                return reader.wrong("group", span.clone(), &allowed);
+            }
+            return found.map(|index| GroupId(index as u16));
+        }
+        if self.groups.list.len() > 1 && !reader.has("group") {
+            let message = format!(
+                "`{}` is needed, one of {}",
+                reader.key("group"),
+                self.names().join(", ")
+            );
+            reader.missing(reader.span.clone(), message);
+            return None;
+        }
+        (!reader.has("group")).then_some(GroupId(0))
+    }
+
+    fn names(&self) -> Vec<String> {
+        let written = self.groups.list.iter().filter(|_| !self.groups.implicit);
+        written.map(|at| format!("{:?}", at.value.name)).collect()
+    }
+
+    /// The metric of an uplink of this group, of which `given` is what the file says.
+    fn metric(
+        &mut self,
+        reader: &mut Reader<'_, '_, '_>,
+        group: Option<GroupId>,
+        given: Option<At<u32>>,
+    ) -> At<Metric> {
+        let header = reader.span.clone();
+        let config = group.map(|id| &self.groups.list[id.index()].value);
+        let rank = group.map_or(0, |id| {
+            let count = &mut self.counts[id.index()];
+            *count += 1;
+            *count - 1
+        });
+        let mode = config.map_or(Mode::Metric, |config| config.mode);
+        if mode != Mode::Metric {
+            let start = config.map_or(0, |config| config.start_metric.0);
+            if let Some(at) = given {
+                let message = format!(
+                    "`{}` is for mode \"metric\"; in its group the metrics follow `start_metric`",
+                    reader.key("metric")
+                );
+                reader.error(at.span, message);
+            }
+            let value = match mode {
+                Mode::Balance => Metric(start),
+                Mode::Ordered | Mode::Metric => Metric(start + rank),
+            };
+            return At {
+                value,
+                span: header,
+            };
+        }
+        let next = self
+            .last
+            .map_or(keys::METRIC_FIRST, |last| last.0.saturating_add(1));
+        let at = match given {
+            Some(at) => At {
+                value: Metric(at.value),
+                span: at.span,
+            },
+            None => At {
+                value: Metric(next),
+                span: header,
+            },
+        };
+        self.last = Some(at.value);
+        at
+    }
 }
 
 impl Draft {
@@ -33,40 +146,40 @@ impl Draft {
     pub(super) fn read(
         mut reader: Reader<'_, '_, '_>,
         defaults: &Defaults,
-        default_metric: Metric,
+        places: &mut Places<'_>,
     ) -> Self {
         let header = reader.span.clone();
-        let name = required(&mut reader, "name", name_is_good, NAME_ALLOWED);
-        let interface = required(
-            &mut reader,
-            "interface",
-            interface_is_good,
-            INTERFACE_ALLOWED,
-        );
+        let name = reader.required("name", name_is_good, NAME_ALLOWED);
+        let interface = reader.required("interface", interface_is_good, INTERFACE_ALLOWED);
         let gateway = gateway(&mut reader);
-        let metric = reader.integer("metric", 1..=u32::MAX);
+        let group = places.group(&mut reader);
+        let given = reader.integer("metric", 1..=u32::MAX);
+        let metric = places.metric(&mut reader, group, given);
+        let weight = reader.integer("weight", 1..=256);
+        let source = routing::sources(&mut reader);
+        let fwmark = routing::fwmark(&mut reader);
+        let table = routing::table(&mut reader, name.as_ref());
+        let advertise = routing::advertise(&mut reader, metric.value);
         let policy = defaults.overridden_by(&mut reader);
         if let (Some(gateway), Some((probe, _))) = (&gateway, &policy) {
             reachable(&mut reader, gateway, &probe.targets);
         }
         reader.finish();
-        let metric = metric.map_or_else(
-            || At {
-                value: default_metric,
-                span: header.clone(),
-            },
-            |at| At {
-                value: Metric(at.value),
-                span: at.span,
-            },
-        );
         let config = || {
             let (probe, health) = policy?;
             Some(UplinkConfig {
                 name: name.clone()?.value,
                 interface: interface.clone()?.value,
                 gateway: gateway.clone()?.value,
+                group: group?,
                 metric: metric.value,
+                weight: weight.map_or(keys::WEIGHT_DEFAULT, |at| {
+                    u16::try_from(at.value).expect("the range of `weight` ends at 256")
+                }),
+                source: source?,
+                fwmark: fwmark.clone()?.map(|at| at.value),
+                table: table.clone()?.map(|at| at.value),
+                advertise: advertise?,
                 probe,
                 health,
             })
@@ -78,6 +191,10 @@ impl Draft {
             interface,
             gateway,
             metric,
+            group,
+            source: source.unwrap_or_default(),
+            table: table.flatten(),
+            fwmark: fwmark.flatten(),
         }
     }
 }
@@ -163,9 +280,9 @@ fn gateway(reader: &mut Reader<'_, '_, '_>) -> Option<At<Gateway>> {
     })
 }
 
-const NAME_ALLOWED: &str = "1 to 64 printable characters";
+pub(super) const NAME_ALLOWED: &str = "1 to 64 printable characters";
 
-fn name_is_good(name: &str) -> bool {
+pub(super) fn name_is_good(name: &str) -> bool {
     !name.trim().is_empty()
         && name.chars().count() <= NAME_CHARS_MAX
         && !name.contains(char::is_control)
@@ -178,22 +295,4 @@ fn interface_is_good(name: &str) -> bool {
     !matches!(name, "" | "." | "..")
         && name.len() <= INTERFACE_BYTES_MAX
         && !name.contains(|c: char| c == '/' || c == ':' || c == '\0' || c.is_ascii_whitespace())
-}
-
-fn required(
-    reader: &mut Reader<'_, '_, '_>,
-    key: &'static str,
-    good: fn(&str) -> bool,
-    allowed: &str,
-) -> Option<At<String>> {
-    if !reader.has(key) {
-        let (span, key) = (reader.span.clone(), reader.key(key));
-        reader.missing(span, format!("`{key}` is needed: {allowed}"));
-    }
-    let found = reader.string(key)?;
-    if good(&found.value) {
-        Some(found)
-    } else {
-        reader.wrong(key, found.span, allowed)
-    }
 }

@@ -1,8 +1,8 @@
 //! The effective configuration as text that reads back to the same.
 
-use std::{fmt::Write, time::Duration};
+use std::{fmt::Write, net::IpAddr, time::Duration};
 
-use super::{Config, Gateway, Quorum, Rule, UplinkConfig, duration, keys};
+use super::{Config, Gateway, GroupConfig, Mode, Quorum, Rule, UplinkConfig, duration, keys};
 
 /// A key of an uplink as text, none where it is absent.
 type Key = (&'static str, fn(&UplinkConfig) -> Option<String>);
@@ -95,6 +95,8 @@ pub(super) fn to_toml(config: &Config) -> String {
     for (key, value) in top {
         line(&mut out, key, &value);
     }
+    line(&mut out, "nexthop_base", &config.nexthop_base.to_string());
+    rules(&mut out, config);
     for (section, section_keys) in [("probe", &PROBE[..]), ("health", &HEALTH[..])] {
         let shared: Vec<&Key> = section_keys
             .iter()
@@ -107,12 +109,22 @@ pub(super) fn to_toml(config: &Config) -> String {
             line_of(&mut out, key, value(&config.uplinks[0]));
         }
     }
+    config
+        .groups
+        .iter()
+        .for_each(|group| write_group(&mut out, group));
     for uplink in &config.uplinks {
         out.push_str("\n[[uplink]]\n");
         line(&mut out, "name", &text(&uplink.name));
         line(&mut out, "interface", &text(&uplink.interface));
         line(&mut out, "gateway", &gateway(&uplink.gateway));
-        line(&mut out, "metric", &uplink.metric.to_string());
+        let group = &config.groups[uplink.group.index()];
+        line(&mut out, "group", &text(&group.name));
+        if group.mode == Mode::Metric {
+            line(&mut out, "metric", &uplink.metric.to_string());
+        }
+        line(&mut out, "weight", &uplink.weight.to_string());
+        policy(&mut out, uplink);
         for key in PROBE
             .iter()
             .chain(&HEALTH)
@@ -120,8 +132,56 @@ pub(super) fn to_toml(config: &Config) -> String {
         {
             line_of(&mut out, key.0, key.1(uplink));
         }
+        for advertise in &uplink.advertise {
+            out.push_str("\n[[uplink.advertise]]\n");
+            line(&mut out, "prefixes", &list(advertise.prefixes.iter()));
+            line(&mut out, "table", &advertise.table.to_string());
+            line(&mut out, "metric", &advertise.metric.to_string());
+            let kind = keys::word(&keys::ADVERTISE_KINDS, &advertise.kind);
+            line(&mut out, "kind", &text(kind));
+        }
     }
     out
+}
+
+fn rules(out: &mut String, config: &Config) {
+    out.push_str("\n[rules]\n");
+    let rules = &config.rules;
+    line(out, "from_priority", &rules.from_priority.to_string());
+    line(out, "mark_priority", &rules.mark_priority.to_string());
+    let protocol = keys::word(&keys::RULE_PROTOCOLS, &rules.protocol);
+    line(out, "protocol", &text(protocol));
+}
+
+fn write_group(out: &mut String, group: &GroupConfig) {
+    out.push_str("\n[[group]]\n");
+    line(out, "name", &text(&group.name));
+    line(out, "mode", &text(keys::word(&keys::MODES, &group.mode)));
+    if group.mode != Mode::Metric {
+        line(out, "start_metric", &group.start_metric.to_string());
+    }
+    let when_all_down = keys::word(&keys::WHEN_ALL_DOWN, &group.when_all_down);
+    line(out, "when_all_down", &text(when_all_down));
+    line(out, "prefixes", &list(group.prefixes.iter()));
+}
+
+fn policy(out: &mut String, uplink: &UplinkConfig) {
+    let sources = uplink.source.v4.map(IpAddr::V4);
+    let sources: Vec<IpAddr> = sources
+        .into_iter()
+        .chain(uplink.source.v6.map(IpAddr::V6))
+        .collect();
+    if !sources.is_empty() {
+        line(out, "source", &list(sources.iter()));
+    }
+    if let Some(mark) = uplink.fwmark {
+        let mark = format!("{:#x}/{:#x}", mark.value, mark.mask);
+        line(out, "fwmark", &text(&mark));
+    }
+    if let Some(table) = &uplink.table {
+        line(out, "table", &table.id.to_string());
+        line(out, "table_name", &text(&table.name));
+    }
 }
 
 const INFALLIBLE: &str = "a string takes all text";

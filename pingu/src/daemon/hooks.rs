@@ -45,7 +45,11 @@ impl Hooks {
         let mut wanted = engine.hooks_wanted();
         self.detach_unwanted(&wanted, transport);
         let blind: BTreeMap<UplinkId, Option<i32>> = engine.blind().collect();
-        let standing = &engine.ranking().standing;
+        let standing: Vec<UplinkId> = engine
+            .rankings()
+            .iter()
+            .flat_map(|ranking| ranking.standing.iter().copied())
+            .collect();
         // Uplinks that carry traffic first.
         wanted.sort_by_key(|(uplink, ..)| (!standing.contains(uplink), *uplink));
         let mut left = ATTACH_PER_TURN;

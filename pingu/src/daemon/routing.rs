@@ -8,7 +8,11 @@ use crate::{
     engine::reconcile,
     netlink::{KernelRoutes, NetlinkError, RouteTable},
     network::{Change, Route, Snapshot},
+    units::{Ifindex, TableId},
 };
+
+/// What stands before an interface's number in texts about routes.
+const INTERFACE_MARK: &str = "#";
 
 impl Daemon {
     /// Makes the kernel's routes agree with what the engine wants.
@@ -16,8 +20,7 @@ impl Daemon {
         self.converged = Some(self.engine.revision());
         self.put_back_in_vain().await;
         let own = self.engine.config().protocol;
-        let routes = &self.engine.snapshot().routes;
-        let plan = reconcile::plan(routes, &self.engine.route_set(), own);
+        let plan = reconcile::plan(self.engine.snapshot(), &self.engine.route_set(), own);
         if plan.changes.is_empty() {
             self.back_off.reset();
             self.engine.note_refusals(Vec::new());
@@ -28,7 +31,7 @@ impl Daemon {
         let mut refusals = Vec::new();
         for change in plan.changes {
             // A deletion takes nothing from the budget: each had its addition, and it may be the failover.
-            let is_deletion = matches!(change, Change::Delete(_));
+            let is_deletion = change.is_deletion();
             if !is_deletion && !self.budget.take(clock()) {
                 tracing::warn!("routes change faster than they may be written; waiting");
                 self.look_at = now + BACK_OFF;
@@ -81,44 +84,36 @@ impl Daemon {
                 .write(&noted)
                 .context("a route is not taken over before it has been noted")?;
         }
-        let (route, what) = match change {
-            Change::Add(route) | Change::AddBeside(route) => (route, "added"),
-            Change::Delete(route) => (route, "deleted"),
-            Change::Restore(route) => (route, "put back"),
-            Change::TakeOver(route) => (route, "taken over"),
-        };
         let applied = self.routes.apply(change).await;
-        applied.map_err(|error| {
-            anyhow!(
-                "{}",
-                self.with_name(route, "on interface ", "on ", &error.to_string())
-            )
-        })?;
-        tracing::info!(
-            route = self.with_name(route, "dev #", "dev ", &route.to_string()),
-            "{what}"
-        );
+        applied.map_err(|error| anyhow!("{}", self.with_names(&error.to_string())))?;
+        tracing::info!("{}", self.with_names(&change.to_string()));
         if let Change::TakeOver(route) = change {
             self.engine.remember_adopted([route.clone()]);
         }
         Ok(())
     }
 
-    /// A text about a route, with its interface's name for the number after `before`.
-    fn with_name(&self, route: &Route, before: &str, instead: &str, text: &str) -> String {
-        let links = &self.engine.snapshot().links;
-        let link = links
-            .iter()
-            .find(|link| Some(link.ifindex) == route.next_hop.ifindex());
-        link.map_or_else(
-            || text.to_owned(),
-            |link| {
-                text.replace(
-                    &format!("{before}{}", link.ifindex),
-                    &format!("{instead}{}", link.name),
-                )
-            },
-        )
+    /// A text about routes, with the interfaces' names for their numbers.
+    fn with_names(&self, text: &str) -> String {
+        let mut named = String::with_capacity(text.len());
+        let mut rest = text;
+        while let Some(place) = rest.find(INTERFACE_MARK) {
+            let (before, after) = rest.split_at(place);
+            let digits = &after[INTERFACE_MARK.len()..];
+            let end = digits
+                .find(|c: char| !c.is_ascii_digit())
+                .unwrap_or(digits.len());
+            let number = digits[..end].parse().map(Ifindex).ok();
+            let mut links = self.engine.snapshot().links.iter();
+            let link = links.find(|link| Some(link.ifindex) == number);
+            named.push_str(before);
+            match link {
+                Some(link) => named.push_str(&link.name),
+                None => named.push_str(&after[..INTERFACE_MARK.len() + end]),
+            }
+            rest = &digits[end..];
+        }
+        named + rest
     }
 
     /// Leaves the kernel as `on_exit` says.
@@ -131,12 +126,15 @@ impl Daemon {
         let mut adopted = self.engine.adopted().to_vec();
         // Where two want the same place, the one over an uplink that is up gets it.
         adopted.sort_by_key(|route| !self.engine.is_up_by(route));
+        let rule_mark = self.engine.rule_mark();
         let (mut not_restored, mut kept) = (Vec::new(), 0);
-        for change in reconcile::withdrawal(&snapshot.routes, &adopted, own) {
+        for change in reconcile::withdrawal(&snapshot, &adopted, &rule_mark, own) {
             if let Change::Delete(route) = &change
+                && route.is_default()
+                && route.table == TableId::MAIN
                 && not_restored
                     .iter()
-                    .any(|lost: &Route| lost.ipv6 == route.ipv6)
+                    .any(|lost: &Route| lost.ipv6() == route.ipv6())
                 && !self.another_stands(route).await
             {
                 kept += 1;
@@ -167,7 +165,8 @@ impl Daemon {
 
     /// Whether somebody else's default of a route's family is in the table.
     async fn another_stands(&mut self, own: &Route) -> bool {
-        let is_another = |route: &Route| route.ipv6 == own.ipv6 && route.protocol != own.protocol;
+        let is_another =
+            |route: &Route| route.ipv6() == own.ipv6() && route.protocol != own.protocol;
         match self.fresh_snapshot().await {
             Ok(snapshot) => snapshot.routes.iter().any(is_another),
             Err(_) => false,

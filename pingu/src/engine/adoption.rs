@@ -21,12 +21,12 @@ impl Engine {
     pub fn remember_adopted(&mut self, routes: impl IntoIterator<Item = Route>) {
         let key = |route: &Route| {
             let Route {
-                ipv6,
+                destination,
                 metric,
                 protocol,
                 ..
             } = route;
-            (*ipv6, *metric, *protocol, route.next_hop.ifindex())
+            (*destination, *metric, *protocol, route.next_hop.ifindex())
         };
         for route in routes {
             self.adopted.retain(|older| key(older) != key(&route));
@@ -59,7 +59,7 @@ impl Engine {
     /// Whether somebody else's route stands in the place of an adopted one: a client has put its own there since.
     pub fn place_is_taken(&self, adopted: &Route) -> bool {
         self.snapshot.routes.iter().any(|route| {
-            route.ipv6 == adopted.ipv6
+            route.ipv6() == adopted.ipv6()
                 && route.metric == adopted.metric
                 && route.protocol != self.config.protocol
         })
@@ -82,7 +82,7 @@ impl Engine {
             for (way, ipv6) in uplink.ways.iter().zip([false, true]) {
                 let Ok(way) = way else { continue };
                 for route in &self.snapshot.routes {
-                    if route.ipv6 == ipv6
+                    if route.ipv6() == ipv6
                         && routes::is_learned_on(route, self.config.protocol, way.ifindex)
                         && route.protocol != PROTOCOL_RA
                         && !self.config.uplinks.iter().any(|u| u.metric == route.metric)
@@ -105,7 +105,7 @@ impl Engine {
                 .iter()
                 .filter(|a| {
                     Some(a.ifindex) == route.next_hop.ifindex()
-                        && a.address.is_ipv6() == route.ipv6
+                        && a.address.is_ipv6() == route.ipv6()
                         && a.usable
                 })
                 .collect();
@@ -118,7 +118,7 @@ impl Engine {
                     on_it
                         .iter()
                         .any(|a| same_network(a.address, gateway, a.prefix_len))
-                        || gateway.is_ipv6() != route.ipv6
+                        || gateway.is_ipv6() != route.ipv6()
                         || gateway.is_ipv6()
                 }
                 _ => true,
@@ -137,13 +137,13 @@ mod tests {
     use crate::{
         config::Config,
         engine::{Readiness, test_clock},
-        network::{Link, LinkLayer, Snapshot},
+        network::{DEFAULT_V4, Link, LinkLayer, Snapshot},
         units::{Ifindex, Metric, TableId},
     };
 
     fn learned() -> Route {
         Route {
-            ipv6: false,
+            destination: DEFAULT_V4,
             table: TableId::MAIN,
             metric: Metric(100),
             protocol: Protocol(16),

@@ -1,9 +1,13 @@
 //! What is against what should be: the changes that make them agree, additions before deletions.
 
+use std::collections::{HashMap, HashSet};
+
+use ipnet::IpNet;
+
 use crate::{
     engine::routes::RouteSet,
-    network::{Change, Route},
-    units::{Metric, Protocol},
+    network::{Change, NextHop, Nexthop, NexthopKind, Route, Rule, Selector, Snapshot},
+    units::{Metric, NexthopId, Protocol, TableId},
 };
 
 /// What to write, in order, and what cannot be written.
@@ -13,93 +17,274 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// Foreign routes that occupy a place of ours; nothing is written there.
     pub conflicts: Vec<Route>,
+    /// Foreign nexthop objects with a number of ours; nothing that needs them is written.
+    pub nexthop_conflicts: Vec<Nexthop>,
 }
 
-/// Compares the default routes that are there with those that should be.
-///
-/// Additions come before deletions, so that at no instant there is less than before; and an own route is deleted only in sight
-/// of another that is wanted, or where the set lets a family end: an addition may be refused. A place held by somebody else's
-/// route is left alone and reported. In sync, the plan is empty.
-pub fn plan(actual: &[Route], desired: &RouteSet, own: Protocol) -> Plan {
-    let mut plan = Plan::default();
-    let mut deletions = Vec::new();
-    // A multipath or nexthop-object route is never ours, whatever protocol it carries: its key cannot be named exactly.
-    let is_own = |route: &&Route| route.protocol == own && route.next_hop.ifindex().is_some();
+/// The kernel's key of a route.
+type Place = (TableId, IpNet, Metric);
 
-    for wanted in &desired.wanted {
-        let at_its_place = || actual.iter().filter(|route| place(route) == place(wanted));
-        if let Some(foreign) = at_its_place().find(|route| !is_own(route)) {
-            plan.conflicts.push(foreign.clone());
-        } else if !at_its_place().any(|route| same(route, wanted)) {
-            let beside = at_its_place().next().is_some();
-            let change = if beside {
-                Change::AddBeside(wanted.clone())
-            } else {
-                Change::Add(wanted.clone())
-            };
-            plan.changes.push(change);
-        }
-    }
-    let wanted_one_stands = |ipv6: bool| {
-        let is_wanted = |route: &Route| desired.wanted.iter().any(|wanted| same(route, wanted));
-        let mut own_of_family = actual
-            .iter()
-            .filter(is_own)
-            .filter(|route| route.ipv6 == ipv6);
-        own_of_family.any(is_wanted)
-    };
-    let may_delete =
-        [false, true].map(|ipv6| desired.may_end[usize::from(ipv6)] || wanted_one_stands(ipv6));
-    for route in actual.iter().filter(is_own) {
-        let stays = !may_delete[usize::from(route.ipv6)]
-            || desired.kept.contains(&place(route))
-            || desired.wanted.iter().any(|wanted| same(route, wanted))
-            || plan
-                .conflicts
-                .iter()
-                .any(|conflict| place(conflict) == place(route));
-        if !stays {
-            deletions.push(Change::Delete(route.clone()));
-        }
-    }
-    plan.changes.append(&mut deletions);
+/// Compares what the kernel has with what it should have.
+///
+/// Additions come before deletions, so that at no instant there is less than before: nexthop objects before the routes that use
+/// them, routes before the rules that lead to them. An own route is deleted only in sight of another to the same destination that
+/// is wanted, or where the set lets the destination end: an addition may be refused. A place held by somebody else's route is left
+/// alone and reported. In sync, the plan is empty.
+pub fn plan(actual: &Snapshot, desired: &RouteSet, own: Protocol) -> Plan {
+    let mut plan = Plan::default();
+    let taken = nexthop_additions(actual, desired, own, &mut plan);
+    let index = Index::new(&actual.routes);
+    route_additions(&index, desired, own, &taken, &mut plan);
+    let is_missing = |rule: &&Rule| !actual.rules.contains(rule);
+    let missing_rules = desired.rules.iter().filter(is_missing).cloned();
+    plan.changes.extend(missing_rules.map(Change::AddRule));
+
+    let stale_rules = actual
+        .rules
+        .iter()
+        .filter(|rule| desired.rule_mark.is_own(rule, own) && !desired.rules.contains(rule));
+    plan.changes
+        .extend(stale_rules.cloned().map(Change::DeleteRule));
+    route_deletions(actual, &index, desired, own, &mut plan);
     let takeovers = desired
         .taken_over
         .iter()
-        .filter(|learned| replaced(learned, actual, desired));
+        .filter(|learned| replaced(learned, &index, desired));
     plan.changes
         .extend(takeovers.cloned().map(Change::TakeOver));
+    nexthop_deletions(actual, desired, own, &mut plan);
     plan
+}
+
+/// Routes of one look, found by their keys: a table may hold ten thousand of them.
+struct Index<'a> {
+    by_place: HashMap<Place, Vec<&'a Route>>,
+}
+
+impl<'a> Index<'a> {
+    fn new(routes: &'a [Route]) -> Self {
+        let mut by_place: HashMap<Place, Vec<&Route>> = HashMap::new();
+        for route in routes {
+            by_place.entry(place(route)).or_default().push(route);
+        }
+        Self { by_place }
+    }
+
+    fn at(&self, place: &Place) -> &[&'a Route] {
+        self.by_place.get(place).map_or(&[], Vec::as_slice)
+    }
+
+    fn has(&self, wanted: &Route) -> bool {
+        self.at(&place(wanted))
+            .iter()
+            .any(|route| same(route, wanted))
+    }
+}
+
+/// A route that cannot be named exactly is never ours, whatever protocol it carries.
+fn is_own(route: &Route, own: Protocol) -> bool {
+    route.protocol == own && route.next_hop.is_exact()
+}
+
+/// Plans new and changed nexthop objects, and returns the numbers that somebody else has.
+fn nexthop_additions(
+    actual: &Snapshot,
+    desired: &RouteSet,
+    own: Protocol,
+    plan: &mut Plan,
+) -> HashSet<NexthopId> {
+    let there: HashMap<NexthopId, &Nexthop> = actual
+        .nexthops
+        .iter()
+        .map(|object| (object.id, object))
+        .collect();
+    let mut taken = HashSet::new();
+    let (singles, groups): (Vec<&Nexthop>, Vec<&Nexthop>) = desired
+        .nexthops
+        .iter()
+        .partition(|object| !matches!(object.kind, NexthopKind::Group(_)));
+    for wanted in singles.into_iter().chain(groups) {
+        let needs_taken = matches!(&wanted.kind, NexthopKind::Group(members)
+            if members.iter().any(|(member, _)| taken.contains(member)));
+        match there.get(&wanted.id) {
+            _ if needs_taken => {
+                taken.insert(wanted.id);
+            }
+            None => plan.changes.push(Change::AddNexthop(wanted.clone())),
+            Some(found) if found.protocol != own => {
+                taken.insert(wanted.id);
+                plan.nexthop_conflicts.push((*found).clone());
+            }
+            Some(found) if *found != wanted => {
+                plan.changes.push(Change::ReplaceNexthop(wanted.clone()));
+            }
+            Some(_) => {}
+        }
+    }
+    taken
+}
+
+fn route_additions(
+    index: &Index<'_>,
+    desired: &RouteSet,
+    own: Protocol,
+    taken: &HashSet<NexthopId>,
+    plan: &mut Plan,
+) {
+    for wanted in &desired.wanted {
+        if matches!(&wanted.next_hop, NextHop::Object(id) if taken.contains(id)) {
+            continue;
+        }
+        let there = index.at(&place(wanted));
+        if let Some(foreign) = there.iter().find(|route| !is_own(route, own)) {
+            plan.conflicts.push((*foreign).clone());
+        } else if !there.iter().any(|route| same(route, wanted)) {
+            plan.changes.push(if there.is_empty() {
+                Change::Add(wanted.clone())
+            } else {
+                Change::AddBeside(wanted.clone())
+            });
+        }
+    }
+}
+
+fn route_deletions(
+    actual: &Snapshot,
+    index: &Index<'_>,
+    desired: &RouteSet,
+    own: Protocol,
+    plan: &mut Plan,
+) {
+    let mut wanted_at: HashMap<Place, Vec<&Route>> = HashMap::new();
+    // Whether a wanted route to a destination stands; absent where none is wanted.
+    let mut stands: HashMap<(TableId, IpNet), bool> = HashMap::new();
+    for wanted in &desired.wanted {
+        wanted_at.entry(place(wanted)).or_default().push(wanted);
+        *stands
+            .entry((wanted.table, wanted.destination))
+            .or_default() |= index.has(wanted);
+    }
+    let conflicts: HashSet<Place> = plan.conflicts.iter().map(place).collect();
+    for route in actual.routes.iter().filter(|route| is_own(route, own)) {
+        let destination = (route.table, route.destination);
+        let may_go = match stands.get(&destination) {
+            Some(stands) => *stands,
+            None => !desired.held.contains(&destination),
+        };
+        let is_wanted = wanted_at
+            .get(&place(route))
+            .is_some_and(|there| there.iter().any(|wanted| same(route, wanted)));
+        let stays = !may_go
+            || is_wanted
+            || desired.kept.contains(&place(route))
+            || desired.kept_tables.contains(&(route.table, route.ipv6()))
+            || conflicts.contains(&place(route));
+        if !stays {
+            plan.changes.push(Change::Delete(route.clone()));
+        }
+    }
+}
+
+/// Objects that nothing uses any more; with one that is used the kernel would delete its routes. Users go first, and another look
+/// shows that they have gone.
+fn nexthop_deletions(actual: &Snapshot, desired: &RouteSet, own: Protocol, plan: &mut Plan) {
+    let mut needed: HashSet<NexthopId> = desired.nexthops.iter().map(|object| object.id).collect();
+    for route in &actual.routes {
+        if let NextHop::Object(id) = route.next_hop {
+            needed.insert(id);
+        }
+    }
+    for object in &actual.nexthops {
+        if let NexthopKind::Group(members) = &object.kind {
+            needed.extend(members.iter().map(|(member, _)| *member));
+        }
+    }
+    let stale = actual
+        .nexthops
+        .iter()
+        .filter(|object| object.protocol == own && !needed.contains(&object.id));
+    plan.changes
+        .extend(stale.cloned().map(Change::DeleteNexthop));
 }
 
 /// Whether a learned route may be taken over: in sight of the own route over its interface, or of any own one where none is wanted
 /// there. The next look, after the additions, shows it.
-fn replaced(learned: &Route, actual: &[Route], desired: &RouteSet) -> bool {
+fn replaced(learned: &Route, index: &Index<'_>, desired: &RouteSet) -> bool {
     let interface = learned.next_hop.ifindex();
-    let of_family = || {
-        desired
-            .wanted
-            .iter()
-            .filter(|wanted| wanted.ipv6 == learned.ipv6)
+    let to_the_same = || {
+        desired.wanted.iter().filter(|wanted| {
+            (wanted.table, wanted.destination) == (learned.table, learned.destination)
+        })
     };
     let over_it = |wanted: &&Route| wanted.next_hop.ifindex() == interface;
-    let any_over_it = of_family().any(|wanted| over_it(&wanted));
-    of_family()
+    let any_over_it = to_the_same().any(|wanted| over_it(&wanted));
+    to_the_same()
         .filter(|wanted| !any_over_it || over_it(wanted))
-        .any(|wanted| actual.iter().any(|route| same(route, wanted)))
+        .any(|wanted| index.has(wanted))
 }
 
-/// What takes everything of ours back: adopted routes return first.
-pub fn withdrawal(actual: &[Route], adopted: &[Route], own: Protocol) -> Vec<Change> {
-    let restored = adopted.iter().cloned().map(Change::Restore);
-    let is_own = |route: &&Route| route.protocol == own && route.next_hop.ifindex().is_some();
-    let deleted = actual.iter().filter(is_own).cloned().map(Change::Delete);
-    restored.chain(deleted).collect()
+/// What takes everything of ours back: adopted routes return first, and rules go before the tables that they lead to.
+pub fn withdrawal(
+    actual: &Snapshot,
+    adopted: &[Route],
+    rule_mark: &RuleMark,
+    own: Protocol,
+) -> Vec<Change> {
+    let mut changes: Vec<Change> = adopted.iter().cloned().map(Change::Restore).collect();
+    let rules = actual
+        .rules
+        .iter()
+        .filter(|rule| rule_mark.is_own(rule, own));
+    changes.extend(rules.cloned().map(Change::DeleteRule));
+    let routes = actual.routes.iter().filter(|route| is_own(route, own));
+    changes.extend(routes.cloned().map(Change::Delete));
+    let (mut singles, groups): (Vec<&Nexthop>, Vec<&Nexthop>) = actual
+        .nexthops
+        .iter()
+        .filter(|object| object.protocol == own)
+        .partition(|object| !matches!(object.kind, NexthopKind::Group(_)));
+    let mut objects = groups;
+    objects.append(&mut singles);
+    changes.extend(objects.into_iter().cloned().map(Change::DeleteNexthop));
+    changes
 }
 
-/// The kernel's key of a default route in the main table.
-fn place(route: &Route) -> (bool, Metric) {
-    (route.ipv6, route.metric)
+/// How own rules are told from others'.
+///
+/// systemd-networkd removes foreign rules but those of protocol `kernel`. Own rules may carry that one; then the priority tells
+/// them, and that they lead to a table of somebody's making.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleMark {
+    /// The protocol that own rules carry.
+    pub protocol: Protocol,
+    /// The priorities of own rules.
+    pub priorities: Vec<u32>,
+}
+
+impl Default for RuleMark {
+    /// Only rules of pingu's own protocol are own.
+    fn default() -> Self {
+        Self {
+            protocol: Protocol(0),
+            priorities: Vec::new(),
+        }
+    }
+}
+
+impl RuleMark {
+    /// Whether a rule is pingu's.
+    pub fn is_own(&self, rule: &Rule, own: Protocol) -> bool {
+        let leads_to_a_made_table = rule.table.0 != 0 && !TableId::BUILT_IN.contains(&rule.table);
+        !matches!(rule.selector, Selector::Other(_))
+            && (rule.protocol == own
+                || (rule.protocol == self.protocol
+                    && self.priorities.contains(&rule.priority)
+                    && leads_to_a_made_table))
+    }
+}
+
+pub(crate) fn place(route: &Route) -> Place {
+    (route.table, route.destination, route.metric)
 }
 
 fn same(a: &Route, b: &Route) -> bool {
@@ -107,7 +292,7 @@ fn same(a: &Route, b: &Route) -> bool {
         && a.protocol == b.protocol
         && a.next_hop == b.next_hop
         // A source that was not asked for is the kernel's affair.
-        && (a.ipv6 || a.preferred_source == b.preferred_source)
+        && (a.ipv6() || a.preferred_source == b.preferred_source)
 }
 
 #[cfg(test)]

@@ -1,40 +1,60 @@
-//! From the ranking to the routes that should be there.
+//! From the rankings to the routes, rules and nexthop objects that should be there.
+
+use std::collections::HashSet;
+
+use ipnet::IpNet;
 
 use crate::{
-    config::LearnedRoutes,
-    engine::{Engine, State, uplink::Uplink},
-    network::{NextHop, Route},
-    units::{Ifindex, Metric, Protocol, TableId, UplinkId},
+    config::{GroupConfig, LearnedRoutes, Mode, RuleProtocol},
+    engine::{Engine, State, reconcile::RuleMark, uplink::Uplink, way_out::WayOut},
+    network::{NextHop, Nexthop, NexthopKind, Route, Rule, default_of},
+    units::{GroupId, Ifindex, Metric, Protocol, TableId, UplinkId},
 };
 
-/// The routes that should carry pingu's protocol, and those that may.
+mod advertised;
+mod balanced;
+mod grouped;
+mod policy;
+
+/// `RTPROT_KERNEL`.
+const PROTOCOL_KERNEL: Protocol = Protocol(2);
+
+/// What should carry pingu's protocol, and what may.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RouteSet {
-    /// Must be there.
+    /// Routes that must be there.
     pub wanted: Vec<Route>,
-    /// Own routes at these (IPv6, metric) places stay as they are, if they are there: their uplink is the last resort although it
-    /// cannot be left by at the moment.
-    pub kept: Vec<(bool, Metric)>,
-    /// Whether the last own route of a family (IPv4, IPv6) may go without another in its place: its only ways out are gone, and
-    /// some uplink stands.
-    pub may_end: [bool; 2],
+    /// Own routes at these places stay as they are, if they are there: their uplink is the last resort although it cannot be left by
+    /// at the moment.
+    pub kept: HashSet<(TableId, IpNet, Metric)>,
+    /// Own routes of these tables and families (IPv6) stay as they are: their uplink cannot be left by at the moment.
+    pub kept_tables: HashSet<(TableId, bool)>,
+    /// Destinations whose own routes stay although none is wanted: nothing is known yet. Elsewhere the last one may go.
+    pub held: HashSet<(TableId, IpNet)>,
     /// Learned routes that adopt mode may take out of the table, once an own route stands.
     pub taken_over: Vec<Route>,
+    /// Rules that must be there.
+    pub rules: Vec<Rule>,
+    /// How own rules are told from others'.
+    pub rule_mark: RuleMark,
+    /// Nexthop objects that must be there.
+    pub nexthops: Vec<Nexthop>,
 }
 
-/// An own default route.
-pub(crate) fn own_default(
-    ipv6: bool,
+/// An own route by a way out.
+pub(crate) fn own_route(
+    destination: IpNet,
+    table: TableId,
     metric: Metric,
     protocol: Protocol,
     next_hop: NextHop,
-    preferred_source: Option<std::net::IpAddr>,
+    source: Option<std::net::IpAddr>,
 ) -> Route {
     // The kernel chooses IPv6 sources by RFC 6724; a fixed one would outlive its prefix.
-    let preferred_source = preferred_source.filter(|_| !ipv6);
+    let preferred_source = source.filter(|_| matches!(destination, IpNet::V4(_)));
     Route {
-        ipv6,
-        table: TableId::MAIN,
+        destination,
+        table,
         metric,
         protocol,
         next_hop,
@@ -47,44 +67,32 @@ pub(crate) fn own_default(
 pub(crate) fn kernel_choice(routes: &[Route], ipv6: bool) -> Option<&Route> {
     routes
         .iter()
-        .filter(|route| route.ipv6 == ipv6)
+        .filter(|route| route.table == TableId::MAIN && route.destination == default_of(ipv6))
         .min_by_key(|route| route.metric)
 }
 
 /// Whether a route is a foreign default over this interface.
 pub(crate) fn is_learned_on(route: &Route, own: Protocol, ifindex: Ifindex) -> bool {
-    route.protocol != own && route.next_hop.ifindex() == Some(ifindex)
+    route.protocol != own
+        && route.table == TableId::MAIN
+        && route.is_default()
+        && route.next_hop.ifindex() == Some(ifindex)
 }
 
 impl Engine {
-    /// The routes that should be there.
+    /// What should be there.
     pub fn route_set(&self) -> RouteSet {
-        let mut set = RouteSet::default();
-        for ipv6 in [false, true] {
-            let carries = |id: UplinkId| {
-                self.uplinks[id.index()].family_state(ipv6, &self.paths) != State::Down
-            };
-            let another_carries = self.ranking.standing.iter().any(|&id| carries(id));
-            for &id in &self.ranking.standing {
-                let metric = self.config.uplinks[id.index()].metric;
-                match &self.uplinks[id.index()].ways[usize::from(ipv6)] {
-                    Ok(_) if another_carries && !carries(id) => {}
-                    Ok(way) => set.wanted.push(own_default(
-                        ipv6,
-                        metric,
-                        self.config.protocol,
-                        way.next_hop(),
-                        way.preferred_source,
-                    )),
-                    Err(_) if self.ranking.standing.len() == 1 => set.kept.push((ipv6, metric)),
-                    Err(_) => {}
-                }
-            }
-            if let Some(route) = self.last_resort(ipv6, &set) {
-                set.wanted.push(route);
-            }
-            let wanted = set.wanted.iter().any(|route| route.ipv6 == ipv6);
-            set.may_end[usize::from(ipv6)] = !wanted && !self.ranking.standing.is_empty();
+        let mut set = RouteSet {
+            rule_mark: self.rule_mark(),
+            ..RouteSet::default()
+        };
+        for index in 0..self.config.groups.len() {
+            self.group_routes(GroupId(index as u16), &mut set);
+        }
+        for index in 0..self.config.uplinks.len() {
+            let id = UplinkId(index as u16);
+            self.policy_routes(id, &mut set);
+            self.advertised_routes(id, &mut set);
         }
         if self.config.learned_routes == LearnedRoutes::Adopt {
             set.taken_over = self.learned_routes();
@@ -92,129 +100,141 @@ impl Engine {
         set
     }
 
-    /// With no uplink up, a family whose route the last resort cannot carry leaves by the best that can be left by in it.
-    fn last_resort(&self, ipv6: bool, set: &RouteSet) -> Option<Route> {
-        let is_up = |uplink: &Uplink| uplink.state(&self.paths) == State::Up;
-        if self.ranking.standing.is_empty()
-            || set.wanted.iter().any(|route| route.ipv6 == ipv6)
-            || self.uplinks.iter().any(is_up)
-        {
-            return None;
+    /// How own rules are told from others'.
+    pub fn rule_mark(&self) -> RuleMark {
+        let rules = &self.config.rules;
+        RuleMark {
+            protocol: self.rule_protocol(),
+            priorities: vec![rules.mark_priority, rules.from_priority],
         }
-        let ways = self.uplinks.iter().zip(&self.config.uplinks);
-        let (way, metric) = ways
-            .filter_map(|(uplink, config)| {
-                let way = uplink.ways[usize::from(ipv6)].as_ref().ok()?;
-                Some((way, config.metric))
-            })
-            .min_by_key(|(_, metric)| *metric)?;
-        let (own, source) = (self.config.protocol, way.preferred_source);
-        Some(own_default(ipv6, metric, own, way.next_hop(), source))
     }
 
-    /// Uplinks whose own routes an earlier run left behind, by metric.
-    pub(super) fn found_standing(&self) -> Vec<UplinkId> {
+    fn rule_protocol(&self) -> Protocol {
+        match self.config.rules.protocol {
+            RuleProtocol::Kernel => PROTOCOL_KERNEL,
+            RuleProtocol::Own => self.config.protocol,
+        }
+    }
+
+    /// The uplinks of a group, in the order of the configuration.
+    pub(super) fn members(&self, group: GroupId) -> impl Iterator<Item = UplinkId> + '_ {
+        self.members[group.index()].iter().copied()
+    }
+
+    pub(super) fn group(&self, id: GroupId) -> &GroupConfig {
+        &self.config.groups[id.index()]
+    }
+
+    fn uplink(&self, id: UplinkId) -> &Uplink {
+        &self.uplinks[id.index()]
+    }
+
+    fn way(&self, id: UplinkId, ipv6: bool) -> Option<&WayOut> {
+        self.uplink(id).ways[usize::from(ipv6)].as_ref().ok()
+    }
+
+    /// The uplink of a group that an own route of it leads to.
+    pub(super) fn owner(&self, group: GroupId, route: &Route) -> Option<UplinkId> {
+        let ifindex = route.next_hop.ifindex()?;
+        let on_it = || {
+            self.members(group)
+                .filter(move |&id| self.interface_index(id) == Some(ifindex))
+        };
+        let by_gateway = on_it().find(|&id| {
+            self.way(id, route.ipv6())
+                .is_some_and(|way| way.next_hop() == route.next_hop)
+        });
+        by_gateway.or_else(|| on_it().next())
+    }
+
+    /// Uplinks of a group whose own routes an earlier run left behind, the one that the kernel prefers first.
+    pub(super) fn found_standing(&self, group: GroupId) -> Vec<UplinkId> {
+        let config = self.group(group);
+        let own = self.config.protocol;
         let mut found: Vec<(Metric, UplinkId)> = Vec::new();
-        let links = &self.snapshot.links;
-        for (index, uplink) in self.config.uplinks.iter().enumerate() {
-            let link = links.iter().find(|link| link.name == uplink.interface);
-            let ifindex = link.map(|link| link.ifindex);
-            let left = |route: &Route| {
-                route.protocol == self.config.protocol
-                    && route.metric == uplink.metric
-                    && route.next_hop.ifindex() == ifindex
-                    && ifindex.is_some()
-            };
-            if self.snapshot.routes.iter().any(left) {
-                found.push((uplink.metric, UplinkId(index as u16)));
+        let left = self.snapshot.routes.iter().filter(|route| {
+            route.protocol == own
+                && route.table == TableId::MAIN
+                && config.prefixes.contains(&route.destination)
+        });
+        for route in left {
+            match (config.mode, &route.next_hop) {
+                (Mode::Balance, NextHop::Object(id)) => {
+                    let leaves_by = self.members_of_object(group, *id);
+                    found.extend(leaves_by.into_iter().map(|id| (route.metric, id)));
+                }
+                (Mode::Metric, _) => {
+                    let id = self.owner(group, route);
+                    let of_uplink =
+                        |id: &UplinkId| self.config.uplinks[id.index()].metric == route.metric;
+                    found.extend(id.filter(of_uplink).map(|id| (route.metric, id)));
+                }
+                _ => found.extend(self.owner(group, route).map(|id| (route.metric, id))),
             }
         }
         found.sort_unstable();
-        found.into_iter().map(|(_, id)| id).collect()
+        let mut standing: Vec<UplinkId> = Vec::new();
+        for (_, id) in found {
+            if !standing.contains(&id) {
+                standing.push(id);
+            }
+        }
+        standing
+    }
+
+    pub(super) fn members_of_object(
+        &self,
+        group: GroupId,
+        id: crate::units::NexthopId,
+    ) -> Vec<UplinkId> {
+        let objects = &self.snapshot.nexthops;
+        let Some(NexthopKind::Group(members)) = objects
+            .iter()
+            .find(|object| object.id == id)
+            .map(|object| &object.kind)
+        else {
+            return Vec::new();
+        };
+        let leads_to = |member| {
+            let object = objects.iter().find(|object| object.id == member)?;
+            let NexthopKind::Single(next_hop) = &object.kind else {
+                return None;
+            };
+            self.members(group)
+                .find(|&id| self.interface_index(id) == next_hop.ifindex())
+        };
+        members
+            .iter()
+            .filter_map(|&(member, _)| leads_to(member))
+            .collect()
+    }
+
+    /// No uplink of a group is up, and of each it is known.
+    fn all_down(&self, group: GroupId) -> bool {
+        self.members(group)
+            .all(|id| self.uplink(id).state_noted == State::Down)
+    }
+
+    /// Whether a family works over an uplink, as far as is known.
+    fn carries(&self, id: UplinkId, ipv6: bool) -> bool {
+        self.uplink(id).family_state(ipv6, &self.paths) != State::Down
+    }
+}
+
+/// The destinations of one family.
+fn of_family(prefixes: &[IpNet], ipv6: bool) -> impl Iterator<Item = IpNet> + '_ {
+    prefixes
+        .iter()
+        .copied()
+        .filter(move |prefix| matches!(prefix, IpNet::V6(_)) == ipv6)
+}
+
+impl RouteSet {
+    /// Adds a route.
+    fn want(&mut self, route: Route) {
+        self.wanted.push(route);
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{
-        config::Config,
-        engine::test_clock,
-        network::{Address, Link, LinkLayer, Neighbour, NeighbourState, Snapshot},
-    };
-
-    const TWO: &str = "[probe]\ntargets = [\"192.0.2.1\"]\n\
-        [[uplink]]\nname = \"a\"\ninterface = \"wan2\"\ngateway = [\"10.0.2.1\", \"fe80::1\"]\nmetric = 1\n\
-        [[uplink]]\nname = \"b\"\ninterface = \"wan3\"\ngateway = [\"10.0.3.1\", \"fe80::1\"]\nmetric = 2\n";
-
-    fn link(ifindex: u32) -> Link {
-        Link {
-            ifindex: Ifindex(ifindex),
-            name: format!("wan{ifindex}"),
-            layer: LinkLayer::Ethernet([2, 0, 0, 0, 0, 1]),
-            admin_up: true,
-            carrier: true,
-            mtu_bytes: 1500,
-        }
-    }
-
-    fn address(ifindex: u32, address: &str) -> Address {
-        Address {
-            ifindex: Ifindex(ifindex),
-            address: address.parse().unwrap(),
-            prefix_len: 24,
-            global: true,
-            usable: true,
-            secondary: false,
-        }
-    }
-
-    #[test]
-    fn a_last_resort_that_lost_one_family_does_not_take_it_from_the_others() {
-        let (config, _) = Config::parse(TWO, "test").unwrap();
-        let mut engine = Engine::new(config, 7, test_clock());
-        let snapshot = Snapshot {
-            links: vec![link(2), link(3)],
-            addresses: vec![address(2, "2001:db8::2"), address(3, "10.0.3.2")],
-            ..Snapshot::default()
-        };
-        engine.network(snapshot, test_clock());
-        engine.ranking.standing.clear();
-        assert_eq!(engine.route_set().wanted, [], "nothing has stood yet");
-        engine.ranking.standing = vec![UplinkId(0)];
-        let set = engine.route_set();
-        let places: Vec<(bool, u32)> = set
-            .wanted
-            .iter()
-            .map(|route| (route.ipv6, route.metric.0))
-            .collect();
-        assert_eq!(places, [(false, 2), (true, 1)]);
-        assert_eq!(set.may_end, [false, false]);
-    }
-
-    #[test]
-    fn a_neighbour_that_was_flushed_is_asked_for_at_once() {
-        let (config, _) = Config::parse(TWO, "test").unwrap();
-        let mut engine = Engine::new(config, 7, test_clock());
-        let neighbour = |state| Neighbour {
-            ifindex: Ifindex(3),
-            address: [10, 0, 3, 1].into(),
-            state,
-        };
-        let snapshot = Snapshot {
-            links: vec![link(3)],
-            addresses: vec![address(3, "10.0.3.2")],
-            neighbours: vec![neighbour(NeighbourState::Usable([2; 6]))],
-            ..Snapshot::default()
-        };
-        let now = test_clock();
-        engine.network(snapshot, now);
-        engine.solicitations(now);
-        assert_eq!(engine.solicitations(now), [], "asked just now");
-        engine.neighbour(&neighbour(NeighbourState::Failed), now);
-        assert_eq!(
-            engine.solicitations(now),
-            [(Ifindex(3), [10, 0, 3, 1].into())]
-        );
-    }
-}
+mod tests;

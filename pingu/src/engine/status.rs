@@ -9,10 +9,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    config::Mode,
     engine::{Engine, RttSummary, State, path::Path, routes, uplink::Uplink},
-    network::Route,
+    network::{NextHop, Route},
     probe::EngineKind,
-    units::{Metric, UplinkId},
+    units::{GroupId, Metric, UplinkId},
 };
 
 /// Which hooks serve an uplink.
@@ -109,14 +110,26 @@ impl Engine {
         let routes = &self.snapshot.routes;
         let chosen =
             routes::kernel_choice(routes, false).or_else(|| routes::kernel_choice(routes, true))?;
-        let ids = || (0..self.uplinks.len()).map(|index| UplinkId(index as u16));
-        let is_own = |id: &UplinkId| {
-            chosen.protocol == self.config.protocol
-                && chosen.metric == self.config.uplinks[id.index()].metric
+        self.leads_to(chosen).first().copied()
+    }
+
+    /// The uplinks that a route leaves by: several for a group of nexthop objects.
+    pub fn leads_to(&self, route: &Route) -> Vec<UplinkId> {
+        let groups = || (0..self.config.groups.len()).map(|index| GroupId(index as u16));
+        if let NextHop::Object(object) = route.next_hop {
+            let mut all = groups().map(|group| self.members_of_object(group, object));
+            return all.find(|ids| !ids.is_empty()).unwrap_or_default();
+        }
+        let own_metric = |id: &UplinkId| {
+            let config = &self.config.uplinks[id.index()];
+            self.group(config.group).mode == Mode::Metric
+                && route.protocol == self.config.protocol
+                && route.metric == config.metric
         };
-        ids()
-            .find(is_own)
-            .or_else(|| ids().find(|&id| self.interface_index(id) == chosen.next_hop.ifindex()))
+        let ids = || (0..self.uplinks.len()).map(|index| UplinkId(index as u16));
+        let by_metric = ids().find(own_metric);
+        let id = by_metric.or_else(|| groups().find_map(|group| self.owner(group, route)));
+        id.into_iter().collect()
     }
 
     /// Whether the uplink whose interface a route leaves by is up.
@@ -150,7 +163,7 @@ impl Engine {
             })
     }
 
-    fn interface_index(&self, id: UplinkId) -> Option<crate::units::Ifindex> {
+    pub(super) fn interface_index(&self, id: UplinkId) -> Option<crate::units::Ifindex> {
         let interface = &self.config.uplinks[id.index()].interface;
         self.snapshot
             .links
@@ -169,7 +182,11 @@ impl Engine {
         let uplink = &self.uplinks[id.index()];
         let config = &self.config.uplinks[id.index()];
         let mut reason = uplink.reason(config, &self.paths);
-        if let Some((_, until)) = self.ranking.held.iter().find(|(held, _)| *held == id) {
+        if let Some((_, until)) = self.rankings[config.group.index()]
+            .held
+            .iter()
+            .find(|(held, _)| *held == id)
+        {
             let left = until.saturating_duration_since(now).as_secs();
             reason.push_str(&format!("; held down for another {left} s"));
         }
@@ -206,7 +223,7 @@ impl Engine {
             let outranked = set
                 .wanted
                 .iter()
-                .find(|wanted| wanted.ipv6 == rival.ipv6 && rival.metric <= wanted.metric);
+                .find(|wanted| wanted.ipv6() == rival.ipv6() && rival.metric <= wanted.metric);
             if let Some(wanted) = outranked
                 && rival.protocol != self.config.protocol
             {
@@ -221,7 +238,7 @@ impl Engine {
 }
 
 fn rivalry(rival: &Route, wanted: &Route) -> String {
-    let family = if rival.ipv6 { "IPv6" } else { "IPv4" };
+    let family = if rival.ipv6() { "IPv6" } else { "IPv4" };
     if rival.metric == wanted.metric {
         format!(
             "metric {} is taken by an {family} default route of protocol {}: pingu leaves it alone and cannot add its own",

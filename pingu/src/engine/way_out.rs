@@ -4,9 +4,9 @@ use std::net::IpAddr;
 
 use crate::{
     config::{Gateway, UplinkConfig},
-    network::{Address, Link, LinkLayer, NeighbourState, NextHop, Route, Snapshot},
+    network::{Address, Link, LinkLayer, NeighbourState, NextHop, Route, Snapshot, default_of},
     probe::LinkHeader,
-    units::{Ifindex, Protocol},
+    units::{Ifindex, Protocol, TableId},
 };
 
 /// Whether a path can be probed.
@@ -167,22 +167,35 @@ pub(crate) fn find(
                 ..Hop::default()
             }
         }
-        Gateway::Auto => learn(uplink, link.ifindex, ipv6, snapshot, own, adopted, before)
-            .ok_or(Obstacle::NoGateway)?,
+        Gateway::Auto => {
+            learn(link.ifindex, ipv6, snapshot, own, adopted, before).ok_or(Obstacle::NoGateway)?
+        }
     };
     if ipv6 && asks_in_vain(link, &snapshot.addresses) {
         return Err(Obstacle::NoAddress);
     }
-    let source =
-        source(link.ifindex, ipv6, &hop, uplink, &snapshot.addresses).ok_or(Obstacle::NoAddress)?;
+    let given = uplink.source.of(ipv6);
+    let source = match given {
+        // Where the user names an address, another is no substitute: it may belong to another uplink on this wire.
+        Some(given) => is_usable(link.ifindex, given, &snapshot.addresses).then_some(given),
+        None => source(link.ifindex, ipv6, &hop, uplink, &snapshot.addresses),
+    };
+    let source = source.ok_or(Obstacle::NoAddress)?;
     Ok(WayOut {
         ifindex: link.ifindex,
         layer: link.layer,
         gateway: hop.gateway,
         onlink: hop.onlink,
         source,
-        preferred_source: hop.preferred_source,
+        preferred_source: given.or(hop.preferred_source),
     })
+}
+
+/// Whether an address is there and may be used.
+fn is_usable(ifindex: Ifindex, own: IpAddr, addresses: &[Address]) -> bool {
+    addresses
+        .iter()
+        .any(|a| a.ifindex == ifindex && a.address == own && a.usable)
 }
 
 /// Whether the kernel asks for no IPv6 neighbour on a link yet: its own link-local address there is not yet known to be unique.
@@ -203,7 +216,6 @@ struct Hop {
 }
 
 fn learn(
-    uplink: &UplinkConfig,
     ifindex: Ifindex,
     ipv6: bool,
     snapshot: &Snapshot,
@@ -214,12 +226,12 @@ fn learn(
     let (leftovers, foreign): (Vec<&Route>, Vec<&Route>) = snapshot
         .routes
         .iter()
-        .filter(|route| route.ipv6 == ipv6)
+        .filter(|route| route.destination == default_of(ipv6) && route.table == TableId::MAIN)
         .partition(|route| route.protocol == own);
     let mut candidates: Vec<&Route> = foreign;
     // What stands is newer than what was adopted: a renewed lease has brought it.
     if !candidates.iter().any(|route| hop(route, ifindex).is_some()) {
-        candidates.extend(adopted.iter().filter(|route| route.ipv6 == ipv6));
+        candidates.extend(adopted.iter().filter(|route| route.ipv6() == ipv6));
     }
     candidates.sort_by_key(|route| route.metric);
     let mut hops = candidates
@@ -252,12 +264,9 @@ fn learn(
             address_stands.then_some(hop)
         })
         .or_else(|| {
-            before.is_none().then(|| {
-                let mut of_uplink = leftovers
-                    .into_iter()
-                    .filter(|route| route.metric == uplink.metric);
-                of_uplink.find_map(|route| hop(route, ifindex))
-            })?
+            before
+                .is_none()
+                .then(|| leftovers.into_iter().find_map(|route| hop(route, ifindex)))?
         })
 }
 
@@ -277,7 +286,7 @@ fn hop(route: &Route, on: Ifindex) -> Option<Hop> {
             onlink: false,
             preferred_source: route.preferred_source,
         }),
-        NextHop::Gateway { .. } | NextHop::Device { .. } | NextHop::Other(_) => None,
+        _ => None,
     }
 }
 

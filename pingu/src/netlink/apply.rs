@@ -38,7 +38,7 @@ pub(crate) fn deletion(route: &Route) -> Option<RawMessage> {
     // Somebody else's device route may have scope universe; as the kernel wrote it is as it is found.
     let scope = RouteHeader::read(&route.wire).map(|header| header.scope);
     let mut body = key(route, scope)?;
-    if route.ipv6 && matches!(route.next_hop, NextHop::Device { .. }) {
+    if route.ipv6() && matches!(route.next_hop, NextHop::Device { .. }) {
         // Without a gateway the kernel takes any route of this interface and metric, one with a gateway as well. The
         // unspecified address is what a route without a gateway has in its place.
         push_address(
@@ -47,7 +47,7 @@ pub(crate) fn deletion(route: &Route) -> Option<RawMessage> {
             std::net::Ipv6Addr::UNSPECIFIED.into(),
         );
     }
-    if !route.ipv6
+    if !route.ipv6()
         && let Some(source) = route.preferred_source
     {
         push_address(&mut body, libc::RTA_PREFSRC, source);
@@ -90,15 +90,15 @@ fn key(route: &Route, scope: Option<u8>) -> Option<Vec<u8>> {
             onlink,
         } => (*ifindex, Some(*gateway), *onlink),
         NextHop::Device { ifindex } => (*ifindex, None, false),
-        NextHop::Other(_) => return None,
+        _ => return None,
     };
-    let own_scope = if gateway.is_none() && !route.ipv6 {
+    let own_scope = if gateway.is_none() && !route.ipv6() {
         libc::RT_SCOPE_LINK
     } else {
         libc::RT_SCOPE_UNIVERSE
     };
     let header = RouteHeader {
-        family: family(route.ipv6),
+        family: family(route.ipv6()),
         table: header_table(route.table),
         protocol: route.protocol.0,
         scope: scope.unwrap_or(own_scope),
@@ -111,7 +111,7 @@ fn key(route: &Route, scope: Option<u8>) -> Option<Vec<u8>> {
     push_attribute(&mut body, libc::RTA_PRIORITY, &route.metric.0.to_ne_bytes());
     push_attribute(&mut body, libc::RTA_OIF, &ifindex.0.to_ne_bytes());
     match gateway {
-        Some(IpAddr::V6(gateway)) if !route.ipv6 => {
+        Some(IpAddr::V6(gateway)) if !route.ipv6() => {
             let mut via = libc::AF_INET6.to_ne_bytes()[..2].to_vec();
             if cfg!(target_endian = "big") {
                 via = libc::AF_INET6.to_ne_bytes()[2..].to_vec();

@@ -7,7 +7,7 @@ use crate::{
         INET, INET6, RawMessage, RouteHeader, address, attributes, exact_attributes, number,
         push_attribute,
     },
-    network::{Address, Link, LinkLayer, Neighbour, NeighbourState, NextHop, Route},
+    network::{Address, Link, LinkLayer, Neighbour, NeighbourState, NextHop, Route, default_of},
     units::{Ifindex, Metric, Protocol, TableId},
 };
 
@@ -165,7 +165,7 @@ pub(crate) fn default_route(body: &[u8]) -> Option<Route> {
         }
     }
     Some(Route {
-        ipv6: header.family == INET6,
+        destination: default_of(header.family == INET6),
         table,
         metric: Metric(metric),
         protocol: Protocol(header.protocol),

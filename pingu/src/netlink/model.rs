@@ -86,7 +86,7 @@ impl FakeRoutes {
 
     /// Behind the last route that is not worse, as the kernel sorts.
     fn insert(&mut self, route: Route) {
-        let order = |route: &Route| (route.ipv6, route.metric);
+        let order = |route: &Route| (route.ipv6(), route.metric);
         let place = self
             .now
             .routes
@@ -115,11 +115,11 @@ impl FakeRoutes {
                 onlink: false,
                 ..
             } => !link.is_some_and(|link| self.is_on_link(link, *gateway)),
-            NextHop::Gateway { .. } | NextHop::Device { .. } | NextHop::Other(_) => false,
+            _ => false,
         };
         let errno = match link {
             // IPv4 looks for the gateway before it looks for the interface.
-            _ if unreachable && !route.ipv6 => libc::ENETUNREACH,
+            _ if unreachable && !route.ipv6() => libc::ENETUNREACH,
             None => libc::ENODEV,
             Some(_) if unreachable => libc::EHOSTUNREACH,
             Some(link) if !link.admin_up => libc::ENETDOWN,
@@ -142,7 +142,7 @@ impl FakeRoutes {
         let link_local = matches!(gateway, IpAddr::V6(gateway) if gateway.is_unicast_link_local());
         let is_device = |route: &Route| matches!(route.next_hop, NextHop::Device { .. });
         let mut defaults = self.now.routes.iter().filter(|route| {
-            route.ipv6 == gateway.is_ipv6() && route.next_hop.ifindex() == Some(link.ifindex)
+            route.ipv6() == gateway.is_ipv6() && route.next_hop.ifindex() == Some(link.ifindex)
         });
         // A device route covers every address. IPv4 passes over those by a gateway in its search, IPv6 ends at the first.
         let default = if gateway.is_ipv6() {
@@ -191,6 +191,11 @@ impl RouteTable for FakeRoutes {
             }
             Change::Restore(route) if route.wire.is_empty() => Err(impossible()),
             Change::Restore(route) => self.add_exclusively(route.clone()),
+            Change::AddRule(_)
+            | Change::DeleteRule(_)
+            | Change::AddNexthop(_)
+            | Change::ReplaceNexthop(_)
+            | Change::DeleteNexthop(_) => Err(impossible()),
         }
     }
 
@@ -202,7 +207,7 @@ impl RouteTable for FakeRoutes {
 
 /// The kernel's key, in the main table.
 fn slot(route: &Route) -> (bool, crate::units::TableId, crate::units::Metric) {
-    (route.ipv6, route.table, route.metric)
+    (route.ipv6(), route.table, route.metric)
 }
 
 fn same(a: &Route, b: &Route) -> bool {

@@ -19,7 +19,7 @@ const NEXT_HOP_HEADER_LEN: usize = 8;
 ///
 /// The message names the first one's protocol only. A deletion names it, too, so that a foreign route among them stays.
 pub(crate) fn apart(route: Route, own: Protocol) -> Vec<Route> {
-    let hops = if route.ipv6 && route.protocol == own {
+    let hops = if route.ipv6() && route.protocol == own {
         attributes(&route.wire, RouteHeader::LEN)
             .find(|(kind, _)| *kind == libc::RTA_MULTIPATH)
             .and_then(|(_, hops)| next_hops(hops))

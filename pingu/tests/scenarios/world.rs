@@ -11,7 +11,8 @@ use pingu::{
     config::{Config, Gateway},
     engine::{Engine, HookState, Status, reconcile},
     network::{
-        Address, Change, Link, LinkLayer, Neighbour, NeighbourState, NextHop, Route, Snapshot,
+        Address, Change, DEFAULT_V4, Link, LinkLayer, Neighbour, NeighbourState, NextHop, Route,
+        Snapshot,
     },
     probe::{EngineKind, ProbeOrder, ProbeTransport, SendResult, Stamps},
     units::{Ifindex, Metric, Protocol, SlotId, TableId, UplinkId},
@@ -265,8 +266,8 @@ impl World {
     fn converge(&mut self) {
         let own = self.engine.config().protocol;
         for _ in 0..PLANS_MAX {
-            let routes = &self.engine.snapshot().routes;
-            let changes = reconcile::plan(routes, &self.engine.route_set(), own).changes;
+            let actual = self.engine.snapshot();
+            let changes = reconcile::plan(actual, &self.engine.route_set(), own).changes;
             if changes.is_empty() {
                 self.note_switch();
                 return;
@@ -284,9 +285,7 @@ impl World {
         match change {
             Change::Add(route) | Change::AddBeside(route) => self.own_routes.push(route.clone()),
             Change::Delete(route) => self.own_routes.retain(|own| own != route),
-            Change::TakeOver(_) | Change::Restore(_) => {
-                panic!("the scenarios know no adoption: {change:?}")
-            }
+            _ => panic!("the scenarios know only routes: {change:?}"),
         }
         assert_ne!(self.own_routes.len(), before, "{change:?} did nothing");
         assert!(
@@ -338,7 +337,7 @@ impl World {
             });
             if wire.lease && wire.link.admin_up {
                 snapshot.routes.push(Route {
-                    ipv6: false,
+                    destination: DEFAULT_V4,
                     table: TableId::MAIN,
                     metric: Metric(LEARNED_METRIC_BASE + ifindex.0),
                     protocol: Protocol(16),

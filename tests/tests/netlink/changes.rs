@@ -103,7 +103,7 @@ fn every_kind_of_own_route_is_added_and_deleted_and_leaves_others_alone() {
                 lab.apply(Change::Add(route.clone())).await.unwrap();
                 assert_eq!(added(&foreign), [line]);
             }
-            let seen = lab.route(route.ipv6, 100).await;
+            let seen = lab.route(route.ipv6(), 100).await;
             assert_eq!(
                 Route {
                     wire: Vec::new(),
@@ -130,7 +130,7 @@ fn a_route_beside_another_takes_its_place_without_a_gap() {
         for (old, _) in &kinds {
             for (new, line) in kinds
                 .iter()
-                .filter(|(new, _)| new.ipv6 == old.ipv6 && new != old)
+                .filter(|(new, _)| new.ipv6() == old.ipv6() && new != old)
             {
                 lab.apply(Change::Add(old.clone())).await.unwrap();
                 lab.apply(Change::AddBeside(new.clone())).await.unwrap();

@@ -118,7 +118,14 @@ fn only_default_routes_of_the_main_table_are_seen() {
         let routes = lab.look().await.routes;
         let keys: Vec<_> = routes
             .iter()
-            .map(|route| (route.ipv6, route.table.0, route.metric.0, route.protocol.0))
+            .map(|route| {
+                (
+                    route.ipv6(),
+                    route.table.0,
+                    route.metric.0,
+                    route.protocol.0,
+                )
+            })
             .collect();
         assert_eq!(keys, [(false, 254, 5, 16), (true, 254, 6, 9)]);
     });

@@ -4,7 +4,7 @@ use std::{net::IpAddr, process::Command, time::Duration};
 
 use pingu::{
     netlink::{KernelRoutes, NetlinkError, RouteTable, watch::Watch},
-    network::{Change, Link, News, NextHop, Route, Snapshot},
+    network::{Change, Link, News, NextHop, Route, Snapshot, default_of},
     units::{Ifindex, Metric, Protocol, TableId},
 };
 use pingu_tests::bench::namespace::Namespace;
@@ -86,7 +86,7 @@ impl Lab {
         let routes = self.look().await.routes;
         let mut found = routes
             .into_iter()
-            .filter(|route| (route.ipv6, route.metric.0) == (ipv6, metric));
+            .filter(|route| (route.ipv6(), route.metric.0) == (ipv6, metric));
         let route = found.next().unwrap();
         assert_eq!(found.next(), None);
         route
@@ -110,7 +110,7 @@ pub fn via(gateway: &str, ifindex: Ifindex, metric: u32) -> Route {
 /// An own route over a device.
 pub fn over(ipv6: bool, ifindex: Ifindex, metric: u32) -> Route {
     Route {
-        ipv6,
+        destination: default_of(ipv6),
         table: TableId::MAIN,
         metric: Metric(metric),
         protocol: OWN,

@@ -73,7 +73,7 @@ async fn compare(lab: &mut Lab, seed: u64) {
         own.retain(|other| other.protocol == OWN);
         let beside = own
             .iter()
-            .filter(|other| (other.ipv6, other.metric) == (route.ipv6, route.metric))
+            .filter(|other| (other.ipv6(), other.metric) == (route.ipv6(), route.metric))
             .count();
         let change = match random.below(7) {
             0 | 1 => Change::Add(route),
@@ -130,10 +130,10 @@ async fn learn(
     } else {
         "up1"
     };
-    let family = if route.ipv6 { "-6" } else { "-4" };
+    let family = if route.ipv6() { "-6" } else { "-4" };
     let gateway = match &route.next_hop {
         NextHop::Gateway { gateway, .. } => format!("via {gateway}"),
-        NextHop::Device { .. } | NextHop::Other(_) => String::new(),
+        _ => String::new(),
     };
     let metric = route.metric;
     let line =

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    network::NextHop,
+    network::{DEFAULT_V4, DEFAULT_V6, NextHop},
     units::{Ifindex, TableId},
 };
 
@@ -11,7 +11,7 @@ const DHCP: Protocol = Protocol(16);
 
 fn route(protocol: Protocol, metric: u32, ifindex: u32, gateway: &str) -> Route {
     Route {
-        ipv6: false,
+        destination: DEFAULT_V4,
         table: TableId::MAIN,
         metric: Metric(metric),
         protocol,
@@ -32,11 +32,19 @@ fn wanted(routes: &[Route]) -> RouteSet {
     }
 }
 
+/// What a look at a kernel with these routes shows.
+fn table(routes: &[Route]) -> Snapshot {
+    Snapshot {
+        routes: routes.to_vec(),
+        ..Snapshot::default()
+    }
+}
+
 #[test]
 fn in_sync_nothing_is_written() {
     let own = route(OWN, 88, 2, "192.0.2.1");
     let actual = [own.clone(), route(DHCP, 1002, 2, "192.0.2.1")];
-    assert_eq!(plan(&actual, &wanted(&[own]), OWN), Plan::default());
+    assert_eq!(plan(&table(&actual), &wanted(&[own]), OWN), Plan::default());
 }
 
 #[test]
@@ -44,9 +52,9 @@ fn a_deletion_waits_until_the_addition_is_seen() {
     let fibre = route(OWN, 88, 2, "192.0.2.1");
     let lte = route(OWN, 89, 3, "198.51.100.1");
     let desired = wanted(std::slice::from_ref(&lte));
-    let made = plan(std::slice::from_ref(&fibre), &desired, OWN);
+    let made = plan(&table(std::slice::from_ref(&fibre)), &desired, OWN);
     assert_eq!(made.changes, [Change::Add(lte.clone())]);
-    let made = plan(&[fibre.clone(), lte], &desired, OWN);
+    let made = plan(&table(&[fibre.clone(), lte]), &desired, OWN);
     assert_eq!(made.changes, [Change::Delete(fibre)]);
 }
 
@@ -55,9 +63,9 @@ fn a_new_gateway_stands_beside_the_old_one_before_that_goes() {
     let before = route(OWN, 88, 2, "192.0.2.1");
     let after = route(OWN, 88, 2, "192.0.2.254");
     let desired = wanted(std::slice::from_ref(&after));
-    let made = plan(std::slice::from_ref(&before), &desired, OWN);
+    let made = plan(&table(std::slice::from_ref(&before)), &desired, OWN);
     assert_eq!(made.changes, [Change::AddBeside(after.clone())]);
-    let made = plan(&[before.clone(), after], &desired, OWN);
+    let made = plan(&table(&[before.clone(), after]), &desired, OWN);
     assert_eq!(made.changes, [Change::Delete(before)]);
 }
 
@@ -65,18 +73,14 @@ fn a_new_gateway_stands_beside_the_old_one_before_that_goes() {
 fn the_last_own_route_of_a_family_goes_only_where_the_family_may_end() {
     let leftover = route(OWN, 50, 2, "192.0.2.1");
     let actual = std::slice::from_ref(&leftover);
-    assert_eq!(plan(actual, &RouteSet::default(), OWN), Plan::default());
-    let other_family = RouteSet {
-        may_end: [false, true],
+    let held = |destinations: &[IpNet]| RouteSet {
+        held: destinations.iter().map(|d| (TableId::MAIN, *d)).collect(),
         ..RouteSet::default()
     };
-    assert_eq!(plan(actual, &other_family, OWN), Plan::default());
-    let may_end = RouteSet {
-        may_end: [true, false],
-        ..RouteSet::default()
-    };
+    let nothing_known = held(&[DEFAULT_V4, DEFAULT_V6]);
+    assert_eq!(plan(&table(actual), &nothing_known, OWN), Plan::default());
     assert_eq!(
-        plan(actual, &may_end, OWN).changes,
+        plan(&table(actual), &held(&[DEFAULT_V6]), OWN).changes,
         [Change::Delete(leftover.clone())]
     );
 }
@@ -85,7 +89,7 @@ fn the_last_own_route_of_a_family_goes_only_where_the_family_may_end() {
 fn a_place_taken_by_another_protocol_is_left_alone_and_reported() {
     let foreign = route(DHCP, 88, 2, "192.0.2.1");
     let made = plan(
-        std::slice::from_ref(&foreign),
+        &table(std::slice::from_ref(&foreign)),
         &wanted(&[route(OWN, 88, 2, "192.0.2.1")]),
         OWN,
     );
@@ -93,7 +97,8 @@ fn a_place_taken_by_another_protocol_is_left_alone_and_reported() {
         made,
         Plan {
             changes: Vec::new(),
-            conflicts: vec![foreign]
+            conflicts: vec![foreign],
+            ..Plan::default()
         }
     );
 }
@@ -104,17 +109,20 @@ fn foreign_routes_are_never_deleted() {
         route(DHCP, 88, 2, "192.0.2.1"),
         route(Protocol(3), 0, 4, "203.0.113.1"),
     ];
-    assert_eq!(plan(&actual, &RouteSet::default(), OWN), Plan::default());
+    assert_eq!(
+        plan(&table(&actual), &RouteSet::default(), OWN),
+        Plan::default()
+    );
 }
 
 #[test]
 fn a_last_resort_is_kept_as_it_is() {
     let own = route(OWN, 88, 2, "192.0.2.1");
     let desired = RouteSet {
-        kept: vec![(false, Metric(88))],
+        kept: HashSet::from([(TableId::MAIN, DEFAULT_V4, Metric(88))]),
         ..RouteSet::default()
     };
-    assert_eq!(plan(&[own], &desired, OWN), Plan::default());
+    assert_eq!(plan(&table(&[own]), &desired, OWN), Plan::default());
 }
 
 #[test]
@@ -127,11 +135,11 @@ fn a_learned_route_is_taken_over_only_in_sight_of_an_own_one() {
         ..RouteSet::default()
     };
     assert_eq!(
-        plan(std::slice::from_ref(&learned), &desired, OWN).changes,
+        plan(&table(std::slice::from_ref(&learned)), &desired, OWN).changes,
         [Change::Add(own.clone())]
     );
     assert_eq!(
-        plan(&[learned.clone(), own], &desired, OWN).changes,
+        plan(&table(&[learned.clone(), own]), &desired, OWN).changes,
         [Change::TakeOver(learned)]
     );
 }
@@ -148,11 +156,16 @@ fn a_learned_route_waits_for_the_own_one_over_its_interface_while_that_is_wanted
     };
     let actual = [learned.clone(), fibre.clone()];
     assert_eq!(
-        plan(&actual, &desired(&[fibre.clone(), lte.clone()]), OWN).changes,
+        plan(
+            &table(&actual),
+            &desired(&[fibre.clone(), lte.clone()]),
+            OWN
+        )
+        .changes,
         [Change::Add(lte)]
     );
     assert_eq!(
-        plan(&actual, &desired(&[fibre]), OWN).changes,
+        plan(&table(&actual), &desired(&[fibre]), OWN).changes,
         [Change::TakeOver(learned.clone())],
         "an uplink that is down has no own route to wait for"
     );
@@ -165,10 +178,17 @@ fn a_multipath_route_with_our_protocol_is_not_touched() {
         ..route(OWN, 88, 2, "192.0.2.1")
     };
     assert_eq!(
-        plan(std::slice::from_ref(&multipath), &RouteSet::default(), OWN),
+        plan(
+            &table(std::slice::from_ref(&multipath)),
+            &RouteSet::default(),
+            OWN
+        ),
         Plan::default()
     );
-    assert_eq!(withdrawal(&[multipath], &[], OWN), []);
+    assert_eq!(
+        withdrawal(&table(&[multipath]), &[], &RuleMark::default(), OWN),
+        []
+    );
 }
 
 #[test]
@@ -176,6 +196,11 @@ fn withdrawal_puts_adopted_routes_back_first() {
     let own = route(OWN, 88, 2, "192.0.2.1");
     let learned = route(DHCP, 0, 2, "192.0.2.1");
     let actual = [own.clone(), route(DHCP, 5, 3, "198.51.100.1")];
-    let made = withdrawal(&actual, std::slice::from_ref(&learned), OWN);
+    let made = withdrawal(
+        &table(&actual),
+        std::slice::from_ref(&learned),
+        &RuleMark::default(),
+        OWN,
+    );
     assert_eq!(made, [Change::Restore(learned), Change::Delete(own)]);
 }

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
-    config::{HealthConfig, Limits, ProbeConfig, Quorum, Rule},
-    units::{Metric, TableId},
+    config::{HealthConfig, Limits, ProbeConfig, Quorum, Rule, Sources},
+    units::{GroupId, Metric},
 };
 use std::time::Duration;
 
@@ -20,6 +20,12 @@ fn uplink(gateway: Gateway) -> UplinkConfig {
         name: "fibre".to_owned(),
         interface: "wan0".to_owned(),
         gateway,
+        group: GroupId(0),
+        weight: 1,
+        source: Sources::default(),
+        fwmark: None,
+        table: None,
+        advertise: Vec::new(),
         metric: Metric(88),
         probe: ProbeConfig {
             targets: vec!["192.0.2.99".parse().expect("an address")],
@@ -54,7 +60,7 @@ fn address(text: &str, prefix_len: u8) -> Address {
 fn route(protocol: u8, metric: u32, gateway: &str) -> Route {
     let gateway: IpAddr = gateway.parse().expect("an address");
     Route {
-        ipv6: gateway.is_ipv6(),
+        destination: default_of(gateway.is_ipv6()),
         table: TableId::MAIN,
         metric: Metric(metric),
         protocol: Protocol(protocol),
@@ -85,6 +91,7 @@ fn snapshot(routes: Vec<Route>) -> Snapshot {
         ],
         routes,
         neighbours: Vec::new(),
+        ..Snapshot::default()
     }
 }
 

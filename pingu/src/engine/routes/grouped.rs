@@ -1,0 +1,177 @@
+//! The routes of a group of uplinks, by its mode.
+
+use crate::{
+    config::{Mode, WhenAllDown},
+    engine::{
+        Engine, State,
+        routes::{RouteSet, of_family, own_route},
+    },
+    network::NextHop,
+    units::{GroupId, Metric, TableId, UplinkId},
+};
+
+/// One route of a group, without its destination.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Placed {
+    metric: Metric,
+    next_hop: NextHop,
+    source: Option<std::net::IpAddr>,
+}
+
+/// What a group wants in one family.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Family {
+    pub(super) placed: Vec<Placed>,
+    /// Metrics at which an own route stays as it is.
+    pub(super) kept: Vec<Metric>,
+}
+
+impl Family {
+    pub(super) fn place(
+        &mut self,
+        metric: Metric,
+        next_hop: NextHop,
+        source: Option<std::net::IpAddr>,
+    ) {
+        self.placed.push(Placed {
+            metric,
+            next_hop,
+            source,
+        });
+    }
+}
+
+impl Engine {
+    pub(super) fn group_routes(&self, group: GroupId, set: &mut RouteSet) {
+        let config = self.group(group);
+        let standing = self.standing_now(group);
+        for ipv6 in [false, true] {
+            if of_family(&config.prefixes, ipv6).next().is_none() {
+                continue;
+            }
+            let unreachable = config.when_all_down == WhenAllDown::Unreachable
+                && !standing.is_empty()
+                && self.all_down(group);
+            let mut family = match config.mode {
+                _ if unreachable => {
+                    let mut family = Family::default();
+                    family.place(self.first_metric(group), NextHop::Unreachable, None);
+                    family
+                }
+                Mode::Metric => self.by_metric(&standing, ipv6),
+                Mode::Ordered => self.in_order(group, &standing, ipv6),
+                Mode::Balance => self.balanced(group, &standing, ipv6, set),
+            };
+            if family.placed.is_empty() {
+                self.last_resort(group, &standing, ipv6, &mut family);
+            }
+            for destination in of_family(&config.prefixes, ipv6) {
+                let route = |placed: &Placed| {
+                    let Placed {
+                        metric,
+                        next_hop,
+                        source,
+                    } = placed.clone();
+                    let (table, own) = (TableId::MAIN, self.config.protocol);
+                    own_route(destination, table, metric, own, next_hop, source)
+                };
+                for placed in &family.placed {
+                    set.want(route(placed));
+                }
+                for &metric in &family.kept {
+                    set.kept.insert((TableId::MAIN, destination, metric));
+                }
+                if standing.is_empty() {
+                    set.held.insert((TableId::MAIN, destination));
+                }
+            }
+        }
+    }
+
+    /// The uplinks of a group that shall have routes, the wanted one first.
+    fn standing_now(&self, group: GroupId) -> Vec<UplinkId> {
+        let ranking = &self.rankings[group.index()];
+        let first_usable = || {
+            self.members(group)
+                .find(|&id| self.uplink(id).ways.iter().any(Result::is_ok))
+        };
+        if self.group(group).when_all_down == WhenAllDown::First
+            && self.all_down(group)
+            && let Some(first) = first_usable()
+        {
+            return vec![first];
+        }
+        ranking.standing.clone()
+    }
+
+    /// The best metric of a group.
+    fn first_metric(&self, group: GroupId) -> Metric {
+        let config = self.group(group);
+        match config.mode {
+            Mode::Ordered | Mode::Balance => config.start_metric,
+            Mode::Metric => self
+                .members(group)
+                .map(|id| self.config.uplinks[id.index()].metric)
+                .min()
+                .unwrap_or(config.start_metric),
+        }
+    }
+
+    /// Each with its own metric.
+    fn by_metric(&self, standing: &[UplinkId], ipv6: bool) -> Family {
+        let mut family = Family::default();
+        let another_carries = standing.iter().any(|&id| self.carries(id, ipv6));
+        for &id in standing {
+            let metric = self.config.uplinks[id.index()].metric;
+            match self.way(id, ipv6) {
+                Some(_) if another_carries && !self.carries(id, ipv6) => {}
+                Some(way) => family.place(metric, way.next_hop(), way.preferred_source),
+                None if standing.len() == 1 => family.kept.push(metric),
+                None => {}
+            }
+        }
+        family
+    }
+
+    /// All that can be left by, the wanted one first and the others in their order. Places are counted over all members, so that one
+    /// that comes or goes moves no other.
+    fn in_order(&self, group: GroupId, standing: &[UplinkId], ipv6: bool) -> Family {
+        let mut family = Family::default();
+        if standing.is_empty() {
+            return family;
+        }
+        let usable = |&&id: &&UplinkId| self.way(id, ipv6).is_some();
+        let members: Vec<UplinkId> = self.members(group).collect();
+        let wanted = standing
+            .iter()
+            .filter(usable)
+            .find(|&&id| self.carries(id, ipv6))
+            .or_else(|| standing.iter().find(usable))
+            .or_else(|| members.iter().find(usable))
+            .unwrap_or(&standing[0]);
+        let others = members.iter().filter(|&id| id != wanted);
+        for (rank, &id) in std::iter::once(wanted).chain(others).enumerate() {
+            let metric = Metric(self.group(group).start_metric.0 + rank as u32);
+            match self.way(id, ipv6) {
+                Some(way) => family.place(metric, way.next_hop(), way.preferred_source),
+                None if id == *wanted => family.kept.push(metric),
+                None => {}
+            }
+        }
+        family
+    }
+
+    /// With no uplink of a group up, a family whose route the last resort cannot carry leaves by the best that can be left by in it.
+    fn last_resort(&self, group: GroupId, standing: &[UplinkId], ipv6: bool, family: &mut Family) {
+        let is_up = |id: UplinkId| self.uplink(id).state_noted == State::Up;
+        if standing.is_empty() || self.members(group).any(is_up) {
+            return;
+        }
+        let ways = self
+            .members(group)
+            .filter_map(|id| Some((self.config.uplinks[id.index()].metric, self.way(id, ipv6)?)));
+        if let Some((metric, way)) = ways.min_by_key(|(metric, _)| *metric) {
+            family.place(metric, way.next_hop(), way.preferred_source);
+        }
+    }
+}
