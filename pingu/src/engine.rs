@@ -19,7 +19,9 @@ use crate::{
 
 mod adoption;
 mod burst;
+mod dead_target;
 mod decide;
+mod evidence;
 mod health;
 mod path;
 mod quorum;
@@ -38,6 +40,7 @@ pub use routes::RouteSet;
 pub use status::{HookState, Status, TargetStatus, UplinkStatus};
 pub use window::RttSummary;
 
+use dead_target::Target;
 use health::Verdict;
 use path::Path;
 use random::Random;
@@ -59,6 +62,7 @@ pub struct Engine {
     /// The uplinks of each group, in the order of the configuration.
     members: Vec<Vec<UplinkId>>,
     paths: Vec<Path>,
+    targets: Vec<Target>,
     snapshot: Snapshot,
     neighbours: BTreeMap<(Ifindex, IpAddr), NeighbourState>,
     /// When each neighbour was last asked for.
@@ -110,6 +114,7 @@ impl Engine {
             config,
             uplinks,
             members,
+            targets: dead_target::targets(&paths),
             paths,
             snapshot: Snapshot::default(),
             neighbours: BTreeMap::new(),
@@ -253,7 +258,7 @@ impl Engine {
             self.wake_of[id.index()] = None;
             let path = &mut self.paths[id.index()];
             let uplink = &self.config.uplinks[path.uplink.index()];
-            path.collect(&uplink.health, uplink.probe.timeout, now, |slot| {
+            path.collect(&uplink.health, &uplink.probe, now, |slot| {
                 transport.read(slot)
             });
             let first_order = self.orders.len();
@@ -268,7 +273,7 @@ impl Engine {
             } else {
                 // A burst without a neighbour is judged without any order having left. Slots just ordered must not be read
                 // yet: until they are armed they hold an earlier probe's stamps.
-                path.collect(&uplink.health, uplink.probe.timeout, now, |slot| {
+                path.collect(&uplink.health, &uplink.probe, now, |slot| {
                     transport.read(slot)
                 });
             }
@@ -326,7 +331,7 @@ impl Engine {
     }
 
     fn rank(&mut self, now: Instant) {
-        let mut changed = false;
+        let mut changed = self.weigh(now);
         for uplink in &mut self.uplinks {
             changed |= uplink.note_state(&self.paths, now);
         }

@@ -162,6 +162,26 @@ impl Burst {
         report
     }
 
+    /// When its losses began: with the first probe of those after the last answer, else with the first that was lost.
+    pub(crate) fn failure_began(&self, spacing: Duration) -> Instant {
+        let is_answered = |outcome: &Outcome| matches!(outcome, Outcome::Answered(_));
+        let behind_answers = self
+            .outcomes
+            .iter()
+            .rposition(is_answered)
+            .map_or(0, |n| n + 1);
+        let first = if behind_answers < self.outcomes.len() {
+            behind_answers
+        } else {
+            let lost = self
+                .outcomes
+                .iter()
+                .position(|outcome| !is_answered(outcome));
+            lost.unwrap_or(0)
+        };
+        self.started + spacing * first as u32
+    }
+
     /// All sent, none pending.
     pub(crate) fn complete(&self) -> bool {
         self.outcomes.len() == usize::from(self.count)

@@ -10,11 +10,12 @@ use crate::{
     config::{Quorum, UplinkConfig},
     engine::{
         decide::Candidate,
+        evidence::Judged,
         health::{State, Verdict},
-        path::{Judged, Path},
+        path::Path,
         quorum,
         status::HookState,
-        way_out::{self, Obstacle, Readiness, WayOut},
+        way_out::{self, Obstacle, WayOut},
     },
     network::{Route, Snapshot},
     units::{Protocol, UplinkId},
@@ -86,19 +87,37 @@ impl Uplink {
 
     /// Up as soon as enough paths are; a path without a way out counts as down.
     pub(crate) fn state(&self, paths: &[Path]) -> State {
-        quorum::judge(self.quorum, self.own_paths(paths).map(path_state))
+        self.judge(self.own_paths(paths))
     }
 
     /// What is known of one family: by its own targets, where there are any.
     pub(crate) fn family_state(&self, ipv6: bool, paths: &[Path]) -> State {
-        let mut of_family = paths[self.paths.clone()]
-            .iter()
-            .filter(|path| path.target.is_ipv6() == ipv6)
-            .peekable();
-        if of_family.peek().is_none() {
-            return self.state(paths);
+        let of_family = |path: &&Path| path.target.is_ipv6() == ipv6;
+        if self.own_paths(paths).any(|path| of_family(&path)) {
+            self.judge(self.own_paths(paths).filter(of_family))
+        } else {
+            self.state(paths)
         }
-        quorum::judge(self.quorum, of_family.map(path_state))
+    }
+
+    /// Targets that are left out count where there is nothing else to judge by.
+    fn judge<'a>(&self, paths: impl Iterator<Item = &'a Path> + Clone) -> State {
+        if paths.clone().any(|path| path.counted.is_some()) {
+            quorum::judge(self.quorum, paths.filter_map(|path| path.counted))
+        } else {
+            quorum::judge(self.quorum, paths.map(Path::state))
+        }
+    }
+
+    /// Since when every burst was good to as many targets as it needs.
+    fn good_since(&self, paths: &[Path]) -> Option<Instant> {
+        let counted = self.own_paths(paths).filter(|path| path.counted.is_some());
+        let needed = self.quorum.of(counted.clone().count()).max(1);
+        let mut since: Vec<Instant> = counted
+            .filter_map(|path| path.health.good_since())
+            .collect();
+        since.sort_unstable();
+        since.get(needed - 1).copied()
     }
 
     /// Notes a change of state, and says whether there was any.
@@ -126,10 +145,7 @@ impl Uplink {
             metric: config.metric,
             state: self.state_noted,
             usable: self.ways.iter().any(Result::is_ok),
-            good_since: self
-                .own_paths(paths)
-                .filter_map(|path| path.health.good_since())
-                .min(),
+            good_since: self.good_since(paths),
             returned: self.fell,
             hold_down: config.health.hold_down,
         }
@@ -139,7 +155,7 @@ impl Uplink {
     pub(crate) fn own_paths<'a>(
         &self,
         paths: &'a [Path],
-    ) -> impl Iterator<Item = &'a Path> + use<'a> {
+    ) -> impl Iterator<Item = &'a Path> + Clone + use<'a> {
         paths[self.paths.clone()].iter()
     }
 
@@ -154,7 +170,8 @@ impl Uplink {
         }
         let path_of = |wanted: State| {
             self.own_paths(paths)
-                .find(|path| path_state(path) == wanted)
+                .find(|path| path.counted == Some(wanted) && path.state() == wanted)
+                .or_else(|| self.own_paths(paths).find(|path| path.state() == wanted))
         };
         match self.state_noted {
             State::Up => match path_of(State::Up).and_then(|path| path.judged) {
@@ -185,14 +202,6 @@ impl Uplink {
             (Some(judged), _) => format!("{}: {}", path.target, describe(judged, config)),
             (None, _) => format!("{}: no burst yet", path.target),
         }
-    }
-}
-
-fn path_state(path: &Path) -> State {
-    if path.readiness == Readiness::Blocked {
-        State::Down
-    } else {
-        path.health.state()
     }
 }
 

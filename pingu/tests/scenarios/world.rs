@@ -9,7 +9,7 @@ use std::{
 
 use pingu::{
     config::{Config, Gateway},
-    engine::{Engine, HookState, Status, reconcile},
+    engine::{Engine, HookState, State, Status, reconcile},
     network::{
         Address, Change, DEFAULT_V4, Link, LinkLayer, Neighbour, NeighbourState, NextHop, Route,
         Snapshot,
@@ -128,6 +128,8 @@ pub(crate) struct World {
     own_routes: Vec<Route>,
     switches: usize,
     active: Option<String>,
+    /// Each uplink's state, and how often it changed.
+    states: BTreeMap<String, (State, usize)>,
 }
 
 impl World {
@@ -168,6 +170,7 @@ impl World {
             own_routes: Vec::new(),
             switches: 0,
             active: None,
+            states: BTreeMap::new(),
         };
         world.look();
         world
@@ -228,6 +231,22 @@ impl World {
     /// How often the active uplink changed from one to another.
     pub(crate) fn switches(&self) -> usize {
         self.switches
+    }
+
+    /// How often an uplink's state changed.
+    pub(crate) fn changes(&self, uplink: &str) -> usize {
+        self.states.get(uplink).map_or(0, |(_, changes)| *changes)
+    }
+
+    fn note_states(&mut self) {
+        for (name, state, _) in self.engine.states() {
+            let (known, changes) = self
+                .states
+                .entry(name.to_owned())
+                .or_insert((State::Unknown, 0));
+            *changes += usize::from(*known != state);
+            *known = state;
+        }
     }
 
     fn now(&self) -> Instant {
@@ -295,6 +314,7 @@ impl World {
     }
 
     fn note_switch(&mut self) {
+        self.note_states();
         let active = self
             .engine
             .active()
