@@ -4,6 +4,7 @@ mod check;
 mod compare;
 mod duration;
 mod group;
+mod health;
 mod keys;
 mod policy;
 mod problem;
@@ -20,6 +21,7 @@ use std::{
     time::Duration,
 };
 
+pub use health::{HealthConfig, Limits, Quorum, Rule};
 pub use problem::{LoadError, Problem, Problems, Severity};
 
 use ipnet::IpNet;
@@ -329,19 +331,4 @@ pub struct ProbeConfig {
     pub timeout: Duration,
     /// ICMP payload in bytes; at least what the matching needs.
     pub size_bytes: u16,
-}
-
-/// When an uplink counts as up or down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HealthConfig {
-    /// A burst that lost more requests than this is bad.
-    pub max_lost: u16,
-    /// A burst whose mean RTT is not below this is bad.
-    pub max_delay: Duration,
-    /// Bad bursts in a row until down; at least 1.
-    pub fall: u16,
-    /// Good bursts in a row until up; at least 1.
-    pub rise: u16,
-    /// How long an uplink must have been good before traffic goes back to it.
-    pub hold_down: Duration,
 }
