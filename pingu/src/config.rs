@@ -20,6 +20,7 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use check::address_fault;
 pub use problem::{LoadError, Problem, Problems, Severity};
 
 use ipnet::IpNet;

@@ -21,6 +21,7 @@ mod adoption;
 mod burst;
 mod decide;
 mod health;
+mod memory;
 mod path;
 pub mod reconcile;
 mod routes;
@@ -31,6 +32,7 @@ mod window;
 
 pub use decide::Ranking;
 pub use health::State;
+pub use memory::GatewayHint;
 pub(crate) use path::slots_needed;
 pub use routes::RouteSet;
 pub use status::{HookState, Status, TargetStatus, UplinkStatus};
@@ -61,6 +63,8 @@ pub struct Engine {
     /// When each neighbour was last asked for.
     solicited: BTreeMap<(Ifindex, IpAddr), Instant>,
     adopted: Vec<Route>,
+    /// Gateways learned by this run or an earlier one.
+    hints: memory::Hints,
     /// What the kernel refused in the last attempt to make it agree.
     refusals: Vec<String>,
     /// Of each group.
@@ -107,6 +111,7 @@ impl Engine {
             neighbours: BTreeMap::new(),
             solicited: BTreeMap::new(),
             adopted: Vec::new(),
+            hints: memory::Hints::default(),
             refusals: Vec::new(),
             oriented: false,
             revision: 0,
@@ -194,8 +199,10 @@ impl Engine {
                 &self.snapshot,
                 self.config.protocol,
                 &self.adopted,
+                self.hints.of(UplinkId(index as u16)),
             );
         }
+        self.hints.note(&self.config.uplinks, &self.uplinks);
         if !self.oriented {
             self.oriented = true;
             for index in 0..self.rankings.len() {

@@ -9,13 +9,13 @@ use std::{
 use crate::{
     config::UplinkConfig,
     engine::{
-        any_up,
+        GatewayHint, any_up,
         burst::Report,
         decide::Candidate,
         health::{State, Verdict},
         path::Path,
         status::HookState,
-        way_out::{self, Obstacle, Readiness, WayOut},
+        way_out::{self, Known, Obstacle, Readiness, WayOut},
     },
     network::{Route, Snapshot},
     units::{Protocol, UplinkId},
@@ -61,20 +61,19 @@ impl Uplink {
         snapshot: &Snapshot,
         own: Protocol,
         adopted: &[Route],
+        hints: [Option<&GatewayHint>; 2],
     ) {
         for ipv6 in [false, true] {
             let family = usize::from(ipv6);
             if let Ok(way) = &self.ways[family] {
                 self.ways_before[family] = Some(*way);
             }
-            self.ways[family] = way_out::find(
-                config,
-                ipv6,
-                snapshot,
-                own,
+            let known = Known {
                 adopted,
-                self.ways_before[family].as_ref(),
-            );
+                before: self.ways_before[family].as_ref(),
+                hint: hints[family],
+            };
+            self.ways[family] = way_out::find(config, ipv6, snapshot, own, known);
         }
     }
 
