@@ -2,10 +2,16 @@
 
 use super::*;
 use crate::{
-    config::{HealthConfig, ProbeConfig, Sources},
+    config::{HealthConfig, Limits, ProbeConfig, Quorum, Rule, Sources},
     units::{GroupId, Metric},
 };
 use std::time::Duration;
+
+const LIMITS: Limits = Limits {
+    max_lost: 0,
+    max_delay: Duration::from_secs(1),
+    max_jitter: None,
+};
 
 const OWN: Protocol = Protocol(136);
 
@@ -30,10 +36,10 @@ fn uplink(gateway: Gateway) -> UplinkConfig {
             size_bytes: 56,
         },
         health: HealthConfig {
-            max_lost: 0,
-            max_delay: Duration::from_secs(1),
-            fall: 1,
-            rise: 1,
+            fail: LIMITS,
+            recover: LIMITS,
+            rule: Rule::InARow { fall: 1, rise: 1 },
+            quorum: Quorum::Any,
             hold_down: Duration::ZERO,
         },
     }
