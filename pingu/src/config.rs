@@ -21,6 +21,7 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use check::address_fault;
 pub use health::{HealthConfig, Limits, Quorum, Rule};
 pub use problem::{LoadError, Problem, Problems, Severity};
 

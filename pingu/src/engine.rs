@@ -23,6 +23,7 @@ mod dead_target;
 mod decide;
 mod evidence;
 mod health;
+mod memory;
 mod path;
 mod quorum;
 mod random;
@@ -35,6 +36,7 @@ mod window;
 
 pub use decide::Ranking;
 pub use health::State;
+pub use memory::GatewayHint;
 pub(crate) use path::slots_needed;
 pub use routes::RouteSet;
 pub use status::{HookState, Status, TargetStatus, UplinkStatus};
@@ -68,6 +70,8 @@ pub struct Engine {
     /// When each neighbour was last asked for.
     solicited: BTreeMap<(Ifindex, IpAddr), Instant>,
     adopted: Vec<Route>,
+    /// Gateways learned by this run or an earlier one.
+    hints: memory::Hints,
     /// What the kernel refused in the last attempt to make it agree.
     refusals: Vec<String>,
     /// Of each group.
@@ -120,6 +124,7 @@ impl Engine {
             neighbours: BTreeMap::new(),
             solicited: BTreeMap::new(),
             adopted: Vec::new(),
+            hints: memory::Hints::default(),
             refusals: Vec::new(),
             oriented: false,
             revision: 0,
@@ -210,8 +215,10 @@ impl Engine {
                 &self.snapshot,
                 self.config.protocol,
                 &self.adopted,
+                self.hints.of(UplinkId(index as u16)),
             );
         }
+        self.hints.note(&self.config.uplinks, &self.uplinks);
         if !self.oriented {
             self.oriented = true;
             for index in 0..self.rankings.len() {

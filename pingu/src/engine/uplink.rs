@@ -9,13 +9,14 @@ use std::{
 use crate::{
     config::{Quorum, UplinkConfig},
     engine::{
+        GatewayHint,
         decide::Candidate,
         evidence::Judged,
         health::{State, Verdict},
         path::Path,
         quorum,
         status::HookState,
-        way_out::{self, Obstacle, WayOut},
+        way_out::{self, Known, Obstacle, WayOut},
     },
     network::{Route, Snapshot},
     units::{Protocol, UplinkId},
@@ -63,20 +64,19 @@ impl Uplink {
         snapshot: &Snapshot,
         own: Protocol,
         adopted: &[Route],
+        hints: [Option<&GatewayHint>; 2],
     ) {
         for ipv6 in [false, true] {
             let family = usize::from(ipv6);
             if let Ok(way) = &self.ways[family] {
                 self.ways_before[family] = Some(*way);
             }
-            self.ways[family] = way_out::find(
-                config,
-                ipv6,
-                snapshot,
-                own,
+            let known = Known {
                 adopted,
-                self.ways_before[family].as_ref(),
-            );
+                before: self.ways_before[family].as_ref(),
+                hint: hints[family],
+            };
+            self.ways[family] = way_out::find(config, ipv6, snapshot, own, known);
         }
     }
 
