@@ -23,6 +23,8 @@ mod dump;
 
 mod multipath;
 
+mod next_hop;
+
 mod request;
 
 /// The kernel's route table, or a model of it.
@@ -188,6 +190,8 @@ impl RouteTable for KernelRoutes {
             .await?;
         let mut routes = self.default_routes(false).await?;
         routes.extend(self.default_routes(true).await?);
+        let nexthops = Vec::new();
+        next_hop::resolve(&mut routes, &nexthops);
         let neighbours = self
             .requests
             .dump("neighbour", &dump::neighbours_request())
@@ -203,7 +207,7 @@ impl RouteTable for KernelRoutes {
                 .filter_map(|body| dump::neighbour(&body, false))
                 .collect(),
             rules: Vec::new(),
-            nexthops: Vec::new(),
+            nexthops,
         })
     }
 

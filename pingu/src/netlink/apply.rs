@@ -7,7 +7,7 @@ use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
 use crate::{
     netlink::{
         codec::{RawMessage, RouteHeader, family, push_address, push_attribute},
-        dump::RTNH_F_ONLINK,
+        next_hop::RTNH_F_ONLINK,
     },
     network::{NextHop, Route},
     units::{Ifindex, TableId},

@@ -3,11 +3,14 @@
 use std::net::IpAddr;
 
 use crate::{
-    netlink::codec::{
-        INET, INET6, RawMessage, RouteHeader, address, attributes, exact_attributes, number,
-        push_attribute,
+    netlink::{
+        codec::{
+            INET, INET6, RawMessage, RouteHeader, address, attributes, exact_attributes, number,
+            push_attribute,
+        },
+        next_hop::{self, RTNH_F_ONLINK},
     },
-    network::{Address, Link, LinkLayer, Neighbour, NeighbourState, NextHop, Route, default_of},
+    network::{Address, Link, LinkLayer, Neighbour, NeighbourState, Route, default_of},
     units::{Ifindex, Metric, Protocol, TableId},
 };
 
@@ -30,12 +33,6 @@ const IFA_F_SECONDARY: u32 = 0x01;
 const IFA_F_DADFAILED: u32 = 0x08;
 const IFA_F_DEPRECATED: u32 = 0x20;
 const IFA_F_TENTATIVE: u32 = 0x40;
-const RTA_VIA: u16 = 18;
-/// `RTA_ENCAP`: a tunnel that begins at the route.
-pub(crate) const RTA_ENCAP: u16 = 22;
-const RTA_NH_ID: u16 = 30;
-/// `RTNH_F_ONLINK`: the only flag of a route that is configuration; the others tell its state.
-pub(crate) const RTNH_F_ONLINK: u32 = 4;
 
 /// Asks for every link.
 pub(crate) fn links_request() -> RawMessage {
@@ -169,54 +166,10 @@ pub(crate) fn default_route(body: &[u8]) -> Option<Route> {
         table,
         metric: Metric(metric),
         protocol: Protocol(header.protocol),
-        next_hop: next_hop(&header, body),
+        next_hop: next_hop::foreign(&header, body),
         preferred_source,
         wire: wire(&header, body),
     })
-}
-
-fn next_hop(header: &RouteHeader, body: &[u8]) -> NextHop {
-    let (mut interface, mut gateway, mut other) = (None, None, None);
-    for (kind, value) in attributes(body, RouteHeader::LEN) {
-        match kind {
-            libc::RTA_OIF => interface = number(value).map(Ifindex),
-            libc::RTA_GATEWAY => gateway = address(value),
-            // Two bytes of address family, then the address.
-            RTA_VIA => gateway = value.get(2..).and_then(address),
-            libc::RTA_MULTIPATH => other = Some("multipath".to_owned()),
-            RTA_ENCAP => other = Some("encapsulated".to_owned()),
-            RTA_NH_ID => {
-                let id = number(value).unwrap_or(0);
-                other = Some(format!("nexthop object {id}"));
-            }
-            _ => {}
-        }
-    }
-    // Other keys than (table, prefix, metric) come first: what they lead to is of no concern.
-    if header.tos != 0 {
-        other = Some(format!("for packets with tos {:#04x}", header.tos));
-    }
-    if header.source_len != 0 {
-        other = Some("for packets from certain sources".to_owned());
-    }
-    let name = match header.kind {
-        libc::RTN_UNICAST => other,
-        libc::RTN_BLACKHOLE => Some("blackhole".to_owned()),
-        libc::RTN_UNREACHABLE => Some("unreachable".to_owned()),
-        libc::RTN_PROHIBIT => Some("prohibit".to_owned()),
-        libc::RTN_THROW => Some("throw".to_owned()),
-        kind => Some(format!("route type {kind}")),
-    };
-    match (name, interface, gateway) {
-        (Some(name), _, _) => NextHop::Other(name),
-        (None, Some(ifindex), Some(gateway)) => NextHop::Gateway {
-            ifindex,
-            gateway,
-            onlink: header.flags & RTNH_F_ONLINK != 0,
-        },
-        (None, Some(ifindex), None) => NextHop::Device { ifindex },
-        (None, None, _) => NextHop::Other("without an interface".to_owned()),
-    }
 }
 
 /// The body without what tells the route's state rather than its configuration: the kernel refuses `linkdown` in a request.
