@@ -22,6 +22,7 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use check::address_fault;
 pub use health::{HealthConfig, Limits, Quorum, Rule};
 pub use problem::{LoadError, Problem, Problems, Severity};
 pub use steering::{DampingConfig, PreferBetter};
@@ -228,7 +229,7 @@ pub struct UplinkConfig {
     pub group: GroupId,
     /// Metric of its own route in mode `metric`, unique among uplinks.
     pub metric: Metric,
-    /// Its share in mode `balance`; 1..=256 (the kernel keeps it in a byte).
+    /// Its share in mode `balance`; 1..=255 (what every kernel takes).
     pub weight: u16,
     /// Its own address for each family: source of its probes and preferred source of its routes; none: the kernel's choice.
     pub source: Sources,

@@ -24,6 +24,7 @@ mod dead_target;
 mod decide;
 mod evidence;
 mod health;
+mod memory;
 mod path;
 mod quorum;
 mod random;
@@ -38,6 +39,7 @@ mod window;
 pub(crate) use damping::ceiling as penalty_ceiling;
 pub use decide::Ranking;
 pub use health::State;
+pub use memory::GatewayHint;
 pub(crate) use path::slots_needed;
 pub use routes::RouteSet;
 pub use status::{DampingStatus, HookState, Status, TargetStatus, UplinkStatus};
@@ -72,6 +74,8 @@ pub struct Engine {
     /// When each neighbour was last asked for.
     solicited: BTreeMap<(Ifindex, IpAddr), Instant>,
     adopted: Vec<Route>,
+    /// Gateways learned by this run or an earlier one.
+    hints: memory::Hints,
     /// What the kernel refused in the last attempt to make it agree.
     refusals: Vec<String>,
     /// Of each group.
@@ -129,6 +133,7 @@ impl Engine {
             neighbours: BTreeMap::new(),
             solicited: BTreeMap::new(),
             adopted: Vec::new(),
+            hints: memory::Hints::default(),
             refusals: Vec::new(),
             oriented: false,
             revision: 0,
@@ -219,8 +224,10 @@ impl Engine {
                 &self.snapshot,
                 self.config.protocol,
                 &self.adopted,
+                self.hints.of(UplinkId(index as u16)),
             );
         }
+        self.hints.note(&self.config.uplinks, &self.uplinks);
         if !self.oriented {
             self.oriented = true;
             for index in 0..self.rankings.len() {

@@ -9,6 +9,7 @@ use std::{
 use crate::{
     config::{DampingConfig, Quorum, UplinkConfig},
     engine::{
+        GatewayHint,
         damping::Penalty,
         decide::{Candidate, Quality},
         evidence::Judged,
@@ -16,7 +17,7 @@ use crate::{
         path::Path,
         quorum,
         status::HookState,
-        way_out::{self, Obstacle, WayOut},
+        way_out::{self, Known, Obstacle, WayOut},
     },
     network::{Route, Snapshot},
     units::{Protocol, UplinkId},
@@ -66,20 +67,19 @@ impl Uplink {
         snapshot: &Snapshot,
         own: Protocol,
         adopted: &[Route],
+        hints: [Option<&GatewayHint>; 2],
     ) {
         for ipv6 in [false, true] {
             let family = usize::from(ipv6);
             if let Ok(way) = &self.ways[family] {
                 self.ways_before[family] = Some(*way);
             }
-            self.ways[family] = way_out::find(
-                config,
-                ipv6,
-                snapshot,
-                own,
+            let known = Known {
                 adopted,
-                self.ways_before[family].as_ref(),
-            );
+                before: self.ways_before[family].as_ref(),
+                hint: hints[family],
+            };
+            self.ways[family] = way_out::find(config, ipv6, snapshot, own, known);
         }
     }
 

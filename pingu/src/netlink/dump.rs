@@ -2,13 +2,16 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use crate::{
+    netlink::apply::RTA_NH_ID,
     netlink::codec::{
         INET, INET6, RawMessage, RouteHeader, address, attributes, exact_attributes, number,
         push_attribute,
     },
     network::{Address, Link, LinkLayer, Neighbour, NeighbourState, NextHop, Route, default_of},
-    units::{Ifindex, Metric, Protocol, TableId},
+    units::{Ifindex, Metric, NexthopId, Protocol, TableId},
 };
 
 /// Sizes in bytes of `struct ifinfomsg`, `struct ifaddrmsg` and `struct ndmsg`.
@@ -33,7 +36,8 @@ const IFA_F_TENTATIVE: u32 = 0x40;
 const RTA_VIA: u16 = 18;
 /// `RTA_ENCAP`: a tunnel that begins at the route.
 pub(crate) const RTA_ENCAP: u16 = 22;
-const RTA_NH_ID: u16 = 30;
+/// `RTM_F_CLONED`: a cached route, no entry of a table.
+const RTM_F_CLONED: u32 = 0x200;
 /// `RTNH_F_ONLINK`: the only flag of a route that is configuration; the others tell its state.
 pub(crate) const RTNH_F_ONLINK: u32 = 4;
 
@@ -147,32 +151,56 @@ pub(crate) fn route_table(header: &RouteHeader, body: &[u8]) -> TableId {
 }
 
 /// Reads an `RTM_NEWROUTE` body, if it is a default route of the main table.
-pub(crate) fn default_route(body: &[u8]) -> Option<Route> {
+pub(crate) fn default_route(body: &[u8], own: Protocol) -> Option<Route> {
     let header = RouteHeader::read(body)?;
-    if !matches!(header.family, INET | INET6) || header.destination_len != 0 {
+    let is_default = header.destination_len == 0 && route_table(&header, body) == TableId::MAIN;
+    is_default.then(|| route(body, own))?
+}
+
+/// Reads an `RTM_NEWROUTE` body.
+pub(crate) fn route(body: &[u8], own: Protocol) -> Option<Route> {
+    let header = RouteHeader::read(body)?;
+    if !matches!(header.family, INET | INET6) || header.flags & RTM_F_CLONED != 0 {
         return None;
     }
     let table = route_table(&header, body);
-    if table != TableId::MAIN {
-        return None;
-    }
     let (mut metric, mut preferred_source) = (0, None);
+    let mut destination = default_of(header.family == INET6);
     for (kind, value) in attributes(body, RouteHeader::LEN) {
         match kind {
+            libc::RTA_DST => {
+                destination = IpNet::new(address(value)?, header.destination_len).ok()?;
+            }
             libc::RTA_PRIORITY => metric = number(value)?,
             libc::RTA_PREFSRC => preferred_source = address(value),
             _ => {}
         }
     }
     Some(Route {
-        destination: default_of(header.family == INET6),
+        destination,
         table,
         metric: Metric(metric),
         protocol: Protocol(header.protocol),
-        next_hop: next_hop(&header, body),
+        next_hop: own_next_hop(&header, body, own).unwrap_or_else(|| next_hop(&header, body)),
         preferred_source,
         wire: wire(&header, body),
     })
+}
+
+/// The next hops that only pingu's own routes may have.
+fn own_next_hop(header: &RouteHeader, body: &[u8], own: Protocol) -> Option<NextHop> {
+    if header.protocol != own.0 || header.tos != 0 || header.source_len != 0 {
+        return None;
+    }
+    let object = attributes(body, RouteHeader::LEN)
+        .find(|(kind, _)| *kind == RTA_NH_ID)
+        .and_then(|(_, value)| number(value));
+    match (header.kind, object) {
+        (libc::RTN_UNICAST, Some(id)) => Some(NextHop::Object(NexthopId(id))),
+        (libc::RTN_UNREACHABLE, _) => Some(NextHop::Unreachable),
+        (libc::RTN_BLACKHOLE, _) => Some(NextHop::Blackhole),
+        _ => None,
+    }
 }
 
 fn next_hop(header: &RouteHeader, body: &[u8]) -> NextHop {
