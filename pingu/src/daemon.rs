@@ -13,7 +13,8 @@ use crate::{
     config::Config,
     control::{Control, Request},
     daemon::{
-        back_off::BackOff, budget::WriteBudget, hooks::Hooks, instance::Instance, saver::Saver,
+        back_off::BackOff, budget::WriteBudget, hooks::Hooks, instance::Instance, printer::Printer,
+        saver::Saver,
     },
     engine::{Engine, State},
     memory::{Memory, MemoryFile},
@@ -28,6 +29,7 @@ mod hooks;
 mod instance;
 mod limits;
 mod packet_log;
+mod printer;
 mod routing;
 mod saver;
 
@@ -58,6 +60,8 @@ enum Event {
     News(io::Result<News>),
     Asked(Request),
     Saved(saver::Outcome),
+    /// SIGUSR1: what is known is to be printed.
+    Print,
     Stop(&'static str),
 }
 
@@ -71,6 +75,8 @@ struct Daemon {
     hooks_due: bool,
     control: Control,
     signals: [(&'static str, Signal); 3],
+    on_print: Signal,
+    printer: Printer,
     note: AdoptedNote,
     saver: Saver,
     budget: WriteBudget,
@@ -86,17 +92,18 @@ struct Daemon {
 
 impl Daemon {
     async fn start(config: Config) -> anyhow::Result<Self> {
+        let signals = [
+            ("SIGINT", signal(SignalKind::interrupt())?),
+            ("SIGTERM", signal(SignalKind::terminate())?),
+            ("SIGHUP", signal(SignalKind::hangup())?),
+        ];
+        let on_print = signal(SignalKind::user_defined1())?;
         let instance = Instance::claim(config.protocol)?;
         limits::raise_open_files(config.uplinks.len());
         let now = clock();
         let note = AdoptedNote::new(&config.state_directory, config.protocol);
         let control = Control::bind(&config.socket)
             .with_context(|| format!("cannot listen on {}", config.socket.display()))?;
-        let signals = [
-            ("SIGINT", signal(SignalKind::interrupt())?),
-            ("SIGTERM", signal(SignalKind::terminate())?),
-            ("SIGHUP", signal(SignalKind::hangup())?),
-        ];
         let watch = Watch::new(config.protocol).context("cannot listen to the kernel's news")?;
         let routes =
             KernelRoutes::new(config.protocol).context("cannot talk to the kernel's routing")?;
@@ -121,6 +128,8 @@ impl Daemon {
             hooks_due: false,
             control,
             signals,
+            on_print,
+            printer: Printer::default(),
             note,
             saver,
             budget,
@@ -157,6 +166,7 @@ impl Daemon {
             match self.next_event().await {
                 Event::Due => {}
                 Event::Saved(outcome) => self.saver.take(outcome, clock()),
+                Event::Print => self.print_knowledge(),
                 Event::News(news) => self.take_news(news)?,
                 Event::Asked(request) => {
                     request.answer(&self.engine.status(clock(), time_of_day()))
@@ -183,8 +193,15 @@ impl Daemon {
             // Before the timer, which may always be due; what is due is done in every turn anyway.
             request = self.control.next() => Event::Asked(request),
             outcome = self.saver.ended() => Event::Saved(outcome),
+            _ = self.on_print.recv() => Event::Print,
             () = tokio::time::sleep_until(due.into()) => Event::Due,
         }
+    }
+
+    fn print_knowledge(&mut self) {
+        let text = serde_json::to_string(&self.engine.knowledge())
+            .expect("what is known has only string keys");
+        self.printer.print(text);
     }
 
     fn take_news(&mut self, news: io::Result<News>) -> anyhow::Result<()> {

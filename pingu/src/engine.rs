@@ -23,6 +23,7 @@ mod dead_target;
 mod decide;
 mod evidence;
 mod health;
+mod knowledge;
 mod memory;
 mod path;
 mod quorum;
@@ -36,6 +37,7 @@ mod window;
 
 pub use decide::Ranking;
 pub use health::State;
+pub use knowledge::{Families, GatewayKnowledge, Knowledge, Origin};
 pub use memory::GatewayHint;
 pub(crate) use path::slots_needed;
 pub use routes::RouteSet;

@@ -85,11 +85,12 @@ fn run(path: &Path, socket: Option<PathBuf>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    finish(
-        runtime
-            .map_err(anyhow::Error::new)
-            .and_then(|runtime| runtime.block_on(daemon::run(config))),
-    )
+    finish(runtime.map_err(anyhow::Error::new).and_then(|runtime| {
+        let outcome = runtime.block_on(daemon::run(config));
+        // A write to a disk that hangs is not waited for.
+        runtime.shutdown_background();
+        outcome
+    }))
 }
 
 fn check(path: &Path) -> ExitCode {
