@@ -44,7 +44,7 @@ pub use knowledge::{Families, GatewayKnowledge, Knowledge, Origin};
 pub use memory::GatewayHint;
 pub(crate) use path::slots_needed;
 pub use routes::RouteSet;
-pub use status::{DampingStatus, HookState, Status, TargetStatus, UplinkStatus};
+pub use status::{DampingStatus, HookState, PinnedBy, Status, TargetStatus, UplinkStatus};
 pub use window::RttSummary;
 
 use dead_target::Target;

@@ -17,6 +17,8 @@ pub struct Knowledge {
     pub gateways: BTreeMap<String, GatewayKnowledge>,
     /// The uplink that the kernel's default route leaves by; null when it leaves by none of them.
     pub active: Option<String>,
+    /// The pinned uplink; null where none is.
+    pub pinned: Option<String>,
 }
 
 /// What is known of one uplink's gateways.
@@ -71,16 +73,13 @@ impl Engine {
     /// What is known of gateways.
     pub fn knowledge(&self) -> Knowledge {
         let ids = (0..self.uplinks.len()).map(|index| UplinkId(index as u16));
+        let name = |id: UplinkId| self.config.uplinks[id.index()].name.clone();
         Knowledge {
             gateways: ids
-                .map(|id| {
-                    let name = self.config.uplinks[id.index()].name.clone();
-                    (name, self.gateway_knowledge(id))
-                })
+                .map(|id| (name(id), self.gateway_knowledge(id)))
                 .collect(),
-            active: self
-                .active()
-                .map(|id| self.config.uplinks[id.index()].name.clone()),
+            active: self.active().map(name),
+            pinned: self.pinned().map(name),
         }
     }
 
