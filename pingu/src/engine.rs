@@ -153,7 +153,7 @@ impl Engine {
                 .snapshot
                 .links
                 .iter()
-                .find(|link| link.name == uplink.interface)?;
+                .find(|link| link.is_called(&uplink.interface))?;
             match link.layer {
                 LinkLayer::Ethernet(_) => Some((UplinkId(index as u16), link.ifindex, false)),
                 LinkLayer::Bare => Some((UplinkId(index as u16), link.ifindex, true)),

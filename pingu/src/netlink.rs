@@ -239,6 +239,11 @@ impl RouteTable for KernelRoutes {
 }
 
 impl NetlinkError {
+    /// Whether the kernel knows of no connected network that holds the gateway.
+    pub fn is_unreachable(&self) -> bool {
+        self.is(&[libc::ENETUNREACH, libc::EHOSTUNREACH])
+    }
+
     /// Whether the kernel refused with one of these errnos.
     fn is(&self, errnos: &[i32]) -> bool {
         match self {

@@ -38,6 +38,8 @@ pub struct Link {
     pub ifindex: Ifindex,
     /// Its name (`IFLA_IFNAME`).
     pub name: String,
+    /// Further names of it (`IFLA_ALT_IFNAME`); no other interface has any of them.
+    pub alternative_names: Vec<String>,
     /// What stands before the IP header on its wire.
     pub layer: LinkLayer,
     /// Set up by the administrator (`IFF_UP`).
@@ -46,6 +48,13 @@ pub struct Link {
     pub carrier: bool,
     /// Largest IP packet in bytes.
     pub mtu_bytes: u32,
+}
+
+impl Link {
+    /// Whether this is one of its names.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.alternative_names.iter().any(|other| other == name)
+    }
 }
 
 /// What stands before the IP header on an interface's wire.

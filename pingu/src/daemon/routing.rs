@@ -84,7 +84,14 @@ impl Daemon {
                 .write(&noted)
                 .context("a route is not taken over before it has been noted")?;
         }
-        let applied = self.routes.apply(change).await;
+        let mut applied = self.routes.apply(change).await;
+        if let Err(error) = &applied
+            && error.is_unreachable()
+            && let Some(onlink) = change.onlink()
+            && self.routes.apply(&onlink).await.is_ok()
+        {
+            applied = Ok(());
+        }
         applied.map_err(|error| anyhow!("{}", self.with_names(&error.to_string())))?;
         tracing::info!("{}", self.with_names(&change.to_string()));
         if let Change::TakeOver(route) = change {

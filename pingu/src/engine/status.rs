@@ -176,7 +176,7 @@ impl Engine {
         self.snapshot
             .links
             .iter()
-            .find(|link| link.name == *interface)
+            .find(|link| link.is_called(interface))
             .map(|link| link.ifindex)
     }
 

@@ -4,10 +4,13 @@ use std::net::IpAddr;
 
 use crate::{
     config::{Gateway, UplinkConfig},
-    network::{Address, Link, LinkLayer, NeighbourState, NextHop, Route, Snapshot, default_of},
+    engine::way_out::learn::Sources,
+    network::{Address, Link, LinkLayer, NeighbourState, NextHop, Route, Snapshot},
     probe::LinkHeader,
-    units::{Ifindex, Protocol, TableId},
+    units::{Ifindex, Protocol},
 };
+
+mod learn;
 
 /// Whether a path can be probed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,7 +124,7 @@ pub(crate) fn link<'a>(
     let link = snapshot
         .links
         .iter()
-        .find(|link| link.name == uplink.interface)
+        .find(|link| link.is_called(&uplink.interface))
         .ok_or(Obstacle::NoInterface)?;
     match link {
         Link {
@@ -168,7 +171,15 @@ pub(crate) fn find(
             }
         }
         Gateway::Auto => {
-            learn(link.ifindex, ipv6, snapshot, own, adopted, before).ok_or(Obstacle::NoGateway)?
+            let sources = Sources {
+                ifindex: link.ifindex,
+                ipv6,
+                snapshot,
+                own,
+                adopted,
+                table: uplink.table.as_ref().map(|table| table.id),
+            };
+            sources.learn(before).ok_or(Obstacle::NoGateway)?
         }
     };
     if ipv6 && asks_in_vain(link, &snapshot.addresses) {
@@ -215,78 +226,13 @@ struct Hop {
     preferred_source: Option<IpAddr>,
 }
 
-fn learn(
-    ifindex: Ifindex,
-    ipv6: bool,
-    snapshot: &Snapshot,
-    own: Protocol,
-    adopted: &[Route],
-    before: Option<&WayOut>,
-) -> Option<Hop> {
-    let (leftovers, foreign): (Vec<&Route>, Vec<&Route>) = snapshot
-        .routes
-        .iter()
-        .filter(|route| route.destination == default_of(ipv6) && route.table == TableId::MAIN)
-        .partition(|route| route.protocol == own);
-    let mut candidates: Vec<&Route> = foreign;
-    // What stands is newer than what was adopted: a renewed lease has brought it.
-    if !candidates.iter().any(|route| hop(route, ifindex).is_some()) {
-        candidates.extend(adopted.iter().filter(|route| route.ipv6() == ipv6));
-    }
-    candidates.sort_by_key(|route| route.metric);
-    let mut hops = candidates
-        .into_iter()
-        .filter_map(|route| hop(route, ifindex));
-
-    let before = before
-        .filter(|before| before.ifindex == ifindex)
-        .map(|before| {
-            let hop = Hop {
-                gateway: before.gateway,
-                onlink: before.onlink,
-                preferred_source: before.preferred_source,
-            };
-            (hop, before.source)
-        });
-    if let Some((before, _)) = before
-        && hops.clone().any(|hop| hop == before)
-    {
-        return Some(before);
-    }
-    hops.next()
-        .or_else(|| {
-            // An IPv6 router that takes its advertisement back says that it is no way out any more; IPv4 has no such word.
-            let (hop, source) = before.filter(|_| !ipv6)?;
-            let address_stands = snapshot
-                .addresses
-                .iter()
-                .any(|a| a.ifindex == ifindex && a.address == source && a.usable);
-            address_stands.then_some(hop)
-        })
-        .or_else(|| {
-            before
-                .is_none()
-                .then(|| leftovers.into_iter().find_map(|route| hop(route, ifindex)))?
-        })
-}
-
-fn hop(route: &Route, on: Ifindex) -> Option<Hop> {
-    match route.next_hop {
-        NextHop::Gateway {
-            ifindex,
-            gateway,
-            onlink,
-        } if ifindex == on => Some(Hop {
-            gateway: Some(gateway),
-            onlink,
-            preferred_source: route.preferred_source,
-        }),
-        NextHop::Device { ifindex } if ifindex == on => Some(Hop {
-            gateway: None,
-            onlink: false,
-            preferred_source: route.preferred_source,
-        }),
-        _ => None,
+impl From<&WayOut> for Hop {
+    fn from(way: &WayOut) -> Self {
+        Self {
+            gateway: way.gateway,
+            onlink: way.onlink,
+            preferred_source: way.preferred_source,
+        }
     }
 }
 

@@ -23,6 +23,8 @@ const NEIGHBOUR_HEADER_LEN: usize = 12;
 const IFLA_EXT_MASK: u16 = 29;
 const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 const IFLA_OPERSTATE: u16 = 16;
+const IFLA_PROP_LIST: u16 = 52;
+const IFLA_ALT_IFNAME: u16 = 53;
 const IF_OPER_UNKNOWN: u8 = 0;
 const IF_OPER_UP: u8 = 6;
 const ARPHRD_RAWIP: u16 = 519;
@@ -75,11 +77,16 @@ pub(crate) fn link(body: &[u8]) -> Option<Link> {
     let hardware = u16::from_ne_bytes([header[2], header[3]]);
     let flags = number(&header[8..12])?;
     let (mut name, mut mac, mut mtu_bytes, mut operstate) = (None, None, 0, IF_OPER_UNKNOWN);
+    let mut alternative_names = Vec::new();
     for (kind, value) in attributes(body, LINK_HEADER_LEN) {
         match kind {
             libc::IFLA_IFNAME => name = Some(text(value)),
             libc::IFLA_ADDRESS => mac = <[u8; 6]>::try_from(value).ok(),
             libc::IFLA_MTU => mtu_bytes = number(value).unwrap_or(0),
+            IFLA_PROP_LIST => {
+                let names = attributes(value, 0).filter(|(kind, _)| *kind == IFLA_ALT_IFNAME);
+                alternative_names.extend(names.map(|(_, value)| text(value)));
+            }
             IFLA_OPERSTATE => operstate = value.first().copied().unwrap_or(IF_OPER_UNKNOWN),
             _ => {}
         }
@@ -101,6 +108,7 @@ pub(crate) fn link(body: &[u8]) -> Option<Link> {
     Some(Link {
         ifindex: Ifindex(number(&header[4..8])?),
         name: name?,
+        alternative_names,
         layer,
         admin_up: flags & libc::IFF_UP as u32 != 0,
         carrier: flags & libc::IFF_LOWER_UP as u32 != 0
