@@ -37,6 +37,9 @@ pub struct Status {
     pub uplinks: Vec<UplinkStatus>,
     /// What stands in pingu's way, for people.
     pub warnings: Vec<String>,
+    /// Targets that fail over every uplink while others answer: they are left out until they answer again.
+    #[serde(default)]
+    pub dead_targets: Vec<IpAddr>,
 }
 
 /// One uplink.
@@ -102,6 +105,7 @@ impl Engine {
             active: active.map(|id| self.config.uplinks[id.index()].name.clone()),
             uplinks,
             warnings: self.warnings(),
+            dead_targets: self.dead_targets().collect(),
         }
     }
 
@@ -239,6 +243,9 @@ impl Engine {
                 warnings.push(rivalry(rival, wanted));
             }
         }
+        warnings.extend(self.dead_targets().map(|target| {
+            format!("target {target} fails over every uplink while others answer: it is left out until it answers")
+        }));
         warnings.extend(self.refusals.iter().cloned());
         warnings.sort();
         warnings.dedup();

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::{
     config::{Gateway, UplinkConfig},
-    engine::way_out::learn::Sources,
+    engine::{GatewayHint, way_out::learn::Sources},
     network::{Address, Link, LinkLayer, NeighbourState, NextHop, Route, Snapshot},
     probe::LinkHeader,
     units::{Ifindex, Protocol},
@@ -139,16 +139,25 @@ pub(crate) fn link<'a>(
     }
 }
 
-/// Finds one family's way out. `before` is the way found at the last look: a learned gateway stays known after its route has
-/// gone, as long as the address that it came with is there (a flushed table is not a withdrawn lease). `adopted` are learned
-/// routes that pingu itself took out of the table.
+/// What is known of one family's gateway beside the table.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Known<'a> {
+    /// Learned routes that pingu itself took out of the table.
+    pub(crate) adopted: &'a [Route],
+    /// The way found at the last look: a learned gateway stays known after its route has gone, as long as the address that it came
+    /// with is there (a flushed table is not a withdrawn lease).
+    pub(crate) before: Option<&'a WayOut>,
+    /// What an earlier run knew. It counts while this run knows nothing, as long as that address is there.
+    pub(crate) hint: Option<&'a GatewayHint>,
+}
+
+/// Finds one family's way out.
 pub(crate) fn find(
     uplink: &UplinkConfig,
     ipv6: bool,
     snapshot: &Snapshot,
     own: Protocol,
-    adopted: &[Route],
-    before: Option<&WayOut>,
+    known: Known<'_>,
 ) -> Result<WayOut, Obstacle> {
     let link = link(uplink, snapshot)?;
     let hop = match uplink.gateway {
@@ -176,10 +185,12 @@ pub(crate) fn find(
                 ipv6,
                 snapshot,
                 own,
-                adopted,
+                adopted: known.adopted,
                 table: uplink.table.as_ref().map(|table| table.id),
             };
-            sources.learn(before).ok_or(Obstacle::NoGateway)?
+            sources
+                .learn(known.before, known.hint)
+                .ok_or(Obstacle::NoGateway)?
         }
     };
     if ipv6 && asks_in_vain(link, &snapshot.addresses) {

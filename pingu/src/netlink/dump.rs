@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use crate::{
     netlink::{
         codec::{
@@ -35,6 +37,8 @@ const IFA_F_SECONDARY: u32 = 0x01;
 const IFA_F_DADFAILED: u32 = 0x08;
 const IFA_F_DEPRECATED: u32 = 0x20;
 const IFA_F_TENTATIVE: u32 = 0x40;
+/// `RTM_F_CLONED`: a cached route, no entry of a table.
+const RTM_F_CLONED: u32 = 0x200;
 
 /// Asks for every link.
 pub(crate) fn links_request() -> RawMessage {
@@ -152,29 +156,37 @@ pub(crate) fn route_table(header: &RouteHeader, body: &[u8]) -> TableId {
 }
 
 /// Reads an `RTM_NEWROUTE` body, if it is a default route of the main table.
-pub(crate) fn default_route(body: &[u8]) -> Option<Route> {
+pub(crate) fn default_route(body: &[u8], own: Protocol) -> Option<Route> {
     let header = RouteHeader::read(body)?;
-    if !matches!(header.family, INET | INET6) || header.destination_len != 0 {
+    let is_default = header.destination_len == 0 && route_table(&header, body) == TableId::MAIN;
+    is_default.then(|| route(body, own))?
+}
+
+/// Reads an `RTM_NEWROUTE` body.
+pub(crate) fn route(body: &[u8], own: Protocol) -> Option<Route> {
+    let header = RouteHeader::read(body)?;
+    if !matches!(header.family, INET | INET6) || header.flags & RTM_F_CLONED != 0 {
         return None;
     }
     let table = route_table(&header, body);
-    if table != TableId::MAIN {
-        return None;
-    }
     let (mut metric, mut preferred_source) = (0, None);
+    let mut destination = default_of(header.family == INET6);
     for (kind, value) in attributes(body, RouteHeader::LEN) {
         match kind {
+            libc::RTA_DST => {
+                destination = IpNet::new(address(value)?, header.destination_len).ok()?;
+            }
             libc::RTA_PRIORITY => metric = number(value)?,
             libc::RTA_PREFSRC => preferred_source = address(value),
             _ => {}
         }
     }
     Some(Route {
-        destination: default_of(header.family == INET6),
+        destination,
         table,
         metric: Metric(metric),
         protocol: Protocol(header.protocol),
-        next_hop: next_hop::foreign(&header, body),
+        next_hop: next_hop::of(&header, body, own),
         preferred_source,
         wire: wire(&header, body),
     })

@@ -3,7 +3,10 @@
 use std::net::IpAddr;
 
 use crate::{
-    engine::way_out::{Hop, WayOut, is_usable},
+    engine::{
+        GatewayHint,
+        way_out::{Hop, WayOut, is_usable},
+    },
     network::{self, NextHop, NexthopKind, Route, Snapshot, default_of},
     units::{Ifindex, Protocol, TableId},
 };
@@ -21,14 +24,18 @@ pub(super) struct Sources<'a> {
 }
 
 impl Sources<'_> {
-    /// The gateway; `before` is the way found at the last look.
-    pub(super) fn learn(&self, before: Option<&WayOut>) -> Option<Hop> {
+    /// The gateway; `before` is the way found at the last look, `hint` what an earlier run knew.
+    pub(super) fn learn(&self, before: Option<&WayOut>, hint: Option<&GatewayHint>) -> Option<Hop> {
         let before = before.filter(|before| before.ifindex == self.ifindex);
+        let hint = hint
+            .filter(|_| before.is_none())
+            .and_then(|hint| self.remembered(hint));
         let taught = self.taught();
-        if let Some(before) = before.map(Hop::from) {
-            // The known gateway is kept as long as anybody teaches it, with its source if that is taught, too.
-            let same = taught.iter().find(|hop| **hop == before);
-            let kept = same.or_else(|| taught.iter().find(|hop| hop.gateway == before.gateway));
+        // Where several are learned, the one that was in use stays in use, over a restart as well; with its source if that is
+        // taught, too.
+        if let Some(known) = before.map(Hop::from).or(hint) {
+            let same = taught.iter().find(|hop| **hop == known);
+            let kept = same.or_else(|| taught.iter().find(|hop| hop.gateway == known.gateway));
             if let Some(kept) = kept {
                 return Some(*kept);
             }
@@ -37,11 +44,24 @@ impl Sources<'_> {
             return Some(*first);
         }
         let Some(before) = before else {
-            return self.left_behind();
+            return self.left_behind().or_else(|| hint.filter(|_| !self.ipv6));
         };
         // An IPv6 router that takes its advertisement back says that it is no way out any more; IPv4 has no such word.
         let address_stands = is_usable(self.ifindex, before.source, &self.snapshot.addresses);
         (!self.ipv6 && address_stands).then_some(Hop::from(before))
+    }
+
+    /// What a hint says, if all the addresses that it names are there.
+    fn remembered(&self, hint: &GatewayHint) -> Option<Hop> {
+        let addresses = &self.snapshot.addresses;
+        let asked_for = hint.preferred_source;
+        let stands = is_usable(self.ifindex, hint.address, addresses)
+            && asked_for.is_none_or(|own| addresses.iter().any(|a| a.address == own && a.usable));
+        stands.then_some(Hop {
+            gateway: hint.gateway,
+            onlink: hint.onlink,
+            preferred_source: hint.preferred_source,
+        })
     }
 
     /// Every next hop of others' defaults over the interface, the best metric first.
