@@ -10,6 +10,7 @@ mod policy;
 mod problem;
 mod reader;
 mod routing;
+mod steering;
 mod uplink;
 mod write;
 
@@ -24,6 +25,7 @@ use std::{
 pub(crate) use check::address_fault;
 pub use health::{HealthConfig, Limits, Quorum, Rule};
 pub use problem::{LoadError, Problem, Problems, Severity};
+pub use steering::{DampingConfig, PreferBetter};
 
 use ipnet::IpNet;
 
@@ -52,6 +54,10 @@ pub struct Config {
     pub nexthop_base: NexthopId,
     /// How own rules look.
     pub rules: RulesConfig,
+    /// Flap damping; none: off.
+    pub damping: Option<DampingConfig>,
+    /// When a better uplink takes over from one that is healthy but worse; none: never.
+    pub prefer_better: Option<PreferBetter>,
     /// The groups, of which each uplink belongs to one. At least one, at most [`GROUPS_MAX`].
     pub groups: Vec<GroupConfig>,
     /// The uplinks, the most wanted first. At least one, at most [`UPLINKS_MAX`].

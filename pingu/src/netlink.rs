@@ -107,6 +107,12 @@ impl KernelRoutes {
         })
     }
 
+    /// The ports of its sockets: who asked, in the kernel's announcements.
+    pub fn ports(&self) -> Vec<u32> {
+        let batch = self.batch.as_ref().map(Batch::port);
+        std::iter::once(self.requests.port()).chain(batch).collect()
+    }
+
     async fn change_rule(&mut self, change: &Change, rule: &Rule) -> Result<(), NetlinkError> {
         let is_addition = matches!(change, Change::AddRule(_));
         let what = format!(

@@ -110,6 +110,26 @@ pub enum NeighbourState {
     Failed,
 }
 
+/// What somebody else did to a route of pingu's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interference {
+    /// What was done.
+    pub deed: Deed,
+    /// The route that was deleted, or the one that was put in a place (`NLM_F_REPLACE`), perhaps one of pingu's.
+    pub route: Route,
+    /// The netlink port of whoever asked the kernel for it.
+    pub port: u32,
+}
+
+/// What somebody else did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Deed {
+    /// Deleted an own route.
+    Deleted,
+    /// Put a route of his own in its place.
+    Replaced,
+}
+
 /// News from the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
@@ -117,6 +137,8 @@ pub enum News {
     Changed,
     /// A neighbour entry changed.
     Neighbour(Neighbour),
+    /// Somebody deleted an own route, or put a route of his own in a place.
+    Interfered(Box<Interference>),
     /// Messages were lost (ENOBUFS): everything may have changed.
     Overrun,
 }

@@ -22,7 +22,7 @@ pub struct Plan {
 }
 
 /// The kernel's key of a route.
-type Place = (TableId, IpNet, Metric);
+pub(crate) type Place = (TableId, IpNet, Metric);
 
 /// Compares what the kernel has with what it should have.
 ///

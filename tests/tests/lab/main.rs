@@ -12,5 +12,6 @@ mod hindrances;
 mod lifecycle;
 mod loss;
 mod memory;
+mod modes;
 mod running;
 mod uplinks;
