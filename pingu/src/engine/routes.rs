@@ -143,7 +143,7 @@ impl Engine {
         };
         let by_gateway = on_it().find(|&id| {
             self.way(id, route.ipv6())
-                .is_some_and(|way| way.next_hop() == route.next_hop)
+                .is_some_and(|way| way.next_hop().leads_as(&route.next_hop))
         });
         by_gateway.or_else(|| on_it().next())
     }
@@ -227,7 +227,7 @@ impl Engine {
     }
 
     /// Whether a family works over an uplink, as far as is known.
-    fn carries(&self, id: UplinkId, ipv6: bool) -> bool {
+    pub(super) fn carries(&self, id: UplinkId, ipv6: bool) -> bool {
         self.uplink(id).family_state(ipv6, &self.paths) != State::Down
     }
 }
