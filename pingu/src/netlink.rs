@@ -11,6 +11,8 @@ use crate::{
     units::{Ifindex, Protocol, TableId},
 };
 
+pub mod conntrack;
+
 pub mod watch;
 
 pub mod model;
@@ -22,6 +24,8 @@ mod codec;
 mod dump;
 
 mod multipath;
+
+mod netfilter;
 
 mod request;
 
