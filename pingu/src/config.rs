@@ -2,6 +2,7 @@
 
 mod check;
 mod compare;
+mod connections;
 mod duration;
 mod group;
 mod keys;
@@ -20,6 +21,7 @@ use std::{
     time::Duration,
 };
 
+pub use connections::Failback;
 pub use problem::{LoadError, Problem, Problems, Severity};
 
 use ipnet::IpNet;
@@ -45,6 +47,10 @@ pub struct Config {
     pub socket: PathBuf,
     /// Where adopted routes are remembered across a crash.
     pub state_directory: PathBuf,
+    /// Whether connections are marked by the uplink that they first left by, in an nftables table of pingu's own.
+    pub mark_connections: bool,
+    /// Whether the connections of an uplink that dies are deleted.
+    pub flush_connections: bool,
     /// First of the numbers of own nexthop objects.
     pub nexthop_base: NexthopId,
     /// How own rules look.

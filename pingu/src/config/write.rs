@@ -57,6 +57,16 @@ pub(super) fn to_toml(config: &Config) -> String {
     for (key, value) in top {
         line(&mut out, key, &value);
     }
+    line(
+        &mut out,
+        "mark_connections",
+        &config.mark_connections.to_string(),
+    );
+    line(
+        &mut out,
+        "flush_connections",
+        &config.flush_connections.to_string(),
+    );
     line(&mut out, "nexthop_base", &config.nexthop_base.to_string());
     rules(&mut out, config);
     for (section, section_keys) in [("probe", &PROBE[..]), ("health", &HEALTH[..])] {
