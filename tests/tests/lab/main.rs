@@ -11,5 +11,6 @@ mod harness;
 mod hindrances;
 mod lifecycle;
 mod loss;
+mod memory;
 mod running;
 mod uplinks;
