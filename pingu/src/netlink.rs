@@ -30,6 +30,8 @@ mod multipath;
 
 mod netfilter;
 
+pub(crate) mod nftables;
+
 mod next_hop;
 
 mod nexthops;
