@@ -8,6 +8,8 @@ use crate::{
     units::{Ifindex, Protocol},
 };
 
+pub mod conntrack;
+
 pub mod watch;
 
 pub mod model;
@@ -25,6 +27,10 @@ mod look;
 mod many;
 
 mod multipath;
+
+mod netfilter;
+
+pub(crate) mod nftables;
 
 mod next_hop;
 
