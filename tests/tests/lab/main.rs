@@ -9,6 +9,7 @@ mod forgery;
 mod gateways;
 mod harness;
 mod hindrances;
+mod leases;
 mod lifecycle;
 mod loss;
 mod running;
