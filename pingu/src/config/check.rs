@@ -222,7 +222,7 @@ fn uplinks<'t>(
 }
 
 /// Why an address can be no target and no next hop, which are single hosts that a packet out of an uplink can be sent to.
-pub(super) fn address_fault(address: IpAddr) -> Option<&'static str> {
+pub(crate) fn address_fault(address: IpAddr) -> Option<&'static str> {
     let (is_broadcast, is_reserved) = match address {
         IpAddr::V4(v4) => (v4.is_broadcast(), v4.octets()[0] >= 240),
         IpAddr::V6(v6) => (false, v6.to_ipv4_mapped().is_some()),

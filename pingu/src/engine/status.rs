@@ -37,6 +37,9 @@ pub struct Status {
     pub uplinks: Vec<UplinkStatus>,
     /// What stands in pingu's way, for people.
     pub warnings: Vec<String>,
+    /// Targets that fail over every uplink while others answer: they are left out until they answer again.
+    #[serde(default)]
+    pub dead_targets: Vec<IpAddr>,
 }
 
 /// One uplink.
@@ -102,6 +105,7 @@ impl Engine {
             active: active.map(|id| self.config.uplinks[id.index()].name.clone()),
             uplinks,
             warnings: self.warnings(),
+            dead_targets: self.dead_targets().collect(),
         }
     }
 
@@ -119,6 +123,14 @@ impl Engine {
         if let NextHop::Object(object) = route.next_hop {
             let mut all = groups().map(|group| self.members_of_object(group, object));
             return all.find(|ids| !ids.is_empty()).unwrap_or_default();
+        }
+        if let NextHop::Several { hops, .. } = &route.next_hop {
+            let all = (0..self.uplinks.len()).map(|index| UplinkId(index as u16));
+            let over_it = |id: &UplinkId| {
+                let ifindex = self.interface_index(*id);
+                hops.iter().any(|hop| Some(hop.ifindex) == ifindex)
+            };
+            return all.filter(over_it).collect();
         }
         let own_metric = |id: &UplinkId| {
             let config = &self.config.uplinks[id.index()];
@@ -218,18 +230,22 @@ impl Engine {
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         let set = self.route_set();
-        for rival in &self.snapshot.routes {
+        let for_all = |route: &&Route| route.is_for_all();
+        for rival in self.snapshot.routes.iter().filter(for_all) {
             // The first that it outranks: wanted routes come in the order of their metrics.
-            let outranked = set
-                .wanted
-                .iter()
-                .find(|wanted| wanted.ipv6() == rival.ipv6() && rival.metric <= wanted.metric);
+            let outranked = set.wanted.iter().find(|wanted| {
+                (wanted.table, wanted.destination) == (rival.table, rival.destination)
+                    && rival.metric <= wanted.metric
+            });
             if let Some(wanted) = outranked
                 && rival.protocol != self.config.protocol
             {
                 warnings.push(rivalry(rival, wanted));
             }
         }
+        warnings.extend(self.dead_targets().map(|target| {
+            format!("target {target} fails over every uplink while others answer: it is left out until it answers")
+        }));
         warnings.extend(self.refusals.iter().cloned());
         warnings.sort();
         warnings.dedup();

@@ -39,6 +39,12 @@ struct Expectation {
     state: BTreeMap<String, State>,
     /// Changes of the active uplink since the start, at most.
     switches_max: Option<usize>,
+    /// Changes of an uplink's state since the start, at most.
+    #[serde(default)]
+    changes_max: BTreeMap<String, usize>,
+    dead_targets: Option<Vec<std::net::IpAddr>>,
+    /// Part of a warning.
+    warning: Option<String>,
     /// Part of an uplink's reason.
     #[serde(default)]
     reason: BTreeMap<String, String>,
@@ -103,6 +109,17 @@ fn check(world: &World, expect: &Expectation, about: &str) {
             uplink.reason,
             context()
         );
+    }
+    for (name, most) in &expect.changes_max {
+        let changes = world.changes(name);
+        assert!(changes <= *most, "{name}: {changes} changes: {}", context());
+    }
+    if let Some(dead) = &expect.dead_targets {
+        assert_eq!(&status.dead_targets, dead, "{}", context());
+    }
+    if let Some(part) = &expect.warning {
+        let found = status.warnings.iter().any(|warning| warning.contains(part));
+        assert!(found, "no warning of {part:?}: {}", context());
     }
     if let Some(most) = expect.switches_max {
         assert!(

@@ -15,5 +15,6 @@ mod interfaces;
 mod leases;
 mod lifecycle;
 mod loss;
+mod memory;
 mod running;
 mod uplinks;
