@@ -12,6 +12,7 @@ mod gateways;
 mod harness;
 mod hindrances;
 mod interfaces;
+mod kill_points;
 mod leases;
 mod lifecycle;
 mod loss;
