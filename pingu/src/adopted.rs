@@ -2,15 +2,11 @@
 //!
 //! Written before a route is taken over and read at the next start. Valid only for the same boot and network namespace.
 
-use std::{
-    fs,
-    io::{self, Write},
-    path::{Path, PathBuf},
-};
+use std::{fs, io, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{network::Route, units::Protocol};
+use crate::{network::Route, state_file::StateFile, units::Protocol};
 
 /// The note's schema; others are ignored.
 const SCHEMA: u32 = 2;
@@ -26,8 +22,7 @@ struct Note {
 /// Where the note lies.
 #[derive(Debug)]
 pub struct AdoptedNote {
-    directory: PathBuf,
-    file: PathBuf,
+    file: StateFile,
 }
 
 impl AdoptedNote {
@@ -37,23 +32,15 @@ impl AdoptedNote {
         let (_, namespace) = here();
         let number: String = namespace.chars().filter(char::is_ascii_digit).collect();
         Self {
-            directory: directory.to_owned(),
-            file: directory.join(format!("adopted-{protocol}-{number}.json")),
+            file: StateFile::new(directory, &format!("adopted-{protocol}-{number}.json")),
         }
     }
 
     /// The noted routes; none where there is no note, or one of another boot, namespace or schema.
     pub fn read(&self) -> Vec<Route> {
-        let Ok(text) = fs::read(&self.file) else {
-            return Vec::new();
-        };
-        match serde_json::from_slice::<Note>(&text) {
-            Ok(note) if note.schema == SCHEMA && note.place == here() => note.routes,
-            Ok(_) => Vec::new(),
-            Err(error) => {
-                tracing::warn!(%error, file = %self.file.display(), "the note of adopted routes is unreadable");
-                Vec::new()
-            }
+        match self.file.read::<Note>() {
+            Some(note) if note.schema == SCHEMA && note.place == here() => note.routes,
+            _ => Vec::new(),
         }
     }
 
@@ -62,39 +49,15 @@ impl AdoptedNote {
     /// # Errors
     /// With the name of the file.
     pub fn write(&self, routes: &[Route]) -> io::Result<()> {
-        let named = |error: io::Error| {
-            io::Error::new(error.kind(), format!("{}: {error}", self.file.display()))
-        };
-        self.replace(routes).map_err(named)
-    }
-
-    fn replace(&self, routes: &[Route]) -> io::Result<()> {
         if routes.is_empty() {
-            return match fs::remove_file(&self.file) {
-                Err(error) if !is_absent(&error) => Err(error),
-                _ => Ok(()),
-            };
+            return self.file.remove();
         }
-        fs::create_dir_all(&self.directory)?;
-        let note = Note {
+        self.file.write(&Note {
             schema: SCHEMA,
             place: here(),
             routes: routes.to_vec(),
-        };
-        let fresh = self.file.with_extension("new");
-        let mut file = fs::File::create(&fresh)?;
-        file.write_all(&serde_json::to_vec(&note)?)?;
-        file.sync_all()?;
-        fs::rename(&fresh, &self.file)
+        })
     }
-}
-
-/// Whether there is no such file, or no directory that could have one.
-fn is_absent(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
-    )
 }
 
 /// This boot and this network namespace.
@@ -147,7 +110,7 @@ mod tests {
         let directory = tempfile::tempdir().expect("a directory for the test");
         let note = AdoptedNote::new(directory.path(), Protocol(136));
         note.write(&[route()]).expect("writable");
-        let path = note.file.clone();
+        let path = note.file.path().to_owned();
         let text = fs::read_to_string(&path)
             .expect("readable")
             .replace("\"place\":[\"", "\"place\":[\"x");

@@ -4,11 +4,13 @@ mod check;
 mod compare;
 mod duration;
 mod group;
+mod health;
 mod keys;
 mod policy;
 mod problem;
 mod reader;
 mod routing;
+mod steering;
 mod uplink;
 mod write;
 
@@ -20,7 +22,10 @@ use std::{
     time::Duration,
 };
 
+pub(crate) use check::address_fault;
+pub use health::{HealthConfig, Limits, Quorum, Rule};
 pub use problem::{LoadError, Problem, Problems, Severity};
+pub use steering::{DampingConfig, PreferBetter};
 
 use ipnet::IpNet;
 
@@ -49,6 +54,10 @@ pub struct Config {
     pub nexthop_base: NexthopId,
     /// How own rules look.
     pub rules: RulesConfig,
+    /// Flap damping; none: off.
+    pub damping: Option<DampingConfig>,
+    /// When a better uplink takes over from one that is healthy but worse; none: never.
+    pub prefer_better: Option<PreferBetter>,
     /// The groups, of which each uplink belongs to one. At least one, at most [`GROUPS_MAX`].
     pub groups: Vec<GroupConfig>,
     /// The uplinks, the most wanted first. At least one, at most [`UPLINKS_MAX`].
@@ -220,7 +229,7 @@ pub struct UplinkConfig {
     pub group: GroupId,
     /// Metric of its own route in mode `metric`, unique among uplinks.
     pub metric: Metric,
-    /// Its share in mode `balance`; 1..=256 (the kernel keeps it in a byte).
+    /// Its share in mode `balance`; 1..=255 (what every kernel takes).
     pub weight: u16,
     /// Its own address for each family: source of its probes and preferred source of its routes; none: the kernel's choice.
     pub source: Sources,
@@ -329,19 +338,4 @@ pub struct ProbeConfig {
     pub timeout: Duration,
     /// ICMP payload in bytes; at least what the matching needs.
     pub size_bytes: u16,
-}
-
-/// When an uplink counts as up or down.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct HealthConfig {
-    /// A burst that lost more requests than this is bad.
-    pub max_lost: u16,
-    /// A burst whose mean RTT is not below this is bad.
-    pub max_delay: Duration,
-    /// Bad bursts in a row until down; at least 1.
-    pub fall: u16,
-    /// Good bursts in a row until up; at least 1.
-    pub rise: u16,
-    /// How long an uplink must have been good before traffic goes back to it.
-    pub hold_down: Duration,
 }

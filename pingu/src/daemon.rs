@@ -12,8 +12,11 @@ use crate::{
     adopted::AdoptedNote,
     config::Config,
     control::{Control, Request},
-    daemon::{back_off::BackOff, budget::WriteBudget, hooks::Hooks, instance::Instance},
+    daemon::{
+        back_off::BackOff, budget::WriteBudget, hooks::Hooks, instance::Instance, saver::Saver,
+    },
     engine::{Engine, State},
+    memory::{Memory, MemoryFile},
     netlink::{KernelRoutes, NetlinkError, RouteTable, watch::Watch},
     network::News,
     probe::kernel::KernelTransport,
@@ -26,6 +29,7 @@ mod instance;
 mod limits;
 mod packet_log;
 mod routing;
+mod saver;
 
 /// Our own changes come back as news, and others' come in heaps: after one look, which takes about a millisecond, the next waits
 /// this long. A carrier that is lost just after a look shall be seen well within 100 ms, on a busy machine too.
@@ -40,8 +44,11 @@ const BACK_OFF: Duration = Duration::from_secs(1);
 /// Runs until SIGINT, SIGTERM or SIGHUP, or until the kernel's netlink is lost.
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut daemon = Daemon::start(config).await?;
+    let served = daemon.serve().await;
+    let memory = memory_of(&daemon.engine);
+    daemon.saver.finish(memory, clock()).await;
     // After an error of our own everything stays as it is: routes without pingu are better than none.
-    daemon.serve().await?;
+    served?;
     daemon.withdraw().await
 }
 
@@ -50,6 +57,7 @@ enum Event {
     Due,
     News(io::Result<News>),
     Asked(Request),
+    Saved(saver::Outcome),
     Stop(&'static str),
 }
 
@@ -64,6 +72,7 @@ struct Daemon {
     control: Control,
     signals: [(&'static str, Signal); 3],
     note: AdoptedNote,
+    saver: Saver,
     budget: WriteBudget,
     back_off: BackOff,
     last_look: Instant,
@@ -95,6 +104,10 @@ impl Daemon {
         let budget = WriteBudget::new(config.objects_max(), now);
         let mut engine = Engine::new(config, rand::random(), now);
         engine.remember_adopted(note.read());
+        let file = MemoryFile::new(&engine.config().state_directory, engine.config().protocol);
+        let memory = file.read();
+        engine.remember_gateways(memory.gateways.iter().cloned());
+        let saver = Saver::new(file, memory, now);
         let mut transport = KernelTransport::load(engine.slots_needed(), receive)
             .context("cannot load the eBPF programs")?;
         packet_log::follow(&mut transport);
@@ -109,6 +122,7 @@ impl Daemon {
             control,
             signals,
             note,
+            saver,
             budget,
             back_off: BackOff::default(),
             last_look: now,
@@ -137,8 +151,12 @@ impl Daemon {
                 self.converge().await;
                 self.log_warnings();
             }
+            let engine = &self.engine;
+            self.saver
+                .follow(engine.revision(), || memory_of(engine), clock());
             match self.next_event().await {
                 Event::Due => {}
+                Event::Saved(outcome) => self.saver.take(outcome, clock()),
                 Event::News(news) => self.take_news(news)?,
                 Event::Asked(request) => {
                     request.answer(&self.engine.status(clock(), time_of_day()))
@@ -152,10 +170,8 @@ impl Daemon {
     }
 
     async fn next_event(&mut self) -> Event {
-        let due = self
-            .engine
-            .next_wake()
-            .map_or(self.look_at, |wake| wake.min(self.look_at));
+        let wakes = [self.engine.next_wake(), self.saver.next_wake()];
+        let due = wakes.into_iter().flatten().fold(self.look_at, Instant::min);
         let due = if self.hooks_due { clock() } else { due };
         let [(int, on_int), (term, on_term), (hup, on_hup)] = &mut self.signals;
         tokio::select! {
@@ -166,6 +182,7 @@ impl Daemon {
             news = self.watch.next() => Event::News(news),
             // Before the timer, which may always be due; what is due is done in every turn anyway.
             request = self.control.next() => Event::Asked(request),
+            outcome = self.saver.ended() => Event::Saved(outcome),
             () = tokio::time::sleep_until(due.into()) => Event::Due,
         }
     }
@@ -240,6 +257,14 @@ impl Daemon {
                 *known = state;
             }
         }
+    }
+}
+
+/// What the next start should know.
+fn memory_of(engine: &Engine) -> Memory {
+    Memory {
+        gateways: engine.known_gateways(),
+        pinned: None,
     }
 }
 

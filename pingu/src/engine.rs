@@ -19,25 +19,37 @@ use crate::{
 
 mod adoption;
 mod burst;
+mod damping;
+mod dead_target;
 mod decide;
+mod evidence;
 mod health;
+mod memory;
 mod path;
+mod quorum;
+mod random;
 pub mod reconcile;
 mod routes;
 mod status;
+mod steering;
 mod uplink;
 mod way_out;
 mod window;
 
+pub(crate) use damping::ceiling as penalty_ceiling;
 pub use decide::Ranking;
 pub use health::State;
+pub use memory::GatewayHint;
 pub(crate) use path::slots_needed;
 pub use routes::RouteSet;
-pub use status::{HookState, Status, TargetStatus, UplinkStatus};
+pub use status::{DampingStatus, HookState, Status, TargetStatus, UplinkStatus};
 pub use window::RttSummary;
 
-use health::{Verdict, any_up};
+use dead_target::Target;
+use decide::Contest;
+use health::Verdict;
 use path::Path;
+use random::Random;
 use uplink::Uplink;
 use way_out::{Readiness, WayOut};
 
@@ -56,15 +68,21 @@ pub struct Engine {
     /// The uplinks of each group, in the order of the configuration.
     members: Vec<Vec<UplinkId>>,
     paths: Vec<Path>,
+    targets: Vec<Target>,
     snapshot: Snapshot,
     neighbours: BTreeMap<(Ifindex, IpAddr), NeighbourState>,
     /// When each neighbour was last asked for.
     solicited: BTreeMap<(Ifindex, IpAddr), Instant>,
     adopted: Vec<Route>,
+    /// Gateways learned by this run or an earlier one.
+    hints: memory::Hints,
     /// What the kernel refused in the last attempt to make it agree.
     refusals: Vec<String>,
     /// Of each group.
     rankings: Vec<Ranking>,
+    /// Of each group: the healthy uplinks compared.
+    contests: Vec<Contest>,
+    pinned: Option<UplinkId>,
     /// The first snapshot has been seen.
     oriented: bool,
     /// Counts what may change the route set.
@@ -72,7 +90,8 @@ pub struct Engine {
     wakes: BinaryHeap<Reverse<(Instant, PathId)>>,
     /// Each path's valid entry in `wakes`; others there are stale.
     wake_of: Vec<Option<Instant>>,
-    ident_state: u64,
+    /// Makes the ICMP identifiers, which differ from burst to burst: some targets drop one that they saw before.
+    identifiers: Random,
     orders: Vec<ProbeOrder>,
     results: Vec<SendResult>,
     /// Which paths the orders came from, and how many from each.
@@ -94,24 +113,32 @@ impl Engine {
                 paths.push(Path::new(id, target, first_slot, &uplink.probe, now));
                 first_slot += slots_needed(&uplink.probe);
             }
-            uplinks.push(Uplink::new(first_path..paths.len(), now));
+            uplinks.push(Uplink::new(
+                first_path..paths.len(),
+                uplink.health.quorum,
+                now,
+            ));
         }
         Self {
             rankings: vec![Ranking::default(); config.groups.len()],
+            contests: vec![Contest::default(); config.groups.len()],
+            pinned: None,
             wake_of: vec![None; paths.len()],
             config,
             uplinks,
             members,
+            targets: dead_target::targets(&paths),
             paths,
             snapshot: Snapshot::default(),
             neighbours: BTreeMap::new(),
             solicited: BTreeMap::new(),
             adopted: Vec::new(),
+            hints: memory::Hints::default(),
             refusals: Vec::new(),
             oriented: false,
             revision: 0,
             wakes: BinaryHeap::new(),
-            ident_state: seed,
+            identifiers: Random(seed),
             orders: Vec::new(),
             results: Vec::new(),
             ordered: Vec::new(),
@@ -171,10 +198,13 @@ impl Engine {
     /// Uplinks whose last burst said nothing because its probes never left, with the errno if the kernel gave one: their hooks or
     /// sockets may be dead.
     pub fn blind(&self) -> impl Iterator<Item = (UplinkId, Option<i32>)> + '_ {
-        self.paths.iter().filter_map(|path| match &path.report {
-            Some((Verdict::Blind, report)) => Some((path.uplink, report.errno)),
-            _ => None,
-        })
+        let of = |path: &Path| {
+            let judged = path
+                .judged
+                .filter(|judged| judged.verdict == Verdict::Blind)?;
+            Some((path.uplink, judged.report.errno))
+        };
+        self.paths.iter().filter_map(of)
     }
 
     /// Takes a fresh look at the kernel.
@@ -194,8 +224,10 @@ impl Engine {
                 &self.snapshot,
                 self.config.protocol,
                 &self.adopted,
+                self.hints.of(UplinkId(index as u16)),
             );
         }
+        self.hints.note(&self.config.uplinks, &self.uplinks);
         if !self.oriented {
             self.oriented = true;
             for index in 0..self.rankings.len() {
@@ -242,13 +274,13 @@ impl Engine {
             self.wake_of[id.index()] = None;
             let path = &mut self.paths[id.index()];
             let uplink = &self.config.uplinks[path.uplink.index()];
-            path.collect(&uplink.health, uplink.probe.timeout, now, |slot| {
+            path.collect(&uplink.health, &uplink.probe, now, |slot| {
                 transport.read(slot)
             });
             let first_order = self.orders.len();
             path.order(
                 &uplink.probe,
-                || fresh_ident(&mut self.ident_state),
+                || self.identifiers.next() as u16,
                 now,
                 &mut self.orders,
             );
@@ -257,7 +289,7 @@ impl Engine {
             } else {
                 // A burst without a neighbour is judged without any order having left. Slots just ordered must not be read
                 // yet: until they are armed they hold an earlier probe's stamps.
-                path.collect(&uplink.health, uplink.probe.timeout, now, |slot| {
+                path.collect(&uplink.health, &uplink.probe, now, |slot| {
                     transport.read(slot)
                 });
             }
@@ -285,9 +317,7 @@ impl Engine {
     /// When [`Engine::run`] is wanted next.
     pub fn next_wake(&self) -> Option<Instant> {
         let probing = self.wakes.peek().map(|Reverse((at, _))| *at);
-        let held = self.rankings.iter().flat_map(|ranking| &ranking.held);
-        let hold_downs = held.map(|(_, until)| *until);
-        probing.into_iter().chain(hold_downs).min()
+        probing.into_iter().chain(self.next_turn()).min()
     }
 
     /// The neighbours that the kernel should be asked for; asking is noted.
@@ -312,26 +342,6 @@ impl Engine {
             }
         }
         due
-    }
-
-    fn rank(&mut self, now: Instant) {
-        let mut changed = false;
-        for uplink in &mut self.uplinks {
-            changed |= uplink.note_state(&self.paths, now);
-        }
-        for index in 0..self.rankings.len() {
-            let candidates: Vec<decide::Candidate> = self.members[index]
-                .iter()
-                .map(|&id| {
-                    let config = &self.config.uplinks[id.index()];
-                    self.uplinks[id.index()].candidate(id, config, &self.paths)
-                })
-                .collect();
-            let ranking = decide::rank(&candidates, &self.rankings[index], now);
-            changed |= ranking != self.rankings[index];
-            self.rankings[index] = ranking;
-        }
-        self.revision += u64::from(changed);
     }
 
     fn refresh_readiness(&mut self, id: PathId, now: Instant) {
@@ -365,15 +375,6 @@ impl Engine {
 
 /// The shortest time between two looks at the same path, so that a wake-up always makes progress.
 const WAKE_AGAIN_MIN: Duration = Duration::from_micros(50);
-
-/// An ICMP identifier that differs from burst to burst: some targets drop one that they saw before. `splitmix64`.
-fn fresh_ident(state: &mut u64) -> u16 {
-    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *state;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    (z ^ (z >> 31)) as u16
-}
 
 /// A starting point for tests; only differences matter.
 #[cfg(test)]

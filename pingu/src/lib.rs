@@ -16,7 +16,11 @@ pub mod engine;
 
 pub mod netlink;
 
+mod state_file;
+
 pub mod adopted;
+
+pub mod memory;
 
 pub mod control;
 

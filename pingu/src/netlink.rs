@@ -3,12 +3,9 @@
 use std::{io, net::IpAddr};
 
 use crate::{
-    netlink::{
-        codec::{RawMessage, RouteHeader, family, push_attribute},
-        request::Requests,
-    },
-    network::{Change, Route, Snapshot},
-    units::{Ifindex, Protocol, TableId},
+    netlink::{batch::Batch, codec::RawMessage, request::Requests},
+    network::{Change, Nexthop, Route, Rule, Snapshot},
+    units::{Ifindex, Protocol},
 };
 
 pub mod watch;
@@ -17,13 +14,24 @@ pub mod model;
 
 mod apply;
 
+mod batch;
+
 mod codec;
 
 mod dump;
 
+mod look;
+
+mod many;
+
 mod multipath;
 
+mod next_hop;
+mod nexthops;
+
 mod request;
+
+mod rules;
 
 /// The kernel's route table, or a model of it.
 pub trait RouteTable {
@@ -32,6 +40,20 @@ pub trait RouteTable {
 
     /// Makes one change. "Already there" for an addition that is exactly there, and "already gone" for a deletion, are successes.
     fn apply(&mut self, change: &Change) -> impl Future<Output = Result<(), NetlinkError>>;
+
+    /// Makes changes in their order, and returns what became of each; one that is refused stops no other.
+    fn apply_all(
+        &mut self,
+        changes: &[Change],
+    ) -> impl Future<Output = Vec<Result<(), NetlinkError>>> {
+        async move {
+            let mut outcomes = Vec::with_capacity(changes.len());
+            for change in changes {
+                outcomes.push(self.apply(change).await);
+            }
+            outcomes
+        }
+    }
 
     /// Asks the kernel to resolve or confirm a neighbour (`NTF_USE`); the answer arrives as news.
     fn solicit(
@@ -62,11 +84,16 @@ pub enum NetlinkError {
     Closed,
 }
 
+/// Fewer changes than this are made one by one: each then has the kernel's own words where it is refused.
+const BATCH_FROM: usize = 16;
+
 /// The kernel's route table, in the network namespace of the thread that opened it.
 #[derive(Debug)]
 pub struct KernelRoutes {
     requests: Requests,
     protocol: Protocol,
+    /// Opened when it is first needed.
+    batch: Option<Batch>,
 }
 
 impl KernelRoutes {
@@ -75,32 +102,72 @@ impl KernelRoutes {
         Ok(Self {
             requests: Requests::new()?,
             protocol,
+            batch: None,
         })
     }
 
-    async fn default_routes(&mut self, ipv6: bool) -> Result<Vec<Route>, NetlinkError> {
-        let header = RouteHeader {
-            family: family(ipv6),
-            table: libc::RT_TABLE_MAIN,
-            ..RouteHeader::default()
+    async fn change_rule(&mut self, change: &Change, rule: &Rule) -> Result<(), NetlinkError> {
+        let is_addition = matches!(change, Change::AddRule(_));
+        let what = format!(
+            "{} {rule}",
+            if is_addition {
+                "adding rule"
+            } else {
+                "deleting rule"
+            }
+        );
+        let body = rules::body(rule).ok_or_else(|| impossible(&what))?;
+        let (kind, flags, settled) = if is_addition {
+            (
+                libc::RTM_NEWRULE,
+                apply::INTO_FREE_SLOT,
+                &[libc::EEXIST][..],
+            )
+        } else {
+            (libc::RTM_DELRULE, 0, &[libc::ENOENT, libc::ESRCH][..])
         };
-        let mut body = header.write();
-        push_attribute(&mut body, libc::RTA_TABLE, &TableId::MAIN.0.to_ne_bytes());
-        let request = RawMessage {
-            kind: libc::RTM_GETROUTE,
-            body,
+        let request = RawMessage { kind, body };
+        match self.requests.change(&what, request, flags).await {
+            Err(error) if error.is(settled) => {
+                let is_there = self.rules(rule.ipv6).await?.contains(rule);
+                (is_there == is_addition).then_some(()).ok_or(error)
+            }
+            done => done,
+        }
+    }
+
+    async fn change_nexthop(
+        &mut self,
+        change: &Change,
+        nexthop: &Nexthop,
+    ) -> Result<(), NetlinkError> {
+        let what = format!("writing nexthop {nexthop}");
+        if nexthop.protocol != self.protocol {
+            return Err(impossible(&what));
+        }
+        let added = || nexthops::addition(nexthop).ok_or_else(|| impossible(&what));
+        let (request, flags) = match change {
+            Change::AddNexthop(_) => (added()?, apply::INTO_FREE_SLOT),
+            Change::ReplaceNexthop(_) => (added()?, netlink_packet_core::NLM_F_REPLACE),
+            _ => {
+                // Only the number can be named: what has it must be seen to be ours.
+                let mut there = self.nexthops().await?;
+                there.retain(|other| other.id == nexthop.id);
+                match there.first() {
+                    None => return Ok(()),
+                    Some(other) if other.protocol != self.protocol => return Ok(()),
+                    Some(_) => (nexthops::deletion(nexthop), 0),
+                }
+            }
         };
-        let what = if ipv6 { "IPv6 route" } else { "IPv4 route" };
-        let messages = match self.requests.dump(what, &request).await {
-            // A namespace without any IPv4 route has no main table yet.
-            Err(error) if error.is(&[libc::ENOENT]) => Vec::new(),
-            messages => messages?,
-        };
-        let bodies = messages.iter().map(|message| message.body.as_slice());
-        Ok(bodies
-            .filter_map(dump::default_route)
-            .flat_map(|route| multipath::apart(route, self.protocol))
-            .collect())
+        match self.requests.change(&what, request, flags).await {
+            Err(error) if error.is(&[libc::EEXIST]) => {
+                let is_there = self.nexthops().await?.contains(nexthop);
+                is_there.then_some(()).ok_or(error)
+            }
+            Err(error) if error.is(&[libc::ENOENT]) && change.is_deletion() => Ok(()),
+            done => done,
+        }
     }
 
     async fn add(&mut self, route: &Route, flags: u16) -> Result<(), NetlinkError> {
@@ -118,10 +185,8 @@ impl KernelRoutes {
 
     /// The kernel appends behind anybody's route, and for IPv6 merges with it: the slot has to be proven ours.
     async fn add_beside(&mut self, route: &Route) -> Result<(), NetlinkError> {
-        let routes = self.default_routes(route.ipv6()).await?;
-        let foreign = routes
-            .iter()
-            .find(|other| other.metric == route.metric && other.protocol != self.protocol);
+        let routes = self.routes_at(route).await?;
+        let foreign = routes.iter().find(|other| other.protocol != self.protocol);
         if let Some(foreign) = foreign {
             return Err(NetlinkError::Refused {
                 what: format!("adding {}", route),
@@ -152,7 +217,7 @@ impl KernelRoutes {
     }
 
     async fn is_there(&mut self, route: &Route) -> Result<bool, NetlinkError> {
-        let routes = self.default_routes(route.ipv6()).await?;
+        let routes = self.routes_at(route).await?;
         Ok(routes.iter().any(|other| same(other, route)))
     }
 
@@ -188,6 +253,12 @@ impl RouteTable for KernelRoutes {
             .await?;
         let mut routes = self.default_routes(false).await?;
         routes.extend(self.default_routes(true).await?);
+        routes.extend(self.other_own_routes(false).await?);
+        routes.extend(self.other_own_routes(true).await?);
+        let mut rules = self.rules(false).await?;
+        rules.extend(self.rules(true).await?);
+        let nexthops = self.nexthops().await?;
+        next_hop::resolve(&mut routes, &nexthops);
         let neighbours = self
             .requests
             .dump("neighbour", &dump::neighbours_request())
@@ -202,8 +273,8 @@ impl RouteTable for KernelRoutes {
             neighbours: bodies(neighbours)
                 .filter_map(|body| dump::neighbour(&body, false))
                 .collect(),
-            rules: Vec::new(),
-            nexthops: Vec::new(),
+            rules,
+            nexthops,
         })
     }
 
@@ -217,12 +288,24 @@ impl RouteTable for KernelRoutes {
             }
             Change::TakeOver(route) => self.delete(route).await,
             Change::Restore(route) => self.restore(route).await,
-            Change::AddRule(_)
-            | Change::DeleteRule(_)
-            | Change::AddNexthop(_)
-            | Change::ReplaceNexthop(_)
-            | Change::DeleteNexthop(_) => Err(impossible("rules and nexthops")),
+            Change::AddRule(rule) | Change::DeleteRule(rule) => {
+                self.change_rule(change, rule).await
+            }
+            Change::AddNexthop(nexthop)
+            | Change::ReplaceNexthop(nexthop)
+            | Change::DeleteNexthop(nexthop) => self.change_nexthop(change, nexthop).await,
         }
+    }
+
+    async fn apply_all(&mut self, changes: &[Change]) -> Vec<Result<(), NetlinkError>> {
+        if changes.len() < BATCH_FROM {
+            let mut outcomes = Vec::with_capacity(changes.len());
+            for change in changes {
+                outcomes.push(self.apply(change).await);
+            }
+            return outcomes;
+        }
+        self.apply_in_batches(changes).await
     }
 
     async fn solicit(&mut self, ifindex: Ifindex, address: IpAddr) -> Result<(), NetlinkError> {
@@ -248,8 +331,8 @@ impl NetlinkError {
 
 /// Whether a route of a dump is the one that was asked for.
 fn same(found: &Route, asked: &Route) -> bool {
-    (found.ipv6(), found.table, found.metric, found.protocol)
-        == (asked.ipv6(), asked.table, asked.metric, asked.protocol)
+    (found.destination, found.table, found.metric, found.protocol)
+        == (asked.destination, asked.table, asked.metric, asked.protocol)
         && found.next_hop == asked.next_hop
         && found.preferred_source == asked.preferred_source
 }

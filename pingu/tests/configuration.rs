@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, path::Path, time::Duration};
 
-use pingu::config::{Config, Gateway, LoadError, Severity};
+use pingu::config::{Config, Gateway, LoadError, Quorum, Rule, Severity};
 use proptest::prelude::*;
 
 /// A file that is right, for tests that break one thing of it.
@@ -59,6 +59,107 @@ fn the_file_that_is_shipped_is_right_and_explains_every_key() {
 }
 
 #[test]
+fn what_the_shipped_file_shows_commented_out_is_known() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/pingu.toml");
+    let text = std::fs::read_to_string(&path).expect("it is there");
+    let is_key = |line: &str| {
+        let key = line.split(" = ").next().unwrap_or_default();
+        line.contains(" = ") && key.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+    };
+    let mut shown = 0;
+    let lines = text.lines().map(|line| match line.strip_prefix("# ") {
+        Some(rest) if is_key(rest) || rest.starts_with('[') => {
+            shown += 1;
+            rest
+        }
+        _ => line,
+    });
+    let whole: Vec<&str> = lines.collect();
+    let unknown: Vec<String> = problems(&whole.join("\n"))
+        .into_iter()
+        .filter(|problem| problem.contains("unknown key"))
+        .collect();
+    assert_eq!(unknown, [""; 0]);
+    assert!(shown >= 7, "{shown}");
+}
+
+#[test]
+fn limits_for_recovering_are_those_for_failing_unless_they_are_given() {
+    let health = |keys: &str| good(&format!("{GOOD}{keys}")).uplinks[0].health;
+    let plain = health("max_lost = 3\nmax_jitter = \"9ms\"\n");
+    assert_eq!(plain.recover, plain.fail);
+    let given = health(
+        "max_lost = 3\nrecover_lost = 0\nrecover_delay = \"20ms\"\nrecover_jitter = \"5ms\"\n",
+    );
+    assert_eq!((given.fail.max_lost, given.recover.max_lost), (3, 0));
+    assert_eq!(given.recover.max_delay, Duration::from_millis(20));
+    assert_eq!(given.fail.max_jitter, None);
+    assert_eq!(given.recover.max_jitter, Some(Duration::from_millis(5)));
+}
+
+#[test]
+fn an_uplink_s_own_rule_replaces_the_common_one() {
+    let text = GOOD.replace(
+        "[[uplink]]",
+        "[health]\nwindow = 9\nmax_failed = 2\n[[uplink]]",
+    );
+    let second = "[[uplink]]\nname = \"b\"\ninterface = \"wan1\"\n";
+    let config = good(&format!("{text}{second}fall = 3\n"));
+    assert_eq!(
+        config.uplinks[1].health.rule,
+        Rule::InARow { fall: 3, rise: 1 }
+    );
+    assert_eq!(good(&config.to_toml()), config);
+    let config = good(&format!("{text}{second}max_failed = 0\n"));
+    let rule = |window, max_failed| Rule::Window {
+        window,
+        max_failed,
+        min_consecutive: 1,
+    };
+    assert_eq!(config.uplinks[0].health.rule, rule(9, 2));
+    assert_eq!(config.uplinks[1].health.rule, rule(9, 0));
+    assert_eq!(good(&config.to_toml()), config);
+}
+
+#[test]
+fn damping_and_comparing_are_off_unless_their_tables_are_there() {
+    let config = good(GOOD);
+    assert_eq!((config.damping, config.prefer_better), (None, None));
+    let config = good(&format!("prefer_better = {{}}\n[damping]\n{GOOD}"));
+    let damping = config.damping.expect("the table is there");
+    assert_eq!(damping.half_life, Duration::from_secs(15 * 60));
+    assert_eq!((damping.suppress, damping.reuse), (2000, 750));
+    assert_eq!(damping.max_suppress, Duration::from_secs(60 * 60));
+    let better = config.prefer_better.expect("the table is there");
+    assert_eq!(better.by_delay, Duration::from_millis(50));
+    assert_eq!(better.by_loss_percent, 5);
+    assert_eq!(better.for_time, Duration::from_secs(60));
+    assert_eq!(good(&config.to_toml()), config);
+    let own = good(&format!(
+        "prefer_better = {{ by_loss = 7, for = \"5m\" }}\n[damping]\nreuse = 9\nsuppress = 10\n{GOOD}"
+    ));
+    assert_eq!(own.damping.map(|damping| damping.reuse), Some(9));
+    assert_eq!(
+        own.prefer_better.map(|better| better.by_loss_percent),
+        Some(7)
+    );
+    assert_eq!(good(&own.to_toml()), own);
+}
+
+#[test]
+fn a_quorum_is_a_word_or_a_number() {
+    for (text, quorum) in [
+        ("\"any\"", Quorum::Any),
+        ("\"all\"", Quorum::All),
+        ("1", Quorum::AtLeast(1)),
+    ] {
+        let config = good(&format!("{GOOD}quorum = {text}\n"));
+        assert_eq!(config.uplinks[0].health.quorum, quorum);
+        assert!(config.to_toml().contains(&format!("quorum = {text}\n")));
+    }
+}
+
+#[test]
 fn what_is_absent_has_the_value_that_the_shipped_file_shows() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/pingu.toml");
     let (shipped, _) = Config::load(&path).expect("the shipped file is right");
@@ -82,7 +183,7 @@ fn an_uplink_s_own_keys_win() {
     assert_eq!(b.health.hold_down, Duration::from_secs(120));
     assert_eq!((a.metric.0, b.metric.0), (10, 11));
     assert_eq!(
-        (a.health.max_lost, b.health.max_lost),
+        (a.health.fail.max_lost, b.health.fail.max_lost),
         (5, 1),
         "half of a short burst"
     );
@@ -206,6 +307,51 @@ fn each_rule_has_its_message() {
             "f:6:12: warning: `max_lost` 10 is not below `count` 10: only a burst without any reply is bad by its losses",
         ),
         (
+            format!("{GOOD}max_lost = 2\nrecover_lost = 3\n"),
+            "f:7:16: error: `recover_lost` 3 is above `max_lost` 2: what comes up must be better than what stays up",
+        ),
+        (
+            format!("{GOOD}recover_delay = \"101ms\"\n"),
+            "f:6:17: error: `recover_delay` 101ms is above `max_delay` 100ms: what comes up must be better than what stays up",
+        ),
+        (
+            format!("{GOOD}max_jitter = \"5ms\"\nrecover_jitter = \"6ms\"\n"),
+            "f:7:18: error: `recover_jitter` 6ms is above `max_jitter` 5ms: what comes up must be better than what stays up",
+        ),
+        (
+            format!("{GOOD}window = 5\nrise = 1\n"),
+            "f:7:8: error: `rise` and `window` exclude each other: two rules for one state",
+        ),
+        (
+            format!("{GOOD}max_failed = 5\n"),
+            "f:6:14: error: `max_failed` means nothing without `window`",
+        ),
+        (
+            format!("{GOOD}window = 2\nmin_consecutive = 2\n"),
+            "f:7:19: error: `min_consecutive` 2 is not below `window` 2: the uplink would never be up",
+        ),
+        (
+            format!("{GOOD}quorum = 2\n"),
+            "f:6:10: error: `quorum` 2 is more than there are `targets`: 1",
+        ),
+        (
+            format!("[damping]\nreuse = 2000\n{GOOD}"),
+            "f:2:9: error: `damping.reuse` 2000 is not below `damping.suppress` 2000",
+        ),
+        (
+            format!("[damping]\nmax_suppress = \"20m\"\n{GOOD}"),
+            "f:2:16: error: `damping.max_suppress` 20m is too short for `damping.half_life` 15m: no penalty would ever \
+             exceed `damping.suppress` 2000",
+        ),
+        (
+            format!("prefer_better = {{ by_los = 5 }}\n{GOOD}"),
+            "f:1:19: error: unknown key `prefer_better.by_los`; did you mean `by_loss`?",
+        ),
+        (
+            format!("{GOOD}quorum = 0\n"),
+            "f:6:10: error: `uplink[1].quorum` must be \"any\", \"all\" or how many targets must be up, from 1, not 0",
+        ),
+        (
             format!(
                 "{GOOD}metric = 101\n[[uplink]]\nname = \"b\"\ninterface = \"wan1\"\nmetric = 99\n"
             ),
@@ -322,7 +468,7 @@ fn value() -> impl Strategy<Value = String> {
     prop_oneof![
         "[0-9]{1,5}",
         "\"[0-9]{1,4}(ms|s|m|h|us|x)\"",
-        "\"(auto|none|tcx|adopt|10\\.0\\.0\\.1|fe80::1|wan0)\"",
+        "\"(auto|none|tcx|adopt|any|all|10\\.0\\.0\\.1|fe80::1|wan0)\"",
         "\\[\"(10\\.0\\.0\\.2|2001:db8::1)\"\\]",
     ]
 }
@@ -337,8 +483,10 @@ proptest! {
     fn no_keys_and_values_make_it_panic_and_what_is_accepted_reads_back(
         lines in prop::collection::vec((
             prop::sample::select(vec![
-                "protocol", "receive_hook", "learned_routes", "[probe]", "targets", "period", "count", "spacing", "timeout",
-                "size", "[health]", "max_lost", "max_delay", "fall", "rise", "hold_down", "[[uplink]]", "gateway", "metric",
+                "protocol", "receive_hook", "learned_routes", "[damping]", "half_life", "suppress", "reuse", "max_suppress",
+                "[prefer_better]", "by_delay", "by_loss", "for", "[probe]", "targets", "period", "count", "spacing", "timeout",
+                "size", "[health]", "max_lost", "max_delay", "max_jitter", "recover_lost", "recover_delay", "recover_jitter", "fall",
+                "rise", "window", "max_failed", "min_consecutive", "quorum", "hold_down", "[[uplink]]", "gateway", "metric",
             ]),
             value(),
         ), 0..12),

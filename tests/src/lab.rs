@@ -5,9 +5,12 @@
 //! [`route_watch`], [`pinger`] and [`wait`] tell what came of it.
 
 pub mod advertisement;
+pub mod bird;
 pub mod capture;
 pub mod daemon;
+pub mod dhclient;
 pub mod dhcp;
+pub mod dnsmasq;
 pub mod forger;
 pub mod load;
 pub mod namespace;
@@ -15,6 +18,7 @@ pub mod packet;
 pub mod pinger;
 pub mod process;
 pub mod provider;
+pub mod radvd;
 pub mod raw_socket;
 pub mod route_monitor;
 pub mod route_watch;

@@ -12,7 +12,7 @@ use super::{
     UplinkConfig, compare, group, keys, policy,
     problem::Findings,
     reader::{At, Reader},
-    uplink,
+    steering, uplink,
 };
 use crate::units::{NexthopId, Protocol};
 
@@ -105,6 +105,8 @@ fn read<'t>(table: &Spanned<DeTable<'t>>, findings: &mut Findings<'t>) -> Option
     }
     let nexthop_base = top.integer("nexthop_base", NEXTHOP_BASES);
     let rules = group::rules(&mut top);
+    let damping = steering::damping(&mut top);
+    let prefer_better = steering::prefer_better(&mut top);
     let defaults = policy::Defaults::read(&mut top);
     let groups = group::Groups::read(&mut top);
     let uplinks = uplinks(&mut top, &defaults, groups.as_ref());
@@ -121,6 +123,8 @@ fn read<'t>(table: &Spanned<DeTable<'t>>, findings: &mut Findings<'t>) -> Option
             .unwrap_or_else(|| PathBuf::from(keys::STATE_DIRECTORY_DEFAULT)),
         nexthop_base: nexthop_base.map_or(keys::NEXTHOP_BASE_DEFAULT, |at| NexthopId(at.value)),
         rules,
+        damping,
+        prefer_better,
         groups: groups?.list.into_iter().map(|at| at.value).collect(),
         uplinks: uplinks?,
     })
@@ -222,7 +226,7 @@ fn uplinks<'t>(
 }
 
 /// Why an address can be no target and no next hop, which are single hosts that a packet out of an uplink can be sent to.
-pub(super) fn address_fault(address: IpAddr) -> Option<&'static str> {
+pub(crate) fn address_fault(address: IpAddr) -> Option<&'static str> {
     let (is_broadcast, is_reserved) = match address {
         IpAddr::V4(v4) => (v4.is_broadcast(), v4.octets()[0] >= 240),
         IpAddr::V6(v6) => (false, v6.to_ipv4_mapped().is_some()),

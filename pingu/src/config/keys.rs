@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    AdvertiseKind, LearnedRoutes, Mode, OnExit, ReceiveHook, RuleProtocol, RulesConfig, WhenAllDown,
+    AdvertiseKind, DampingConfig, LearnedRoutes, Mode, OnExit, PreferBetter, Quorum, ReceiveHook,
+    RuleProtocol, RulesConfig, WhenAllDown,
 };
 use crate::units::{Metric, NexthopId};
 
@@ -21,6 +22,8 @@ pub(super) const LEARNED_ROUTES: [(&str, LearnedRoutes); 2] = [
 
 pub(super) const ON_EXIT: [(&str, OnExit); 2] =
     [("withdraw", OnExit::Withdraw), ("keep", OnExit::Keep)];
+
+pub(super) const QUORUMS: [(&str, Quorum); 2] = [("any", Quorum::Any), ("all", Quorum::All)];
 
 pub(super) const MODES: [(&str, Mode); 3] = [
     ("metric", Mode::Metric),
@@ -69,6 +72,23 @@ pub(super) const MAX_LOST_DEFAULT: u16 = 5;
 pub(super) const MAX_DELAY_DEFAULT: Duration = Duration::from_millis(100);
 pub(super) const FALL_DEFAULT: u16 = 1;
 pub(super) const RISE_DEFAULT: u16 = 1;
+/// Those that routers have had since RFC 2439.
+pub(super) const DAMPING_DEFAULT: DampingConfig = DampingConfig {
+    half_life: Duration::from_secs(15 * 60),
+    suppress: 2000,
+    reuse: 750,
+    max_suppress: Duration::from_secs(60 * 60),
+};
+
+/// What people notice in a call.
+pub(super) const PREFER_BETTER_DEFAULT: PreferBetter = PreferBetter {
+    by_delay: Duration::from_millis(50),
+    by_loss_percent: 5,
+    for_time: Duration::from_secs(60),
+};
+
+/// As far as the window lets it.
+pub(super) const MIN_CONSECUTIVE_DEFAULT: u16 = 1;
 pub(super) const HOLD_DOWN_DEFAULT: Duration = Duration::ZERO;
 
 /// Metric of the first uplink, if it names none; each further one has one more than the one before it. Below what DHCP clients and

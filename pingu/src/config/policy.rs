@@ -7,20 +7,17 @@ use pingu_common::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN};
 use super::{
     HealthConfig, ProbeConfig,
     check::{address_fault, between},
-    duration, keys,
+    duration,
+    health::HealthKeys,
+    keys,
     reader::{At, Reader},
 };
 
 /// One burst of a path is sent by a single thread between other work.
 const COUNT_MAX: u32 = 1000;
-/// Bursts in a row; more than this is a typing error.
-const ROW_MAX: u32 = 1000;
 /// One uplink's targets are all probed in the same period.
 const TARGETS_MAX: usize = 64;
 const HOUR_MS: u64 = 3_600_000;
-/// The wire to a neighbour takes some ten microseconds.
-const MAX_DELAY_MIN: Duration = Duration::from_micros(1);
-const MAX_DELAY_MAX: Duration = Duration::from_secs(60);
 
 /// The keys of `[probe]` and `[health]`, as far as they were given.
 #[derive(Clone, Default)]
@@ -31,11 +28,7 @@ struct Keys {
     spacing: Option<At<Duration>>,
     timeout: Option<At<Duration>>,
     size_bytes: Option<At<u16>>,
-    max_lost: Option<At<u16>>,
-    max_delay: Option<At<Duration>>,
-    fall: Option<At<u16>>,
-    rise: Option<At<u16>>,
-    hold_down: Option<At<Duration>>,
+    health: HealthKeys,
 }
 
 impl Keys {
@@ -53,14 +46,6 @@ impl Keys {
         );
     }
 
-    fn read_health(&mut self, reader: &mut Reader<'_, '_, '_>) {
-        self.max_lost = small(reader, "max_lost", 0, COUNT_MAX);
-        self.max_delay = reader.duration("max_delay", MAX_DELAY_MIN..=MAX_DELAY_MAX);
-        self.fall = small(reader, "fall", 1, ROW_MAX);
-        self.rise = small(reader, "rise", 1, ROW_MAX);
-        self.hold_down = reader.duration("hold_down", between(0, 24 * HOUR_MS));
-    }
-
     /// These keys where given, else those.
     fn or(self, other: &Self) -> Self {
         let other = other.clone();
@@ -71,11 +56,7 @@ impl Keys {
             spacing: self.spacing.or(other.spacing),
             timeout: self.timeout.or(other.timeout),
             size_bytes: self.size_bytes.or(other.size_bytes),
-            max_lost: self.max_lost.or(other.max_lost),
-            max_delay: self.max_delay.or(other.max_delay),
-            fall: self.fall.or(other.fall),
-            rise: self.rise.or(other.rise),
-            hold_down: self.hold_down.or(other.hold_down),
+            health: self.health.or(&other.health),
         }
     }
 
@@ -116,21 +97,8 @@ impl Keys {
 
     fn health(&self, reader: &mut Reader<'_, '_, '_>) -> HealthConfig {
         let count = value(&self.count, keys::COUNT_DEFAULT);
-        if let Some(At { value, span }) = &self.max_lost
-            && *value >= count
-        {
-            let message = format!(
-                "`max_lost` {value} is not below `count` {count}: only a burst without any reply is bad by its losses"
-            );
-            reader.warning(span.clone(), message);
-        }
-        HealthConfig {
-            max_lost: value(&self.max_lost, keys::MAX_LOST_DEFAULT.min(count / 2)),
-            max_delay: value(&self.max_delay, keys::MAX_DELAY_DEFAULT),
-            fall: value(&self.fall, keys::FALL_DEFAULT),
-            rise: value(&self.rise, keys::RISE_DEFAULT),
-            hold_down: value(&self.hold_down, keys::HOLD_DOWN_DEFAULT),
-        }
+        let targets = self.targets.as_ref().map(|at| at.value.len());
+        self.health.config(reader, count, targets)
     }
 }
 
@@ -151,7 +119,7 @@ impl Defaults {
             probe.finish();
         }
         if let Some(mut health) = top.table("health") {
-            keys.read_health(&mut health);
+            keys.health = HealthKeys::read(&mut health);
             health.finish();
         }
         Self {
@@ -167,7 +135,7 @@ impl Defaults {
     ) -> Option<(ProbeConfig, HealthConfig)> {
         let mut own = Keys::default();
         own.read_probe(reader);
-        own.read_health(reader);
+        own.health = HealthKeys::read(reader);
         let keys = own.or(&self.keys);
         if !self.targets_given && !reader.has("targets") {
             let key = reader.key("targets");
@@ -207,7 +175,8 @@ fn targets(reader: &mut Reader<'_, '_, '_>) -> Option<At<Vec<IpAddr>>> {
     })
 }
 
-fn small(
+/// A whole number below 65,536.
+pub(super) fn small(
     reader: &mut Reader<'_, '_, '_>,
     key: &'static str,
     from: u32,
@@ -220,6 +189,7 @@ fn small(
     })
 }
 
-fn value<T: Copy>(given: &Option<At<T>>, default: T) -> T {
+/// What was given, or the default.
+pub(super) fn value<T: Copy>(given: &Option<At<T>>, default: T) -> T {
     given.as_ref().map_or(default, |at| at.value)
 }

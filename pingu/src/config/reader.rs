@@ -15,7 +15,8 @@ use toml::{
 use super::{duration, problem::Findings};
 
 /// Keys that are for the whole of pingu, and often end up below a table's header.
-const TOP_KEYS: [&str; 7] = [
+const TOP_KEYS: [&str; 8] = [
+    "prefer_better",
     "protocol",
     "receive_hook",
     "learned_routes",

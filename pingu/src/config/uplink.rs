@@ -155,7 +155,7 @@ impl Draft {
         let group = places.group(&mut reader);
         let given = reader.integer("metric", 1..=u32::MAX);
         let metric = places.metric(&mut reader, group, given);
-        let weight = reader.integer("weight", 1..=256);
+        let weight = reader.integer("weight", 1..=255);
         let source = routing::sources(&mut reader);
         let fwmark = routing::fwmark(&mut reader);
         let table = routing::table(&mut reader, name.as_ref());
@@ -174,7 +174,7 @@ impl Draft {
                 group: group?,
                 metric: metric.value,
                 weight: weight.map_or(keys::WEIGHT_DEFAULT, |at| {
-                    u16::try_from(at.value).expect("the range of `weight` ends at 256")
+                    u16::try_from(at.value).expect("the range of `weight` ends at 255")
                 }),
                 source: source?,
                 fwmark: fwmark.clone()?.map(|at| at.value),

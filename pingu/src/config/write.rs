@@ -1,37 +1,75 @@
 //! The effective configuration as text that reads back to the same.
 
-use std::{fmt::Write, net::IpAddr};
+use std::{fmt::Write, net::IpAddr, time::Duration};
 
-use super::{Config, Gateway, GroupConfig, Mode, UplinkConfig, duration, keys};
+use super::{Config, Gateway, GroupConfig, Mode, Quorum, Rule, UplinkConfig, duration, keys};
 
-/// A key of an uplink as text, with the section where it may stand for all uplinks.
-type Key = (&'static str, fn(&UplinkConfig) -> String);
+/// A key of an uplink as text, none where it is absent.
+type Key = (&'static str, fn(&UplinkConfig) -> Option<String>);
 
 const PROBE: [Key; 6] = [
-    ("targets", |uplink| list(uplink.probe.targets.iter())),
-    ("period", |uplink| {
-        text(&duration::write(uplink.probe.period))
-    }),
-    ("count", |uplink| uplink.probe.count.to_string()),
-    ("spacing", |uplink| {
-        text(&duration::write(uplink.probe.spacing))
-    }),
-    ("timeout", |uplink| {
-        text(&duration::write(uplink.probe.timeout))
-    }),
-    ("size", |uplink| uplink.probe.size_bytes.to_string()),
+    ("targets", |uplink| Some(list(uplink.probe.targets.iter()))),
+    ("period", |uplink| time(uplink.probe.period)),
+    ("count", |uplink| Some(uplink.probe.count.to_string())),
+    ("spacing", |uplink| time(uplink.probe.spacing)),
+    ("timeout", |uplink| time(uplink.probe.timeout)),
+    ("size", |uplink| Some(uplink.probe.size_bytes.to_string())),
 ];
 
-const HEALTH: [Key; 5] = [
-    ("max_lost", |uplink| uplink.health.max_lost.to_string()),
-    ("max_delay", |uplink| {
-        text(&duration::write(uplink.health.max_delay))
+const HEALTH: [Key; 13] = [
+    ("max_lost", |uplink| {
+        Some(uplink.health.fail.max_lost.to_string())
     }),
-    ("fall", |uplink| uplink.health.fall.to_string()),
-    ("rise", |uplink| uplink.health.rise.to_string()),
-    ("hold_down", |uplink| {
-        text(&duration::write(uplink.health.hold_down))
+    ("max_delay", |uplink| time(uplink.health.fail.max_delay)),
+    ("max_jitter", |uplink| {
+        uplink.health.fail.max_jitter.and_then(time)
     }),
+    ("recover_lost", |uplink| {
+        let (fail, recover) = (uplink.health.fail, uplink.health.recover);
+        (recover.max_lost != fail.max_lost).then(|| recover.max_lost.to_string())
+    }),
+    ("recover_delay", |uplink| {
+        let (fail, recover) = (uplink.health.fail, uplink.health.recover);
+        (recover.max_delay != fail.max_delay)
+            .then_some(recover.max_delay)
+            .and_then(time)
+    }),
+    ("recover_jitter", |uplink| {
+        let (fail, recover) = (uplink.health.fail, uplink.health.recover);
+        recover
+            .max_jitter
+            .filter(|_| recover.max_jitter != fail.max_jitter)
+            .and_then(time)
+    }),
+    ("fall", |uplink| match uplink.health.rule {
+        Rule::InARow { fall, .. } => Some(fall.to_string()),
+        Rule::Window { .. } => None,
+    }),
+    ("rise", |uplink| match uplink.health.rule {
+        Rule::InARow { rise, .. } => Some(rise.to_string()),
+        Rule::Window { .. } => None,
+    }),
+    ("window", |uplink| match uplink.health.rule {
+        Rule::Window { window, .. } => Some(window.to_string()),
+        Rule::InARow { .. } => None,
+    }),
+    ("max_failed", |uplink| match uplink.health.rule {
+        Rule::Window { max_failed, .. } => Some(max_failed.to_string()),
+        Rule::InARow { .. } => None,
+    }),
+    ("min_consecutive", |uplink| match uplink.health.rule {
+        Rule::Window {
+            min_consecutive, ..
+        } => Some(min_consecutive.to_string()),
+        Rule::InARow { .. } => None,
+    }),
+    ("quorum", |uplink| {
+        Some(match uplink.health.quorum {
+            Quorum::AtLeast(count) => count.to_string(),
+            word @ (Quorum::Any | Quorum::All) => text(keys::word(&keys::QUORUMS, &word)),
+        })
+    }),
+    ("hold_down", |uplink| time(uplink.health.hold_down)),
 ];
 
 /// Writes everything, defaults included: what all uplinks share in `[probe]` and `[health]`, the rest with each uplink.
@@ -58,7 +96,23 @@ pub(super) fn to_toml(config: &Config) -> String {
         line(&mut out, key, &value);
     }
     line(&mut out, "nexthop_base", &config.nexthop_base.to_string());
+    if let Some(better) = &config.prefer_better {
+        let value = format!(
+            "{{ by_delay = {}, by_loss = {}, for = {} }}",
+            text(&duration::write(better.by_delay)),
+            better.by_loss_percent,
+            text(&duration::write(better.for_time))
+        );
+        line(&mut out, "prefer_better", &value);
+    }
     rules(&mut out, config);
+    if let Some(damping) = &config.damping {
+        out.push_str("\n[damping]\n");
+        line_of(&mut out, "half_life", time(damping.half_life));
+        line(&mut out, "suppress", &damping.suppress.to_string());
+        line(&mut out, "reuse", &damping.reuse.to_string());
+        line_of(&mut out, "max_suppress", time(damping.max_suppress));
+    }
     for (section, section_keys) in [("probe", &PROBE[..]), ("health", &HEALTH[..])] {
         let shared: Vec<&Key> = section_keys
             .iter()
@@ -68,7 +122,7 @@ pub(super) fn to_toml(config: &Config) -> String {
             writeln!(out, "\n[{section}]").expect(INFALLIBLE);
         }
         for (key, value) in shared {
-            line(&mut out, key, &value(&config.uplinks[0]));
+            line_of(&mut out, key, value(&config.uplinks[0]));
         }
     }
     config
@@ -92,7 +146,7 @@ pub(super) fn to_toml(config: &Config) -> String {
             .chain(&HEALTH)
             .filter(|key| !is_shared(config, key))
         {
-            line(&mut out, key.0, &key.1(uplink));
+            line_of(&mut out, key.0, key.1(uplink));
         }
         for advertise in &uplink.advertise {
             out.push_str("\n[[uplink.advertise]]\n");
@@ -152,6 +206,12 @@ fn line(out: &mut String, key: &str, value: &str) {
     writeln!(out, "{key} = {value}").expect(INFALLIBLE);
 }
 
+fn line_of(out: &mut String, key: &str, value: Option<String>) {
+    if let Some(value) = value {
+        line(out, key, &value);
+    }
+}
+
 fn is_shared(config: &Config, (_, value): &Key) -> bool {
     let mut values = config.uplinks.iter().map(value);
     let first = values.next();
@@ -183,6 +243,10 @@ fn gateway(gateway: &Gateway) -> String {
 fn list(items: impl Iterator<Item = impl ToString>) -> String {
     let items: Vec<String> = items.map(|item| text(&item.to_string())).collect();
     format!("[{}]", items.join(", "))
+}
+
+fn time(duration: Duration) -> Option<String> {
+    Some(text(&duration::write(duration)))
 }
 
 /// A TOML string.

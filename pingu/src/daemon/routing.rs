@@ -14,6 +14,12 @@ use crate::{
 /// What stands before an interface's number in texts about routes.
 const INTERFACE_MARK: &str = "#";
 
+/// More changes than this at once are logged by their number, and each at level debug.
+const CHANGES_LOGGED_MAX: usize = 32;
+
+/// Refusals that status shows at once: ten thousand for the same reason say no more than a few.
+const REFUSALS_MAX: usize = 16;
+
 impl Daemon {
     /// Makes the kernel's routes agree with what the engine wants.
     pub(super) async fn converge(&mut self) {
@@ -28,21 +34,23 @@ impl Daemon {
         }
         let now = clock();
         self.look_at = now;
-        let mut refusals = Vec::new();
+        let mut allowed = Vec::with_capacity(plan.changes.len());
+        let mut withheld = 0;
         for change in plan.changes {
             // A deletion takes nothing from the budget: each had its addition, and it may be the failover.
-            let is_deletion = change.is_deletion();
-            if !is_deletion && !self.budget.take(clock()) {
-                tracing::warn!("routes change faster than they may be written; waiting");
-                self.look_at = now + BACK_OFF;
-                continue;
+            if change.is_deletion() || self.budget.take(now) {
+                allowed.push(change);
+            } else {
+                withheld += 1;
             }
-            if let Err(error) = self.write(&change).await {
-                if !is_deletion {
-                    self.budget.refund();
-                }
-                refusals.push(format!("{error:#}"));
-            }
+        }
+        let refusals = self.write_all(&allowed).await;
+        if withheld > 0 {
+            tracing::warn!(
+                withheld,
+                "routes change faster than they may be written; waiting"
+            );
+            self.look_at = now + BACK_OFF;
         }
         if refusals.is_empty() {
             self.back_off.reset();
@@ -74,6 +82,50 @@ impl Daemon {
         {
             tracing::warn!(%error, "the note of adopted routes could not be written");
         }
+    }
+
+    /// Makes changes in their order, and returns the refusals.
+    async fn write_all(&mut self, changes: &[Change]) -> Vec<String> {
+        let mut refusals = Vec::new();
+        // Takeovers are noted one by one before they are made; a plan has them behind everything that is added.
+        let plain = changes
+            .iter()
+            .position(|change| matches!(change, Change::TakeOver(_)))
+            .unwrap_or(changes.len());
+        let (plain, rest) = changes.split_at(plain);
+        let outcomes = self.routes.apply_all(plain).await;
+        let mut made = 0;
+        for (change, outcome) in plain.iter().zip(outcomes) {
+            match outcome {
+                Ok(()) => {
+                    made += 1;
+                    if plain.len() <= CHANGES_LOGGED_MAX {
+                        tracing::info!("{}", self.with_names(&change.to_string()));
+                    } else {
+                        tracing::debug!("{}", self.with_names(&change.to_string()));
+                    }
+                }
+                Err(error) => {
+                    if !change.is_deletion() {
+                        self.budget.refund();
+                    }
+                    refusals.push(self.with_names(&error.to_string()));
+                }
+            }
+        }
+        if plain.len() > CHANGES_LOGGED_MAX {
+            tracing::info!(made, refused = refusals.len(), "many changes");
+        }
+        for change in rest {
+            if let Err(error) = self.write(change).await {
+                if !change.is_deletion() {
+                    self.budget.refund();
+                }
+                refusals.push(format!("{error:#}"));
+            }
+        }
+        refusals.truncate(REFUSALS_MAX);
+        refusals
     }
 
     async fn write(&mut self, change: &Change) -> anyhow::Result<()> {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{config::HealthConfig, engine::health::Verdict, probe::Stamps, units::SlotId};
+use crate::{config::Limits, engine::health::Verdict, probe::Stamps, units::SlotId};
 
 /// Added to a probe's deadline: the request passes the egress hook a little after user space has handed it over.
 pub(crate) const DEADLINE_GRACE: Duration = Duration::from_millis(1);
@@ -41,6 +41,9 @@ pub(crate) struct Report {
     pub(crate) not_sent: u16,
     pub(crate) pending: u16,
     pub(crate) rtt_mean: Duration,
+    /// The mean absolute difference of consecutive RTTs (RFC 3550's D, not smoothed), by order of sending; none before the second
+    /// answer.
+    pub(crate) jitter: Option<Duration>,
     /// The last errno of a probe that was not sent; none if it vanished before the egress hook.
     pub(crate) errno: Option<i32>,
 }
@@ -49,6 +52,11 @@ impl Report {
     /// Probes that should have been answered in time and were not, for reasons beyond this machine.
     pub(crate) fn missing(&self) -> u16 {
         self.lost + self.late + self.no_neighbour
+    }
+
+    /// The jitter is judged, known and not below its limit.
+    pub(crate) fn is_unsteady(&self, limits: &Limits) -> bool {
+        matches!((self.jitter, limits.max_jitter), (Some(jitter), Some(most)) if jitter >= most)
     }
 }
 
@@ -127,12 +135,17 @@ impl Burst {
     pub(crate) fn report(&self) -> Report {
         let mut report = Report::default();
         let mut rtt_sum = Duration::ZERO;
+        let mut rtt_before = None;
+        let mut jitter_sum = Duration::ZERO;
         for outcome in &self.outcomes {
             match *outcome {
                 Outcome::Pending { .. } => report.pending += 1,
                 Outcome::Answered(rtt) => {
                     report.answered += 1;
                     rtt_sum += rtt;
+                    if let Some(before) = rtt_before.replace(rtt) {
+                        jitter_sum += rtt.abs_diff(before);
+                    }
                 }
                 Outcome::Lost(_) => report.lost += 1,
                 Outcome::Late => report.late += 1,
@@ -145,7 +158,28 @@ impl Burst {
             }
         }
         report.rtt_mean = rtt_sum / u32::from(report.answered.max(1));
+        report.jitter = (report.answered > 1).then(|| jitter_sum / u32::from(report.answered - 1));
         report
+    }
+
+    /// When its losses began: with the first probe of those after the last answer, else with the first that was lost.
+    pub(crate) fn failure_began(&self, spacing: Duration) -> Instant {
+        let is_answered = |outcome: &Outcome| matches!(outcome, Outcome::Answered(_));
+        let behind_answers = self
+            .outcomes
+            .iter()
+            .rposition(is_answered)
+            .map_or(0, |n| n + 1);
+        let first = if behind_answers < self.outcomes.len() {
+            behind_answers
+        } else {
+            let lost = self
+                .outcomes
+                .iter()
+                .position(|outcome| !is_answered(outcome));
+            lost.unwrap_or(0)
+        };
+        self.started + spacing * first as u32
     }
 
     /// All sent, none pending.
@@ -158,7 +192,7 @@ impl Burst {
     }
 
     /// The verdict, as soon as nothing that is still pending can change it.
-    pub(crate) fn verdict(&self, limits: &HealthConfig) -> Option<Verdict> {
+    pub(crate) fn verdict(&self, limits: &Limits) -> Option<Verdict> {
         let report = self.report();
         if report.missing() > limits.max_lost {
             return Some(Verdict::Bad);
@@ -170,13 +204,14 @@ impl Burst {
             0 if report.missing() == 0 => Verdict::Blind,
             0 => Verdict::Bad,
             _ if report.rtt_mean >= limits.max_delay => Verdict::Bad,
+            _ if report.is_unsteady(limits) => Verdict::Bad,
             _ => Verdict::Good,
         })
     }
 
     /// The earliest instant at which passing time alone can decide the verdict: when so many pending probes have met
     /// their deadline that the limit is exceeded, or the last one's deadline.
-    pub(crate) fn next_deadline(&self, limits: &HealthConfig) -> Option<Instant> {
+    pub(crate) fn next_deadline(&self, limits: &Limits) -> Option<Instant> {
         let until_bad =
             usize::from((limits.max_lost + 1).saturating_sub(self.report().missing())).max(1);
         let mut last = None;
@@ -191,5 +226,70 @@ impl Burst {
             }
         }
         last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits {
+        max_lost: 2,
+        max_delay: Duration::from_millis(100),
+        max_jitter: Some(Duration::from_millis(10)),
+    };
+
+    /// A burst of so many probes of which the first were answered after so many milliseconds, or lost where there is none.
+    fn burst(count: u16, rtts_ms: &[Option<u64>]) -> Burst {
+        let mut burst = Burst::new(crate::engine::test_clock(), 1, count);
+        for rtt_ms in rtts_ms {
+            burst.outcomes.push(match rtt_ms {
+                Some(ms) => Outcome::Answered(Duration::from_millis(*ms)),
+                None => Outcome::Lost(SlotId(0)),
+            });
+        }
+        burst
+    }
+
+    #[test]
+    fn the_jitter_of_a_burst_is_the_mean_step_from_answer_to_answer() {
+        for (rtts_ms, jitter_ms) in [
+            (&[Some(10)][..], None),
+            (&[Some(10), None], None),
+            (&[Some(10), Some(30)], Some(20)),
+            (&[Some(10), None, Some(30), Some(20)], Some(15)),
+            (&[Some(30), Some(30), Some(30)], Some(0)),
+        ] {
+            let report = burst(rtts_ms.len() as u16, rtts_ms).report();
+            assert_eq!(
+                report.jitter,
+                jitter_ms.map(Duration::from_millis),
+                "{rtts_ms:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_burst_is_bad_by_its_losses_its_delay_or_its_jitter() {
+        use Verdict::{Bad, Good};
+        let judged =
+            |rtts_ms: &[Option<u64>]| burst(rtts_ms.len() as u16, rtts_ms).verdict(&LIMITS);
+        assert_eq!(judged(&[Some(20), Some(29), None, None]), Some(Good));
+        assert_eq!(judged(&[Some(20), None, None, None]), Some(Bad));
+        assert_eq!(judged(&[Some(20), Some(30)]), Some(Bad));
+        assert_eq!(judged(&[Some(99), Some(101)]), Some(Bad));
+        assert_eq!(judged(&[Some(99)]), Some(Good), "one answer has no jitter");
+    }
+
+    #[test]
+    fn nothing_but_losses_beyond_the_limit_is_said_before_the_last_probe() {
+        assert_eq!(
+            burst(6, &[Some(900), Some(1), None, None]).verdict(&LIMITS),
+            None
+        );
+        assert_eq!(
+            burst(6, &[None, None, None]).verdict(&LIMITS),
+            Some(Verdict::Bad)
+        );
     }
 }

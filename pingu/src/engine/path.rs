@@ -9,7 +9,8 @@ use std::{
 use crate::{
     config::{HealthConfig, ProbeConfig},
     engine::{
-        burst::{Burst, DEADLINE_GRACE, Outcome, Report},
+        burst::{Burst, DEADLINE_GRACE, Outcome},
+        evidence::{Evidence, Judged},
         health::{Health, State, Verdict},
         way_out::Readiness,
         window::{Recent, Window},
@@ -64,12 +65,19 @@ pub(crate) struct Path {
     pub(crate) window: Window,
     pub(crate) recent: Recent,
     /// The last judged burst.
-    pub(crate) report: Option<(Verdict, Report)>,
-    /// When the burst of that report began.
-    reported: Option<Instant>,
+    pub(crate) judged: Option<Judged>,
+    pub(crate) evidence: Evidence,
+    /// What it counts for in its uplink's quorum; none: it is left out.
+    pub(crate) counted: Option<State>,
+    /// Since when its failure waits for other uplinks to say whether the target is dead.
+    pub(crate) waits_since: Option<Instant>,
     slots: SlotRing,
     sequence: u16,
     next_burst: Instant,
+    /// A burst beside the regular ones, when it is due.
+    extra_burst: Option<Instant>,
+    /// When the last of those was due.
+    extra_before: Option<Instant>,
     /// Since when the next hop's link-layer address has been unknown.
     resolving_since: Option<Instant>,
     bursts: VecDeque<Burst>,
@@ -106,8 +114,10 @@ impl Path {
             tally: Tally::default(),
             window: Window::default(),
             recent: Recent::default(),
-            report: None,
-            reported: None,
+            judged: None,
+            evidence: Evidence::default(),
+            counted: Some(State::Down),
+            waits_since: None,
             slots: SlotRing {
                 base: first_slot,
                 len: slots_needed(probe),
@@ -115,6 +125,8 @@ impl Path {
             },
             sequence: 0,
             next_burst: now,
+            extra_burst: None,
+            extra_before: None,
             resolving_since: None,
             bursts: VecDeque::new(),
             lost: VecDeque::new(),
@@ -129,25 +141,78 @@ impl Path {
         self.resolving_since =
             (readiness == Readiness::Resolving).then(|| self.resolving_since.unwrap_or(now));
         if readiness == Readiness::Blocked {
-            self.health = Health::unknown();
+            self.health.start_over();
+            self.evidence = Evidence::default();
+            self.extra_burst = None;
             self.bursts.iter_mut().for_each(Burst::abandon);
         } else if was_blocked {
             self.next_burst = now;
         }
     }
 
+    /// Down without a way out, else as its bursts say.
+    pub(crate) fn state(&self) -> State {
+        if self.is_blocked() {
+            State::Down
+        } else {
+            self.health.state()
+        }
+    }
+
+    /// It has no way out.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.readiness == Readiness::Blocked
+    }
+
+    /// It is up, and its last burst was good.
+    pub(crate) fn answers(&self) -> bool {
+        self.state() == State::Up && self.evidence.is_good()
+    }
+
+    /// Its bursts say something about the target: it has a way out, and its probes leave.
+    pub(crate) fn tells(&self) -> bool {
+        !self.is_blocked() && self.evidence.last != Some(Verdict::Blind)
+    }
+
+    /// Sees to it that a burst begins as soon as may be, unless one that began after `began` is on its way already or follows soon.
+    /// Returns when to look.
+    pub(crate) fn probe_since(
+        &mut self,
+        began: Instant,
+        probe: &ProbeConfig,
+        now: Instant,
+    ) -> Option<Instant> {
+        let newest = self.bursts.back();
+        let on_its_way = newest.is_some_and(|burst| !burst.decided && burst.started > began);
+        if on_its_way || self.extra_burst.is_some() || self.is_blocked() {
+            return None;
+        }
+        let sending = probe.spacing * u32::from(probe.count);
+        let unsent = newest.filter(|burst| burst.next_send(probe.spacing).is_some());
+        let at = unsent.map_or(now, |burst| now.max(burst.started + sending));
+        // One extra burst on its way at a time: the slots are counted for that.
+        let flight = sending + probe.timeout + DEADLINE_GRACE;
+        let too_often = self.extra_before.is_some_and(|before| at < before + flight);
+        if too_often || self.next_burst <= at + sending {
+            return None;
+        }
+        self.extra_burst = Some(at);
+        self.extra_before = Some(at);
+        Some(at)
+    }
+
     /// Reads what came back since the last look, and judges what can be judged.
     pub(crate) fn collect(
         &mut self,
-        limits: &HealthConfig,
-        timeout: Duration,
+        health: &HealthConfig,
+        probe: &ProbeConfig,
         now: Instant,
         read: impl Fn(SlotId) -> Stamps,
     ) {
         self.sweep_late(&read);
         for burst in &mut self.bursts {
             let before = burst.report();
-            for rtt in burst.collect(now, timeout, &read) {
+            for rtt in burst.collect(now, probe.timeout, &read) {
                 self.window.push(rtt);
             }
             let after = burst.report();
@@ -157,18 +222,25 @@ impl Path {
             self.tally.late += u64::from(after.late - before.late);
             self.tally.lost += u64::from(after.lost - before.lost);
             self.tally.not_sent += u64::from(after.not_sent - before.not_sent);
+            // The burst before this one may just have changed the state, and with it the limits.
+            let was_up = self.health.state() == State::Up;
             if !burst.decided
-                && let Some(verdict) = burst.verdict(limits)
+                && let Some(verdict) = burst.verdict(health.limits(was_up))
             {
                 burst.decided = true;
-                self.reported = Some(burst.started);
-                self.report = Some((verdict, after));
-                self.health.judge(verdict, limits, now);
-            } else if self.reported == Some(burst.started)
-                && let Some((_, report)) = &mut self.report
+                self.judged = Some(Judged {
+                    verdict,
+                    report: after,
+                    was_up,
+                    started: burst.started,
+                });
+                self.evidence.note(verdict, burst, probe.spacing);
+                self.health.judge(verdict, &health.rule, now);
+            } else if let Some(judged) = &mut self.judged
+                && judged.started == burst.started
             {
                 // The verdict fell before the last probe was settled; people are told the whole.
-                *report = after;
+                judged.report = after;
             }
         }
         while self.bursts.front().is_some_and(Burst::complete) {
@@ -194,7 +266,9 @@ impl Path {
         }
         // What is due waits for one timeout while the next hop is being asked for; after that its probes count as without one.
         let waits = waits(self.resolving_since, probe.timeout, now);
-        if now >= self.next_burst && !waits {
+        let extra_due = self.extra_burst.is_some_and(|at| at <= now);
+        if (now >= self.next_burst || extra_due) && !waits {
+            self.extra_burst = None;
             if let Some(unfinished) = self
                 .bursts
                 .back_mut()
@@ -273,22 +347,26 @@ impl Path {
     pub(crate) fn next_wake(
         &mut self,
         probe: &ProbeConfig,
-        limits: &HealthConfig,
+        health: &HealthConfig,
         now: Instant,
     ) -> Option<Instant> {
+        let is_up = self.health.state() == State::Up;
         let patience_ends = self.resolving_since.map(|since| since + probe.timeout);
         let waits_until = patience_ends.filter(|ends| now < *ends);
         let mut wake =
             (self.readiness != Readiness::Blocked).then(|| waits_until.unwrap_or(self.next_burst));
         let mut sooner = |at: Instant| wake = Some(wake.map_or(at, |wake| wake.min(at)));
+        if let Some(extra) = self.extra_burst {
+            sooner(waits_until.map_or(extra, |until| until.max(extra)));
+        }
         for burst in &self.bursts {
             if let Some(due) = burst.next_send(probe.spacing) {
                 sooner(waits_until.map_or(due, |until| until.max(due)));
-            } else if !burst.decided && self.health.state() != State::Up {
+            } else if !burst.decided && !is_up {
                 sooner(now + self.look_again);
                 self.look_again = (self.look_again * 2).min(LOOK_AGAIN_MAX);
             }
-            if let Some(deadline) = burst.next_deadline(limits) {
+            if let Some(deadline) = burst.next_deadline(health.limits(is_up)) {
                 sooner(deadline);
             }
         }

@@ -37,6 +37,12 @@ pub struct Status {
     pub uplinks: Vec<UplinkStatus>,
     /// What stands in pingu's way, for people.
     pub warnings: Vec<String>,
+    /// Targets that fail over every uplink while others answer: they are left out until they answer again.
+    #[serde(default)]
+    pub dead_targets: Vec<IpAddr>,
+    /// The pinned uplink; null where none is.
+    #[serde(default)]
+    pub pinned: Option<String>,
 }
 
 /// One uplink.
@@ -62,6 +68,23 @@ pub struct UplinkStatus {
     pub metric: Metric,
     /// Its targets, in the order of the configuration.
     pub targets: Vec<TargetStatus>,
+    /// Traffic is steered to it although another uplink may outrank it: it is pinned, or better.
+    #[serde(default)]
+    pub preferred: bool,
+    /// What its falls have brought upon it; null without flap damping.
+    #[serde(default)]
+    pub damping: Option<DampingStatus>,
+}
+
+/// The flap damping of one uplink.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DampingStatus {
+    /// What is left of its penalty: 1000 for each fall, decaying.
+    pub penalty: f64,
+    /// It draws no traffic while another uplink is up.
+    pub suppressed: bool,
+    /// Seconds until it is not suppressed any more; null while it is not.
+    pub reuse_in_s: Option<f64>,
 }
 
 /// One target as seen over one uplink, since the daemon started: sent = answered + lost + late + `not_sent` + pending.
@@ -102,6 +125,10 @@ impl Engine {
             active: active.map(|id| self.config.uplinks[id.index()].name.clone()),
             uplinks,
             warnings: self.warnings(),
+            dead_targets: self.dead_targets().collect(),
+            pinned: self
+                .pinned
+                .map(|id| self.config.uplinks[id.index()].name.clone()),
         }
     }
 
@@ -119,6 +146,14 @@ impl Engine {
         if let NextHop::Object(object) = route.next_hop {
             let mut all = groups().map(|group| self.members_of_object(group, object));
             return all.find(|ids| !ids.is_empty()).unwrap_or_default();
+        }
+        if let NextHop::Several { hops, .. } = &route.next_hop {
+            let all = (0..self.uplinks.len()).map(|index| UplinkId(index as u16));
+            let over_it = |id: &UplinkId| {
+                let ifindex = self.interface_index(*id);
+                hops.iter().any(|hop| Some(hop.ifindex) == ifindex)
+            };
+            return all.filter(over_it).collect();
         }
         let own_metric = |id: &UplinkId| {
             let config = &self.config.uplinks[id.index()];
@@ -182,13 +217,9 @@ impl Engine {
         let uplink = &self.uplinks[id.index()];
         let config = &self.config.uplinks[id.index()];
         let mut reason = uplink.reason(config, &self.paths);
-        if let Some((_, until)) = self.rankings[config.group.index()]
-            .held
-            .iter()
-            .find(|(held, _)| *held == id)
-        {
-            let left = until.saturating_duration_since(now).as_secs();
-            reason.push_str(&format!("; held down for another {left} s"));
+        let damping = self.damping_status(id, now);
+        if let Some(remark) = self.remark(id, damping.as_ref(), now) {
+            reason = format!("{reason}; {remark}");
         }
         let since = wall - now.saturating_duration_since(uplink.since);
         UplinkStatus {
@@ -206,7 +237,57 @@ impl Engine {
             },
             metric: config.metric,
             targets: self.target_statuses(uplink),
+            preferred: self.rankings[config.group.index()].preferred == Some(id),
+            damping,
         }
+    }
+
+    fn damping_status(&self, id: UplinkId, now: Instant) -> Option<DampingStatus> {
+        let config = self.config.damping.as_ref()?;
+        let penalty = &self.uplinks[id.index()].penalty;
+        let until = penalty.suppressed_until(config, now);
+        Some(DampingStatus {
+            penalty: penalty.value(config, now),
+            suppressed: until.is_some(),
+            reuse_in_s: until.map(|until| (until - now).as_secs_f64()),
+        })
+    }
+
+    /// Why an uplink carries traffic, or does not, beside its state.
+    fn remark(
+        &self,
+        id: UplinkId,
+        damping: Option<&DampingStatus>,
+        now: Instant,
+    ) -> Option<String> {
+        let ranking = &self.rankings[self.config.uplinks[id.index()].group.index()];
+        let held = ranking.held.iter().find(|(held, _)| *held == id);
+        let suppressed = damping.and_then(|damping| damping.reuse_in_s);
+        let name = |id: UplinkId| &self.config.uplinks[id.index()].name;
+        if self.pinned == Some(id) {
+            return Some("pinned".to_owned());
+        }
+        if ranking.preferred == Some(id) {
+            return Some("better than those before it".to_owned());
+        }
+        if let Some(left_s) = suppressed {
+            return Some(format!(
+                "suppressed for flapping, for another {left_s:.0} s"
+            ));
+        }
+        if let Some((_, until)) = held {
+            let left = until.saturating_duration_since(now).as_secs();
+            return Some(format!("held down for another {left} s"));
+        }
+        let preferred = ranking.preferred?;
+        if !ranking.passed_over.contains(&id) {
+            return None;
+        }
+        Some(if self.pinned == Some(preferred) {
+            format!("yields to {}, which is pinned", name(preferred))
+        } else {
+            format!("yields to {}, which is better", name(preferred))
+        })
     }
 
     fn target_statuses(&self, uplink: &Uplink) -> Vec<TargetStatus> {
@@ -218,18 +299,30 @@ impl Engine {
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         let set = self.route_set();
-        for rival in &self.snapshot.routes {
+        let for_all = |route: &&Route| route.is_for_all();
+        for rival in self.snapshot.routes.iter().filter(for_all) {
             // The first that it outranks: wanted routes come in the order of their metrics.
-            let outranked = set
-                .wanted
-                .iter()
-                .find(|wanted| wanted.ipv6() == rival.ipv6() && rival.metric <= wanted.metric);
+            let outranked = set.wanted.iter().find(|wanted| {
+                (wanted.table, wanted.destination) == (rival.table, rival.destination)
+                    && rival.metric <= wanted.metric
+            });
             if let Some(wanted) = outranked
                 && rival.protocol != self.config.protocol
             {
                 warnings.push(rivalry(rival, wanted));
             }
         }
+        if let Some(id) = self.pinned
+            && self.uplinks[id.index()].ways.iter().all(Result::is_err)
+        {
+            let name = &self.config.uplinks[id.index()].name;
+            warnings.push(format!(
+                "{name} is pinned, but there is no way out by it: until there is, uplinks rank as if it were not pinned"
+            ));
+        }
+        warnings.extend(self.dead_targets().map(|target| {
+            format!("target {target} fails over every uplink while others answer: it is left out until it answers")
+        }));
         warnings.extend(self.refusals.iter().cloned());
         warnings.sort();
         warnings.dedup();

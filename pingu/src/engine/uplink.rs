@@ -7,15 +7,17 @@ use std::{
 };
 
 use crate::{
-    config::UplinkConfig,
+    config::{DampingConfig, Quorum, UplinkConfig},
     engine::{
-        any_up,
-        burst::Report,
-        decide::Candidate,
+        GatewayHint,
+        damping::Penalty,
+        decide::{Candidate, Quality},
+        evidence::Judged,
         health::{State, Verdict},
         path::Path,
+        quorum,
         status::HookState,
-        way_out::{self, Obstacle, Readiness, WayOut},
+        way_out::{self, Known, Obstacle, WayOut},
     },
     network::{Route, Snapshot},
     units::{Protocol, UplinkId},
@@ -26,6 +28,7 @@ use crate::{
 pub(crate) struct Uplink {
     /// Its paths, in the engine's order.
     paths: Range<usize>,
+    quorum: Quorum,
     /// The way out of each family: IPv4, IPv6.
     pub(crate) ways: [Result<WayOut, Obstacle>; 2],
     /// The last way found of each family, while there is none.
@@ -36,20 +39,23 @@ pub(crate) struct Uplink {
     pub(crate) state_noted: State,
     /// It was up once and then was not: its next rise is a return.
     fell: bool,
+    pub(crate) penalty: Penalty,
     /// The state of each family at the last look.
     families_noted: [State; 2],
 }
 
 impl Uplink {
-    pub(crate) fn new(paths: Range<usize>, now: Instant) -> Self {
+    pub(crate) fn new(paths: Range<usize>, quorum: Quorum, now: Instant) -> Self {
         Self {
             paths,
+            quorum,
             ways: [Err(Obstacle::NoInterface); 2],
             ways_before: [None; 2],
             hook: HookState::Detached,
             since: now,
             state_noted: State::Unknown,
             fell: false,
+            penalty: Penalty::default(),
             families_noted: [State::Unknown; 2],
         }
     }
@@ -61,20 +67,19 @@ impl Uplink {
         snapshot: &Snapshot,
         own: Protocol,
         adopted: &[Route],
+        hints: [Option<&GatewayHint>; 2],
     ) {
         for ipv6 in [false, true] {
             let family = usize::from(ipv6);
             if let Ok(way) = &self.ways[family] {
                 self.ways_before[family] = Some(*way);
             }
-            self.ways[family] = way_out::find(
-                config,
-                ipv6,
-                snapshot,
-                own,
+            let known = Known {
                 adopted,
-                self.ways_before[family].as_ref(),
-            );
+                before: self.ways_before[family].as_ref(),
+                hint: hints[family],
+            };
+            self.ways[family] = way_out::find(config, ipv6, snapshot, own, known);
         }
     }
 
@@ -83,62 +88,120 @@ impl Uplink {
         self.ways[usize::from(target.is_ipv6())].as_ref().ok()
     }
 
-    /// Up as soon as one path is; a path without a way out counts as down.
+    /// Up as soon as enough paths are; a path without a way out counts as down.
     pub(crate) fn state(&self, paths: &[Path]) -> State {
-        any_up(paths[self.paths.clone()].iter().map(path_state))
+        self.judge(self.own_paths(paths))
     }
 
     /// What is known of one family: by its own targets, where there are any.
     pub(crate) fn family_state(&self, ipv6: bool, paths: &[Path]) -> State {
-        let mut of_family = paths[self.paths.clone()]
-            .iter()
-            .filter(|path| path.target.is_ipv6() == ipv6)
-            .peekable();
-        if of_family.peek().is_none() {
-            return self.state(paths);
+        let of_family = |path: &&Path| path.target.is_ipv6() == ipv6;
+        if self.own_paths(paths).any(|path| of_family(&path)) {
+            self.judge(self.own_paths(paths).filter(of_family))
+        } else {
+            self.state(paths)
         }
-        any_up(of_family.map(path_state))
+    }
+
+    /// Targets that are left out count where there is nothing else to judge by.
+    fn judge<'a>(&self, paths: impl Iterator<Item = &'a Path> + Clone) -> State {
+        if paths.clone().any(|path| path.counted.is_some()) {
+            quorum::judge(self.quorum, paths.filter_map(|path| path.counted))
+        } else {
+            quorum::judge(self.quorum, paths.map(Path::state))
+        }
+    }
+
+    /// Since when every burst was good to as many targets as it needs.
+    fn good_since(&self, paths: &[Path]) -> Option<Instant> {
+        let counted = self.own_paths(paths).filter(|path| path.counted.is_some());
+        let needed = self.quorum.of(counted.clone().count()).max(1);
+        let mut since: Vec<Instant> = counted
+            .filter_map(|path| path.health.good_since())
+            .collect();
+        since.sort_unstable();
+        since.get(needed - 1).copied()
     }
 
     /// Notes a change of state, and says whether there was any.
-    pub(crate) fn note_state(&mut self, paths: &[Path], now: Instant) -> bool {
+    pub(crate) fn note_state(
+        &mut self,
+        paths: &[Path],
+        damping: Option<&DampingConfig>,
+        now: Instant,
+    ) -> bool {
         let before = (self.state_noted, self.families_noted);
         let state = self.state(paths);
         self.families_noted = [false, true].map(|ipv6| self.family_state(ipv6, paths));
         if state != self.state_noted {
-            self.fell |= self.state_noted == State::Up;
+            if self.state_noted == State::Up {
+                self.fell = true;
+                damping
+                    .into_iter()
+                    .for_each(|damping| self.penalty.fall(damping, now));
+            }
             self.since = now;
             self.state_noted = state;
         }
         before != (self.state_noted, self.families_noted)
     }
 
-    /// What the decision needs to know of it.
+    /// What the decision needs to know of it, but for its qualities.
     pub(crate) fn candidate(
         &self,
         id: UplinkId,
         config: &UplinkConfig,
         paths: &[Path],
+        damping: Option<&DampingConfig>,
+        now: Instant,
     ) -> Candidate {
+        // A first rise after the start is no return.
+        let hold_down = self.fell.then(|| self.hold_down_ends(config, paths));
+        let suppressed = damping.and_then(|damping| self.penalty.suppressed_until(damping, now));
         Candidate {
             id,
             metric: config.metric,
             state: self.state_noted,
             usable: self.ways.iter().any(Result::is_ok),
-            good_since: self
-                .own_paths(paths)
-                .filter_map(|path| path.health.good_since())
-                .min(),
-            returned: self.fell,
-            hold_down: config.health.hold_down,
+            held_until: hold_down.max(suppressed),
+            qualities: Vec::new(),
         }
+    }
+
+    fn hold_down_ends(&self, config: &UplinkConfig, paths: &[Path]) -> Instant {
+        let hold_down = config.health.hold_down;
+        let last_bad = || {
+            let bad = self.own_paths(paths).filter_map(|path| path.evidence.bad);
+            bad.map(|run| run.last).max().unwrap_or(self.since)
+        };
+        match self.good_since(paths) {
+            Some(since) => since + hold_down,
+            None if hold_down.is_zero() => self.since,
+            // It is up although its last burst was bad: the next one, at least, must be good.
+            None => last_bad() + hold_down.max(2 * (config.probe.period + config.probe.timeout)),
+        }
+    }
+
+    /// How well each target that is up answers over it.
+    pub(crate) fn qualities(&self, paths: &[Path]) -> Vec<(IpAddr, Quality)> {
+        let quality = |path: &Path| {
+            let quality = Quality {
+                delay: path.window.recent_mean()?,
+                loss_percent: path.recent.loss_percent()?,
+            };
+            Some((path.target, quality))
+        };
+        self.own_paths(paths)
+            .filter(|path| path.state() == State::Up)
+            .filter_map(quality)
+            .collect()
     }
 
     /// Its paths.
     pub(crate) fn own_paths<'a>(
         &self,
         paths: &'a [Path],
-    ) -> impl Iterator<Item = &'a Path> + use<'a> {
+    ) -> impl Iterator<Item = &'a Path> + Clone + use<'a> {
         paths[self.paths.clone()].iter()
     }
 
@@ -153,69 +216,77 @@ impl Uplink {
         }
         let path_of = |wanted: State| {
             self.own_paths(paths)
-                .find(|path| path_state(path) == wanted)
+                .find(|path| path.counted == Some(wanted) && path.state() == wanted)
+                .or_else(|| self.own_paths(paths).find(|path| path.state() == wanted))
         };
         match self.state_noted {
-            State::Up => match path_of(State::Up).and_then(|path| path.report.as_ref()) {
-                Some((_, report)) => describe(report, config),
+            State::Up => match path_of(State::Up).and_then(|path| path.judged) {
+                Some(judged) => describe(&judged, config),
                 None => "answers".to_owned(),
             },
             State::Down => match path_of(State::Down) {
                 Some(path) => self.describe_down(path, config),
                 None => "no target answers".to_owned(),
             },
-            State::Unknown => match self.own_paths(paths).find_map(|path| path.report.as_ref()) {
-                Some((Verdict::Blind, report)) => describe(report, config),
-                Some((Verdict::Good | Verdict::Bad, _)) | None => {
-                    "waiting for the first bursts".to_owned()
-                }
+            State::Unknown => match self.own_paths(paths).find_map(|path| path.judged) {
+                Some(judged) if judged.verdict == Verdict::Blind => describe(&judged, config),
+                Some(_) | None => "waiting for the first bursts".to_owned(),
             },
         }
     }
 
     fn describe_down(&self, path: &Path, config: &UplinkConfig) -> String {
-        match (&path.report, self.way(path.target)) {
+        match (&path.judged, self.way(path.target)) {
             (_, None) => self.ways[usize::from(path.target.is_ipv6())]
                 .err()
                 .unwrap_or(Obstacle::NoGateway)
                 .reason(&config.interface),
-            (Some((Verdict::Bad, report)), Some(way)) if report.no_neighbour > report.lost => {
+            (Some(judged), Some(way)) if judged.is_without_neighbour() => {
                 let next_hop = way.gateway.unwrap_or(path.target);
                 format!("gateway {next_hop} does not answer on {}", config.interface)
             }
-            (Some((_, report)), _) => format!("{}: {}", path.target, describe(report, config)),
+            (Some(judged), _) => format!("{}: {}", path.target, describe(judged, config)),
             (None, _) => format!("{}: no burst yet", path.target),
         }
     }
 }
 
-fn path_state(path: &Path) -> State {
-    if path.readiness == Readiness::Blocked {
-        State::Down
-    } else {
-        path.health.state()
-    }
-}
-
-fn describe(report: &Report, config: &UplinkConfig) -> String {
-    let count = config.probe.count;
-    let missing = report.missing();
-    let rtt = report.rtt_mean;
+/// What a burst showed, and where it is bad the limit that it broke.
+fn describe(judged: &Judged, config: &UplinkConfig) -> String {
+    let (report, count) = (&judged.report, config.probe.count);
+    let limits = config.health.limits(judged.was_up);
+    let to = |stricter: bool| {
+        if stricter && !judged.was_up {
+            " to recover"
+        } else {
+            ""
+        }
+    };
+    let (fail, recover) = (config.health.fail, config.health.recover);
+    let lost = to(recover.max_lost != fail.max_lost);
+    let delay = to(recover.max_delay != fail.max_delay);
+    let jitter = to(recover.max_jitter != fail.max_jitter);
+    let (missing, rtt) = (report.missing(), report.rtt_mean);
     match (missing, report.answered) {
         (0, 0) => match report.errno {
             Some(errno) => format!("nothing sent: {}", std::io::Error::from_raw_os_error(errno)),
             None => "probes vanish before they leave".to_owned(),
         },
         (_, 0) => format!("{missing} of {count} lost"),
-        (_, _) if rtt >= config.health.max_delay => format!(
-            "mean RTT {}, limit {} ms",
+        (_, _) if missing <= limits.max_lost && rtt >= limits.max_delay => format!(
+            "mean RTT {}, limit {} ms{delay}",
             rounded(rtt),
-            config.health.max_delay.as_secs_f64() * 1e3
+            limits.max_delay.as_secs_f64() * 1e3
+        ),
+        (_, _) if missing <= limits.max_lost && report.is_unsteady(limits) => format!(
+            "jitter {}, limit {} ms{jitter}",
+            rounded(report.jitter.unwrap_or_default()),
+            limits.max_jitter.unwrap_or_default().as_secs_f64() * 1e3
         ),
         (0, _) => format!("answers in {}", rounded(rtt)),
         (_, _) => format!(
-            "{missing} of {count} lost, limit {}; mean RTT {}",
-            config.health.max_lost,
+            "{missing} of {count} lost, limit {}{lost}; mean RTT {}",
+            limits.max_lost,
             rounded(rtt)
         ),
     }

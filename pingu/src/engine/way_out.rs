@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use crate::{
     config::{Gateway, UplinkConfig},
+    engine::GatewayHint,
     network::{Address, Link, LinkLayer, NeighbourState, NextHop, Route, Snapshot, default_of},
     probe::LinkHeader,
     units::{Ifindex, Protocol, TableId},
@@ -136,16 +137,25 @@ pub(crate) fn link<'a>(
     }
 }
 
-/// Finds one family's way out. `before` is the way found at the last look: a learned gateway stays known after its route has
-/// gone, as long as the address that it came with is there (a flushed table is not a withdrawn lease). `adopted` are learned
-/// routes that pingu itself took out of the table.
+/// What is known of one family's gateway beside the table.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Known<'a> {
+    /// Learned routes that pingu itself took out of the table.
+    pub(crate) adopted: &'a [Route],
+    /// The way found at the last look: a learned gateway stays known after its route has gone, as long as the address that it came
+    /// with is there (a flushed table is not a withdrawn lease).
+    pub(crate) before: Option<&'a WayOut>,
+    /// What an earlier run knew. It counts while this run knows nothing, as long as that address is there.
+    pub(crate) hint: Option<&'a GatewayHint>,
+}
+
+/// Finds one family's way out.
 pub(crate) fn find(
     uplink: &UplinkConfig,
     ipv6: bool,
     snapshot: &Snapshot,
     own: Protocol,
-    adopted: &[Route],
-    before: Option<&WayOut>,
+    known: Known<'_>,
 ) -> Result<WayOut, Obstacle> {
     let link = link(uplink, snapshot)?;
     let hop = match uplink.gateway {
@@ -168,7 +178,7 @@ pub(crate) fn find(
             }
         }
         Gateway::Auto => {
-            learn(link.ifindex, ipv6, snapshot, own, adopted, before).ok_or(Obstacle::NoGateway)?
+            learn(link.ifindex, ipv6, snapshot, own, known).ok_or(Obstacle::NoGateway)?
         }
     };
     if ipv6 && asks_in_vain(link, &snapshot.addresses) {
@@ -220,8 +230,7 @@ fn learn(
     ipv6: bool,
     snapshot: &Snapshot,
     own: Protocol,
-    adopted: &[Route],
-    before: Option<&WayOut>,
+    known: Known<'_>,
 ) -> Option<Hop> {
     let (leftovers, foreign): (Vec<&Route>, Vec<&Route>) = snapshot
         .routes
@@ -231,14 +240,15 @@ fn learn(
     let mut candidates: Vec<&Route> = foreign;
     // What stands is newer than what was adopted: a renewed lease has brought it.
     if !candidates.iter().any(|route| hop(route, ifindex).is_some()) {
-        candidates.extend(adopted.iter().filter(|route| route.ipv6() == ipv6));
+        candidates.extend(known.adopted.iter().filter(|route| route.ipv6() == ipv6));
     }
     candidates.sort_by_key(|route| route.metric);
     let mut hops = candidates
         .into_iter()
         .filter_map(|route| hop(route, ifindex));
 
-    let before = before
+    let before = known
+        .before
         .filter(|before| before.ifindex == ifindex)
         .map(|before| {
             let hop = Hop {
@@ -248,7 +258,12 @@ fn learn(
             };
             (hop, before.source)
         });
-    if let Some((before, _)) = before
+    let hint = known
+        .hint
+        .filter(|_| before.is_none())
+        .and_then(|hint| remembered(hint, ifindex, &snapshot.addresses));
+    // Where several are learned, the one that was in use stays in use, over a restart as well.
+    if let Some(before) = before.map(|(hop, _)| hop).or(hint)
         && hops.clone().any(|hop| hop == before)
     {
         return Some(before);
@@ -257,17 +272,26 @@ fn learn(
         .or_else(|| {
             // An IPv6 router that takes its advertisement back says that it is no way out any more; IPv4 has no such word.
             let (hop, source) = before.filter(|_| !ipv6)?;
-            let address_stands = snapshot
-                .addresses
-                .iter()
-                .any(|a| a.ifindex == ifindex && a.address == source && a.usable);
-            address_stands.then_some(hop)
+            is_usable(ifindex, source, &snapshot.addresses).then_some(hop)
         })
         .or_else(|| {
             before
                 .is_none()
                 .then(|| leftovers.into_iter().find_map(|route| hop(route, ifindex)))?
         })
+        .or_else(|| hint.filter(|_| !ipv6))
+}
+
+/// What a hint says, if all the addresses that it names are there.
+fn remembered(hint: &GatewayHint, ifindex: Ifindex, addresses: &[Address]) -> Option<Hop> {
+    let asked_for = hint.preferred_source;
+    let stands = is_usable(ifindex, hint.address, addresses)
+        && asked_for.is_none_or(|own| addresses.iter().any(|a| a.address == own && a.usable));
+    stands.then_some(Hop {
+        gateway: hint.gateway,
+        onlink: hint.onlink,
+        preferred_source: hint.preferred_source,
+    })
 }
 
 fn hop(route: &Route, on: Ifindex) -> Option<Hop> {

@@ -7,7 +7,7 @@ use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
 use crate::{
     netlink::{
         codec::{RawMessage, RouteHeader, family, push_address, push_attribute},
-        dump::RTNH_F_ONLINK,
+        next_hop::RTNH_F_ONLINK,
     },
     network::{NextHop, Route},
     units::{Ifindex, TableId},
@@ -15,6 +15,12 @@ use crate::{
 
 /// `RTA_VIA`: a gateway of the other family.
 const RTA_VIA: u16 = 18;
+
+/// `RTA_NH_ID`: a nexthop object.
+pub(crate) const RTA_NH_ID: u16 = 30;
+
+/// `LOOPBACK_IFINDEX`: the same in every network namespace.
+const LOOPBACK: Ifindex = Ifindex(1);
 
 /// Flags for a free slot.
 pub(crate) const INTO_FREE_SLOT: u16 = NLM_F_CREATE | NLM_F_EXCL;
@@ -38,6 +44,10 @@ pub(crate) fn deletion(route: &Route) -> Option<RawMessage> {
     // Somebody else's device route may have scope universe; as the kernel wrote it is as it is found.
     let scope = RouteHeader::read(&route.wire).map(|header| header.scope);
     let mut body = key(route, scope)?;
+    if route.ipv6() && matches!(route.next_hop, NextHop::Unreachable | NextHop::Blackhole) {
+        // The kernel does not look at a route's type here; those that lead nowhere are on the loopback interface.
+        push_attribute(&mut body, libc::RTA_OIF, &LOOPBACK.0.to_ne_bytes());
+    }
     if route.ipv6() && matches!(route.next_hop, NextHop::Device { .. }) {
         // Without a gateway the kernel takes any route of this interface and metric, one with a gateway as well. The
         // unspecified address is what a route without a gateway has in its place.
@@ -81,18 +91,24 @@ pub(crate) fn solicitation(ifindex: Ifindex, address: IpAddr) -> RawMessage {
     }
 }
 
-/// Family, table, protocol, metric, interface and gateway of a default route.
+/// Family, table, destination, protocol, metric and next hop of a route.
 fn key(route: &Route, scope: Option<u8>) -> Option<Vec<u8>> {
-    let (ifindex, gateway, onlink) = match &route.next_hop {
+    let mut kind = libc::RTN_UNICAST;
+    let (mut ifindex, mut gateway, mut onlink, mut object) = (None, None, false, None);
+    match &route.next_hop {
         NextHop::Gateway {
-            ifindex,
-            gateway,
-            onlink,
-        } => (*ifindex, Some(*gateway), *onlink),
-        NextHop::Device { ifindex } => (*ifindex, None, false),
-        _ => return None,
-    };
-    let own_scope = if gateway.is_none() && !route.ipv6() {
+            ifindex: interface,
+            gateway: next_hop,
+            onlink: flag,
+        } => (ifindex, gateway, onlink) = (Some(*interface), Some(*next_hop), *flag),
+        NextHop::Device { ifindex: interface } => ifindex = Some(*interface),
+        NextHop::Object(id) => object = Some(*id),
+        NextHop::Unreachable => kind = libc::RTN_UNREACHABLE,
+        NextHop::Blackhole => kind = libc::RTN_BLACKHOLE,
+        NextHop::Several { .. } | NextHop::Selective(_) | NextHop::Other(_) => return None,
+    }
+    let is_device = matches!(route.next_hop, NextHop::Device { .. });
+    let own_scope = if is_device && !route.ipv6() {
         libc::RT_SCOPE_LINK
     } else {
         libc::RT_SCOPE_UNIVERSE
@@ -102,14 +118,23 @@ fn key(route: &Route, scope: Option<u8>) -> Option<Vec<u8>> {
         table: header_table(route.table),
         protocol: route.protocol.0,
         scope: scope.unwrap_or(own_scope),
-        kind: libc::RTN_UNICAST,
+        kind,
+        destination_len: route.destination.prefix_len(),
         flags: if onlink { RTNH_F_ONLINK } else { 0 },
         ..RouteHeader::default()
     };
     let mut body = header.write();
     push_attribute(&mut body, libc::RTA_TABLE, &route.table.0.to_ne_bytes());
     push_attribute(&mut body, libc::RTA_PRIORITY, &route.metric.0.to_ne_bytes());
-    push_attribute(&mut body, libc::RTA_OIF, &ifindex.0.to_ne_bytes());
+    if !route.is_default() {
+        push_address(&mut body, libc::RTA_DST, route.destination.network());
+    }
+    if let Some(ifindex) = ifindex {
+        push_attribute(&mut body, libc::RTA_OIF, &ifindex.0.to_ne_bytes());
+    }
+    if let Some(id) = object {
+        push_attribute(&mut body, RTA_NH_ID, &id.0.to_ne_bytes());
+    }
     match gateway {
         Some(IpAddr::V6(gateway)) if !route.ipv6() => {
             let mut via = libc::AF_INET6.to_ne_bytes()[..2].to_vec();

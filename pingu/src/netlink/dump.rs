@@ -2,12 +2,17 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
+
 use crate::{
-    netlink::codec::{
-        INET, INET6, RawMessage, RouteHeader, address, attributes, exact_attributes, number,
-        push_attribute,
+    netlink::{
+        codec::{
+            INET, INET6, RawMessage, RouteHeader, address, attributes, exact_attributes, number,
+            push_attribute,
+        },
+        next_hop::{self, RTNH_F_ONLINK},
     },
-    network::{Address, Link, LinkLayer, Neighbour, NeighbourState, NextHop, Route, default_of},
+    network::{Address, Link, LinkLayer, Neighbour, NeighbourState, Route, default_of},
     units::{Ifindex, Metric, Protocol, TableId},
 };
 
@@ -30,13 +35,8 @@ const IFA_F_SECONDARY: u32 = 0x01;
 const IFA_F_DADFAILED: u32 = 0x08;
 const IFA_F_DEPRECATED: u32 = 0x20;
 const IFA_F_TENTATIVE: u32 = 0x40;
-const RTA_VIA: u16 = 18;
-/// `RTA_ENCAP`: a tunnel that begins at the route.
-pub(crate) const RTA_ENCAP: u16 = 22;
-const RTA_NH_ID: u16 = 30;
-/// `RTNH_F_ONLINK`: the only flag of a route that is configuration; the others tell its state.
-pub(crate) const RTNH_F_ONLINK: u32 = 4;
-
+/// `RTM_F_CLONED`: a cached route, no entry of a table.
+const RTM_F_CLONED: u32 = 0x200;
 /// Asks for every link.
 pub(crate) fn links_request() -> RawMessage {
     let mut body = vec![0; LINK_HEADER_LEN];
@@ -147,76 +147,44 @@ pub(crate) fn route_table(header: &RouteHeader, body: &[u8]) -> TableId {
 }
 
 /// Reads an `RTM_NEWROUTE` body, if it is a default route of the main table.
-pub(crate) fn default_route(body: &[u8]) -> Option<Route> {
+pub(crate) fn default_route(body: &[u8], own: Protocol) -> Option<Route> {
     let header = RouteHeader::read(body)?;
-    if !matches!(header.family, INET | INET6) || header.destination_len != 0 {
+    let is_default = header.destination_len == 0 && route_table(&header, body) == TableId::MAIN;
+    is_default.then(|| route(body, own))?
+}
+
+/// Reads an `RTM_NEWROUTE` body.
+pub(crate) fn route(body: &[u8], own: Protocol) -> Option<Route> {
+    let header = RouteHeader::read(body)?;
+    if !matches!(header.family, INET | INET6) || header.flags & RTM_F_CLONED != 0 {
         return None;
     }
     let table = route_table(&header, body);
-    if table != TableId::MAIN {
-        return None;
-    }
     let (mut metric, mut preferred_source) = (0, None);
+    let mut destination = default_of(header.family == INET6);
     for (kind, value) in attributes(body, RouteHeader::LEN) {
         match kind {
+            libc::RTA_DST => {
+                destination = IpNet::new(address(value)?, header.destination_len).ok()?;
+            }
             libc::RTA_PRIORITY => metric = number(value)?,
             libc::RTA_PREFSRC => preferred_source = address(value),
             _ => {}
         }
     }
     Some(Route {
-        destination: default_of(header.family == INET6),
+        destination,
         table,
         metric: Metric(metric),
         protocol: Protocol(header.protocol),
-        next_hop: next_hop(&header, body),
+        next_hop: if header.protocol == own.0 {
+            next_hop::own(&header, body)
+        } else {
+            next_hop::foreign(&header, body)
+        },
         preferred_source,
         wire: wire(&header, body),
     })
-}
-
-fn next_hop(header: &RouteHeader, body: &[u8]) -> NextHop {
-    let (mut interface, mut gateway, mut other) = (None, None, None);
-    for (kind, value) in attributes(body, RouteHeader::LEN) {
-        match kind {
-            libc::RTA_OIF => interface = number(value).map(Ifindex),
-            libc::RTA_GATEWAY => gateway = address(value),
-            // Two bytes of address family, then the address.
-            RTA_VIA => gateway = value.get(2..).and_then(address),
-            libc::RTA_MULTIPATH => other = Some("multipath".to_owned()),
-            RTA_ENCAP => other = Some("encapsulated".to_owned()),
-            RTA_NH_ID => {
-                let id = number(value).unwrap_or(0);
-                other = Some(format!("nexthop object {id}"));
-            }
-            _ => {}
-        }
-    }
-    // Other keys than (table, prefix, metric) come first: what they lead to is of no concern.
-    if header.tos != 0 {
-        other = Some(format!("for packets with tos {:#04x}", header.tos));
-    }
-    if header.source_len != 0 {
-        other = Some("for packets from certain sources".to_owned());
-    }
-    let name = match header.kind {
-        libc::RTN_UNICAST => other,
-        libc::RTN_BLACKHOLE => Some("blackhole".to_owned()),
-        libc::RTN_UNREACHABLE => Some("unreachable".to_owned()),
-        libc::RTN_PROHIBIT => Some("prohibit".to_owned()),
-        libc::RTN_THROW => Some("throw".to_owned()),
-        kind => Some(format!("route type {kind}")),
-    };
-    match (name, interface, gateway) {
-        (Some(name), _, _) => NextHop::Other(name),
-        (None, Some(ifindex), Some(gateway)) => NextHop::Gateway {
-            ifindex,
-            gateway,
-            onlink: header.flags & RTNH_F_ONLINK != 0,
-        },
-        (None, Some(ifindex), None) => NextHop::Device { ifindex },
-        (None, None, _) => NextHop::Other("without an interface".to_owned()),
-    }
 }
 
 /// The body without what tells the route's state rather than its configuration: the kernel refuses `linkdown` in a request.

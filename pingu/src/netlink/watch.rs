@@ -31,7 +31,7 @@ const PENDING_NEWS_MAX: usize = 256;
 const DATAGRAMS_PER_TURN: usize = 256;
 
 /// What is listened to.
-const GROUPS: [u32; 7] = [
+const GROUPS: [u32; 9] = [
     libc::RTNLGRP_LINK,
     libc::RTNLGRP_IPV4_IFADDR,
     libc::RTNLGRP_IPV6_IFADDR,
@@ -40,6 +40,8 @@ const GROUPS: [u32; 7] = [
     libc::RTNLGRP_NEIGH,
     // The deletion of a nexthop object takes its routes along without a message about them.
     libc::RTNLGRP_NEXTHOP,
+    libc::RTNLGRP_IPV4_RULE,
+    libc::RTNLGRP_IPV6_RULE,
 ];
 
 /// The kernel's announcements.

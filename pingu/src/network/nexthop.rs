@@ -25,7 +25,7 @@ pub struct Nexthop {
 pub enum NexthopKind {
     /// One next hop.
     Single(NextHop),
-    /// Several by their weights (1..=256): each flow takes one (`NEXTHOP_GRP_TYPE_MPATH`).
+    /// Several by their weights (1..=255): each flow takes one (`NEXTHOP_GRP_TYPE_MPATH`).
     Group(Vec<(NexthopId, u16)>),
     /// Something pingu leaves alone; named for people.
     Other(String),

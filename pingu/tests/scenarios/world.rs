@@ -9,7 +9,7 @@ use std::{
 
 use pingu::{
     config::{Config, Gateway},
-    engine::{Engine, HookState, Status, reconcile},
+    engine::{Engine, HookState, State, Status, reconcile},
     network::{
         Address, Change, DEFAULT_V4, Link, LinkLayer, Neighbour, NeighbourState, NextHop, Route,
         Snapshot,
@@ -37,6 +37,8 @@ pub(crate) struct Setting {
     pub(crate) answers: Option<bool>,
     pub(crate) loss_percent: Option<u8>,
     pub(crate) rtt_ms: Option<u64>,
+    /// Every other answer takes so much longer.
+    pub(crate) jitter_ms: Option<u64>,
     /// The gateway answers address resolution.
     pub(crate) neighbour: Option<bool>,
     /// A DHCP client's default route is there.
@@ -52,6 +54,7 @@ struct Wire {
     answers: bool,
     loss_percent: u8,
     rtt: Duration,
+    jitter: Duration,
     neighbour: bool,
     lease: bool,
     dead_targets: Vec<IpAddr>,
@@ -96,7 +99,8 @@ impl ProbeTransport for Wires {
                 && wire.link.carrier
                 && chance >= wire.loss_percent
                 && !wire.dead_targets.contains(&order.target);
-            let reply = answered.then(|| sent_ns + wire.rtt.as_nanos() as u64);
+            let jitter = wire.jitter * u32::from(order.sequence % 2);
+            let reply = answered.then(|| sent_ns + (wire.rtt + jitter).as_nanos() as u64);
             self.slots.insert(order.slot, (sent_ns, reply));
             results.push(SendResult::Sent);
         }
@@ -122,8 +126,10 @@ pub(crate) struct World {
     engine: Engine,
     transport: Wires,
     own_routes: Vec<Route>,
-    switches: usize,
+    history: Vec<(Duration, String)>,
     active: Option<String>,
+    /// Each uplink's state, and how often it changed.
+    states: BTreeMap<String, (State, usize)>,
 }
 
 impl World {
@@ -162,8 +168,9 @@ impl World {
             engine,
             transport,
             own_routes: Vec::new(),
-            switches: 0,
+            history: Vec::new(),
             active: None,
+            states: BTreeMap::new(),
         };
         world.look();
         world
@@ -192,6 +199,7 @@ impl World {
         }
         wire.loss_percent = setting.loss_percent.unwrap_or(wire.loss_percent);
         wire.rtt = setting.rtt_ms.map_or(wire.rtt, Duration::from_millis);
+        wire.jitter = setting.jitter_ms.map_or(wire.jitter, Duration::from_millis);
         let gone = !wire.exists || !wire.link.admin_up;
         let ifindex = wire.link.ifindex;
         if gone {
@@ -200,6 +208,21 @@ impl World {
         }
         self.look();
         self.converge();
+    }
+
+    /// Pins an uplink, or none by that name.
+    pub(crate) fn pin(&mut self, uplink: &str) {
+        let uplinks = &self.engine.config().uplinks;
+        let index = uplinks.iter().position(|u| u.name == uplink);
+        let now = self.now();
+        self.engine
+            .pin(index.map(|index| UplinkId(index as u16)), now);
+        self.converge();
+    }
+
+    /// When the active uplink changed since the start, and to which.
+    pub(crate) fn history(&self) -> &[(Duration, String)] {
+        &self.history
     }
 
     /// Lives until so long after the start.
@@ -222,7 +245,23 @@ impl World {
 
     /// How often the active uplink changed from one to another.
     pub(crate) fn switches(&self) -> usize {
-        self.switches
+        self.history.len()
+    }
+
+    /// How often an uplink's state changed.
+    pub(crate) fn changes(&self, uplink: &str) -> usize {
+        self.states.get(uplink).map_or(0, |(_, changes)| *changes)
+    }
+
+    fn note_states(&mut self) {
+        for (name, state, _) in self.engine.states() {
+            let (known, changes) = self
+                .states
+                .entry(name.to_owned())
+                .or_insert((State::Unknown, 0));
+            *changes += usize::from(*known != state);
+            *known = state;
+        }
     }
 
     fn now(&self) -> Instant {
@@ -290,12 +329,16 @@ impl World {
     }
 
     fn note_switch(&mut self) {
+        self.note_states();
         let active = self
             .engine
             .active()
             .map(|id| self.engine.config().uplinks[id.index()].name.clone());
         if active.is_some() && active != self.active {
-            self.switches += usize::from(self.active.is_some());
+            if let (Some(_), Some(to)) = (&self.active, &active) {
+                let at = self.now() - self.transport.start;
+                self.history.push((at, to.clone()));
+            }
             self.active = active;
         }
     }
@@ -364,6 +407,7 @@ fn wire(ifindex: u32, name: &str, gateway: IpAddr, lease: bool) -> Wire {
         answers: true,
         loss_percent: 0,
         rtt: Duration::from_millis(10),
+        jitter: Duration::ZERO,
         neighbour: true,
         lease,
         dead_targets: Vec::new(),

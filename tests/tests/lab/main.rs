@@ -11,5 +11,7 @@ mod harness;
 mod hindrances;
 mod lifecycle;
 mod loss;
+mod memory;
+mod modes;
 mod running;
 mod uplinks;

@@ -243,8 +243,7 @@ fn a_refusal_repeats_the_kernels_own_words() {
         assert_eq!(
             result.unwrap_err().to_string(),
             format!(
-                "adding IPv4 default route via 192.0.2.1 on interface {up0} metric 100 protocol 136: \
-                 Network is unreachable (os error 101) (Nexthop has invalid gateway)"
+                "adding default via 192.0.2.1 dev #{up0} proto 136 metric 100: Network is unreachable (os error 101) (Nexthop has invalid gateway)"
             )
         );
     });

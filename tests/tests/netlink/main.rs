@@ -10,4 +10,5 @@ mod keys;
 mod model;
 mod neighbours;
 mod news;
+mod policy;
 mod restore;

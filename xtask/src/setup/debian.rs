@@ -9,6 +9,20 @@ use crate::{
 /// The compiler that Debian keeps current for its web browsers, its lints, and a core library for eBPF, compiled.
 const COMPILER_PACKAGES: [&str; 3] = ["rustc-web", "rust-web-clippy", "libstd-rust-web-dev-bpf"];
 
+/// Installs packages with their services asleep, now and at the next boot: the tests run the programs in namespaces of their own,
+/// and a routing or DHCP daemon that came with them must not begin to manage this machine. `policy-rc.d` is what Debian's
+/// packages ask before they start a service; one that is there already is put back.
+const INSTALL_ASLEEP: &str = r#"policy=/usr/sbin/policy-rc.d
+kept=$policy.kept
+put_back() { rm -f $policy; if [ -e $kept ]; then mv $kept $policy; fi; }
+if [ -e $policy ] && [ ! -e $kept ]; then mv $policy $kept; fi
+trap put_back EXIT
+trap 'exit 1' HUP INT TERM
+printf '#!/bin/sh\nexit 101\n' >$policy
+chmod 755 $policy
+apt-get install -y -q --no-install-recommends "$@"
+for service in $(dpkg -L "$@" | sed -n 's|^/etc/init.d/||p'); do update-rc.d "$service" disable; done"#;
+
 /// What is known of apt's package lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PackageLists {
@@ -116,8 +130,8 @@ pub(super) fn install(packages: &[&str], reason: &str, lists: PackageLists) -> S
     if lists == PackageLists::Refresh || (lists == PackageLists::AsFound && !are_known(packages)) {
         steps.push(update());
     }
-    let invocation = Invocation::new("apt-get")
-        .arguments(["install", "-y", "-q", "--no-install-recommends"])
+    let invocation = Invocation::new("sh")
+        .arguments(["-ec", INSTALL_ASLEEP, "sh"])
         .arguments(packages)
         .variable("DEBIAN_FRONTEND", "noninteractive")
         .privileged();

@@ -15,7 +15,7 @@ struct Tool {
     purpose: &'static str,
 }
 
-const TOOLS: [Tool; 8] = [
+const TOOLS: [Tool; 13] = [
     tool("ip", "iproute2", "namespaces, devices and routes"),
     tool(
         "tc",
@@ -39,7 +39,20 @@ const TOOLS: [Tool; 8] = [
     ),
     tool("fping", "fping", "a peer of the benchmarks"),
     tool("busybox", "busybox", "a DHCP server and client"),
-    tool("strace", "strace", "system calls counted"),
+    tool(
+        "dnsmasq",
+        "dnsmasq-base",
+        "a DHCP server whose leases change",
+    ),
+    tool("dhclient", "isc-dhcp-client", "a DHCP client"),
+    tool("dhcpcd", "dhcpcd-base", "another DHCP client"),
+    tool("radvd", "radvd", "router advertisements"),
+    tool("bird", "bird2", "a routing protocol that passes routes on"),
+    tool(
+        "strace",
+        "strace",
+        "system calls counted, and a kill at each",
+    ),
 ];
 
 const fn tool(command: &'static str, package: &'static str, purpose: &'static str) -> Tool {

@@ -2,10 +2,16 @@
 
 use super::*;
 use crate::{
-    config::{HealthConfig, ProbeConfig, Sources},
+    config::{HealthConfig, Limits, ProbeConfig, Quorum, Rule, Sources},
     units::{GroupId, Metric},
 };
 use std::time::Duration;
+
+const LIMITS: Limits = Limits {
+    max_lost: 0,
+    max_delay: Duration::from_secs(1),
+    max_jitter: None,
+};
 
 const OWN: Protocol = Protocol(136);
 
@@ -30,10 +36,10 @@ fn uplink(gateway: Gateway) -> UplinkConfig {
             size_bytes: 56,
         },
         health: HealthConfig {
-            max_lost: 0,
-            max_delay: Duration::from_secs(1),
-            fall: 1,
-            rise: 1,
+            fail: LIMITS,
+            recover: LIMITS,
+            rule: Rule::InARow { fall: 1, rise: 1 },
+            quorum: Quorum::Any,
             hold_down: Duration::ZERO,
         },
     }
@@ -97,7 +103,11 @@ fn gateway_of(found: Result<WayOut, Obstacle>) -> Option<String> {
 }
 
 fn auto(snapshot: &Snapshot, ipv6: bool, before: Option<&WayOut>) -> Result<WayOut, Obstacle> {
-    find(&uplink(Gateway::Auto), ipv6, snapshot, OWN, &[], before)
+    let known = Known {
+        before,
+        ..Known::default()
+    };
+    find(&uplink(Gateway::Auto), ipv6, snapshot, OWN, known)
 }
 
 #[test]
@@ -175,8 +185,7 @@ fn each_obstacle_is_named() {
                 ..seen.clone()
             },
             OWN,
-            &[],
-            None
+            Known::default()
         ),
         Err(Obstacle::NoAddress)
     );
@@ -208,13 +217,18 @@ fn a_route_that_stands_outranks_one_that_was_adopted() {
     let mut renewed = route(16, 60, "198.51.100.254");
     renewed.preferred_source = Some("192.0.2.7".parse().expect("an address"));
     let config = uplink(Gateway::Auto);
-    let old = find(&config, false, &snapshot(vec![]), OWN, &adopted, None).expect("adopted");
+    let known = |before| Known {
+        adopted: &adopted,
+        before,
+        hint: None,
+    };
+    let old = find(&config, false, &snapshot(vec![]), OWN, known(None)).expect("adopted");
     assert_eq!(
         old.gateway,
         Some("198.51.100.1".parse().expect("an address"))
     );
     let seen = snapshot(vec![renewed]);
-    let new = find(&config, false, &seen, OWN, &adopted, Some(&old)).expect("renewed");
+    let new = find(&config, false, &seen, OWN, known(Some(&old))).expect("renewed");
     assert_eq!(
         new.gateway,
         Some("198.51.100.254".parse().expect("an address"))
@@ -232,14 +246,26 @@ fn a_given_gateway_outside_every_network_is_onlink() {
             v4: Some(gateway.parse().expect("an address")),
             v6: None,
         };
-        let way = find(&uplink(gateway), false, &snapshot(vec![]), OWN, &[], None);
+        let way = find(
+            &uplink(gateway),
+            false,
+            &snapshot(vec![]),
+            OWN,
+            Known::default(),
+        );
         assert_eq!(way.expect("a way").onlink, onlink, "{gateway:?}");
     }
     let link_local = Gateway::Static {
         v4: None,
         v6: Some("fe80::1".parse().expect("an address")),
     };
-    let way = find(&uplink(link_local), true, &snapshot(vec![]), OWN, &[], None);
+    let way = find(
+        &uplink(link_local),
+        true,
+        &snapshot(vec![]),
+        OWN,
+        Known::default(),
+    );
     assert!(!way.expect("a way").onlink);
 }
 
@@ -250,7 +276,7 @@ fn a_unique_local_address_is_no_source_towards_the_internet_nor_the_reverse() {
     let way = |target: &str| {
         let mut config = uplink(Gateway::Auto);
         config.probe.targets = vec![target.parse().expect("an address")];
-        find(&config, true, &seen, OWN, &[], None)
+        find(&config, true, &seen, OWN, Known::default())
             .expect("a way")
             .source
     };
@@ -267,4 +293,100 @@ fn nothing_is_asked_over_ipv6_before_the_link_local_address_is_settled() {
     assert_eq!(auto(&seen, true, None), Err(Obstacle::NoAddress));
     seen.addresses.last_mut().expect("just added").usable = true;
     assert!(auto(&seen, true, None).is_ok());
+}
+
+fn hint(gateway: &str, address: &str) -> GatewayHint {
+    let address: IpAddr = address.parse().expect("an address");
+    GatewayHint {
+        uplink: "fibre".to_owned(),
+        interface: "wan0".to_owned(),
+        ipv6: address.is_ipv6(),
+        gateway: Some(gateway.parse().expect("an address")),
+        onlink: false,
+        preferred_source: None,
+        address,
+    }
+}
+
+fn remembering(
+    snapshot: &Snapshot,
+    hint: &GatewayHint,
+    before: Option<&WayOut>,
+) -> Result<WayOut, Obstacle> {
+    let known = Known {
+        before,
+        hint: Some(hint),
+        ..Known::default()
+    };
+    find(&uplink(Gateway::Auto), hint.ipv6, snapshot, OWN, known)
+}
+
+#[test]
+fn an_earlier_run_is_believed_only_where_nothing_else_is_known_and_its_address_is_there() {
+    let old = hint("192.0.2.1", "192.0.2.7");
+    let gateway = |routes: Vec<Route>| gateway_of(remembering(&snapshot(routes), &old, None));
+    assert_eq!(gateway(vec![]).as_deref(), Some("192.0.2.1"));
+    assert_eq!(
+        gateway(vec![route(16, 100, "192.0.2.2")]).as_deref(),
+        Some("192.0.2.2"),
+        "a route teaches another"
+    );
+    assert_eq!(
+        gateway(vec![route(136, 88, "192.0.2.3")]).as_deref(),
+        Some("192.0.2.3"),
+        "a left-over own route is as new as the last run, the hint may be older"
+    );
+
+    let mut seen = snapshot(vec![]);
+    for a in &mut seen.addresses {
+        a.usable = false;
+    }
+    assert_eq!(remembering(&seen, &old, None), Err(Obstacle::NoGateway));
+    let other = hint("192.0.2.1", "192.0.2.8");
+    let seen = snapshot(vec![]);
+    assert_eq!(remembering(&seen, &other, None), Err(Obstacle::NoGateway));
+    let mut elsewhere = snapshot(vec![]);
+    for a in &mut elsewhere.addresses {
+        a.ifindex = Ifindex(3);
+    }
+    assert_eq!(
+        remembering(&elsewhere, &old, None),
+        Err(Obstacle::NoGateway),
+        "the address is on another interface"
+    );
+    let asking = GatewayHint {
+        preferred_source: Some("203.0.113.7".parse().expect("an address")),
+        ..old.clone()
+    };
+    assert_eq!(remembering(&seen, &asking, None), Err(Obstacle::NoGateway));
+}
+
+#[test]
+fn a_hint_says_nothing_once_this_run_has_known_better() {
+    let before =
+        auto(&snapshot(vec![route(16, 100, "198.51.100.1")]), false, None).expect("learned");
+    let mut seen = snapshot(vec![]);
+    seen.addresses.retain(|a| a.address != before.source);
+    let old = hint("192.0.2.1", "192.0.2.7");
+    assert_eq!(
+        remembering(&seen, &old, Some(&before)),
+        Err(Obstacle::NoGateway),
+        "the lease has ended"
+    );
+}
+
+#[test]
+fn an_ipv6_router_is_not_remembered_beyond_its_route() {
+    let old = hint("fe80::1", "2001:db8::7");
+    assert_eq!(
+        remembering(&snapshot(vec![]), &old, None),
+        Err(Obstacle::NoGateway)
+    );
+    let both = vec![route(9, 100, "fe80::2"), route(9, 1024, "fe80::1")];
+    let way = remembering(&snapshot(both), &old, None);
+    assert_eq!(
+        gateway_of(way).as_deref(),
+        Some("fe80::1"),
+        "of several, the one that was in use stays in use"
+    );
 }

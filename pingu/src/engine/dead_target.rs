@@ -1,0 +1,203 @@
+//! A target that fails over every uplink is a dead target, not a dead uplink: it is left out of their quorums until it answers.
+//!
+//! Where one failing path could take its uplink down, it counts only once another uplink has tried the target since the failure
+//! began. Those others probe at once, so that this takes a burst of theirs.
+
+use std::{
+    collections::BTreeMap,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    engine::{Engine, burst::DEADLINE_GRACE, health::State, path::Path},
+    units::PathId,
+};
+
+/// So many other uplinks are asked at once about one failing path: enough to tell a dead target, too few to flood it when one uplink
+/// of a thousand dies.
+const WITNESSES_MAX: usize = 8;
+
+/// A target and what all uplinks together say of it.
+#[derive(Debug)]
+pub(crate) struct Target {
+    pub(crate) address: IpAddr,
+    /// The paths to it, each over another uplink.
+    paths: Vec<PathId>,
+    pub(crate) dead: bool,
+    /// When the good bursts began that showed it alive again, since it was last dead.
+    returned: Option<Instant>,
+}
+
+/// The targets of all paths.
+pub(crate) fn targets(paths: &[Path]) -> Vec<Target> {
+    let mut by_address: BTreeMap<IpAddr, Vec<PathId>> = BTreeMap::new();
+    for (index, path) in paths.iter().enumerate() {
+        let of = by_address.entry(path.target).or_default();
+        of.push(PathId(index as u32));
+    }
+    let target = |(address, paths)| Target {
+        address,
+        paths,
+        dead: false,
+        returned: None,
+    };
+    by_address.into_iter().map(target).collect()
+}
+
+/// What a failing path's failure counts for.
+enum Weight {
+    Counts,
+    /// Nothing yet: these may still say that the target is dead.
+    Waits(Vec<PathId>),
+}
+
+impl Engine {
+    /// Targets that fail over every uplink while others answer.
+    pub fn dead_targets(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let dead = self.targets.iter().filter(|target| target.dead);
+        dead.map(|target| target.address)
+    }
+
+    /// Finds the dead targets and what each path counts for. Whether a target died or came back.
+    pub(super) fn weigh(&mut self, now: Instant) -> bool {
+        let answers = |target: &Target, paths: &[Path]| {
+            target.paths.iter().any(|id| paths[id.index()].answers())
+        };
+        let answering = self
+            .targets
+            .iter()
+            .filter(|target| answers(target, &self.paths))
+            .count();
+        let mut changed = false;
+        for index in 0..self.targets.len() {
+            let target = &self.targets[index];
+            let itself = usize::from(answers(target, &self.paths));
+            changed |= self.settle(index, answering > itself);
+            for place in 0..self.targets[index].paths.len() {
+                let id = self.targets[index].paths[place];
+                self.count(index, id, now);
+            }
+        }
+        changed
+    }
+
+    /// Finds out whether a target is dead. Whether that changed.
+    fn settle(&mut self, index: usize, another_answers: bool) -> bool {
+        let target = &self.targets[index];
+        let paths = || target.paths.iter().map(|id| &self.paths[id.index()]);
+        let dead = if target.dead {
+            another_answers && !paths().any(Path::answers)
+        } else {
+            let tell = || paths().filter(|path| path.tells());
+            another_answers
+                && tell().count() >= 2
+                && tell().all(|path| path.evidence.is_bad())
+                && tell().any(|path| path.health.state() == State::Down)
+        };
+        let returned = paths()
+            .filter(|path| path.answers())
+            .filter_map(|path| path.evidence.good)
+            .map(|run| run.first)
+            .min();
+        let target = &mut self.targets[index];
+        let changed = dead != target.dead;
+        if changed {
+            target.dead = dead;
+            target.returned = returned;
+        }
+        changed
+    }
+
+    /// Notes what a path counts for in its uplink's quorum.
+    fn count(&mut self, index: usize, id: PathId, now: Instant) {
+        let target = &self.targets[index];
+        let path = &self.paths[id.index()];
+        let failed = !path.is_blocked() && path.health.state() == State::Down;
+        let (counted, waits) = if !failed {
+            (Some(path.state()), None)
+        } else if target.dead {
+            (None, None)
+        } else if path.counted.is_none() {
+            // It was left out, and counts again once it failed while the target was known to live.
+            let failed_since = match (target.returned, path.evidence.bad) {
+                (Some(returned), Some(bad)) => bad.last > returned,
+                (None, _) | (_, None) => true,
+            };
+            (failed_since.then_some(State::Down), None)
+        } else if path.counted == Some(State::Down) {
+            (path.counted, None)
+        } else {
+            match self.weight(index, id, now) {
+                Weight::Counts => (Some(State::Down), None),
+                Weight::Waits(witnesses) => (path.counted, Some(witnesses)),
+            }
+        };
+        let path = &mut self.paths[id.index()];
+        path.counted = counted;
+        match waits {
+            None => path.waits_since = None,
+            Some(witnesses) => {
+                path.waits_since.get_or_insert(now);
+                self.ask(id, &witnesses, now);
+            }
+        }
+    }
+
+    fn weight(&self, index: usize, id: PathId, now: Instant) -> Weight {
+        let path = &self.paths[id.index()];
+        let uplink = &self.config.uplinks[path.uplink.index()];
+        if uplink.health.quorum.of(uplink.probe.targets.len()) < 2 {
+            return Weight::Counts;
+        }
+        let Some(bad) = path.evidence.bad else {
+            return Weight::Counts;
+        };
+        let others = || {
+            let ids = self.targets[index].paths.iter().copied();
+            ids.filter(|&other| other != id && self.paths[other.index()].tells())
+        };
+        let lives = |other: PathId| {
+            let evidence = &self.paths[other.index()].evidence;
+            evidence.is_good() && evidence.good.is_some_and(|good| good.last > bad.first)
+        };
+        if others().any(lives) {
+            return Weight::Counts;
+        }
+        let mut witnesses: Vec<PathId> = others()
+            .filter(|other| !self.paths[other.index()].evidence.is_bad())
+            .collect();
+        // Those that work are asked first.
+        witnesses.sort_by_key(|other| !self.paths[other.index()].evidence.is_good());
+        witnesses.truncate(WITNESSES_MAX);
+        let patience = witnesses.iter().map(|&other| self.patience(other)).max();
+        match (patience, path.waits_since) {
+            (None, _) => Weight::Counts,
+            (Some(patience), Some(since)) if now >= since + patience => Weight::Counts,
+            (Some(_), _) => Weight::Waits(witnesses),
+        }
+    }
+
+    /// How long a burst of a path may take that is asked for, from the end of one being sent to its last deadline, with a next hop
+    /// that may have to be asked for.
+    fn patience(&self, id: PathId) -> Duration {
+        let probe = &self.config.uplinks[self.paths[id.index()].uplink.index()].probe;
+        probe.spacing * u32::from(probe.count) * 2 + probe.timeout * 2 + DEADLINE_GRACE
+    }
+
+    /// Lets others probe the target of a failing path, where they have not since the failure began.
+    fn ask(&mut self, id: PathId, witnesses: &[PathId], now: Instant) {
+        let path = &self.paths[id.index()];
+        let since = path.waits_since.unwrap_or(now);
+        let began = path.evidence.bad.map_or(now, |bad| bad.first);
+        for &other in witnesses {
+            let patience = self.patience(other);
+            let uplink = self.paths[other.index()].uplink;
+            let probe = &self.config.uplinks[uplink.index()].probe;
+            if let Some(at) = self.paths[other.index()].probe_since(began, probe, now) {
+                self.schedule(other, at);
+            }
+            self.schedule(id, since + patience);
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! What the judged bursts of a path showed, and when.
+
+use std::time::{Duration, Instant};
+
+use crate::engine::{
+    burst::{Burst, Report},
+    health::Verdict,
+};
+
+/// A burst that has been judged.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Judged {
+    pub(crate) verdict: Verdict,
+    pub(crate) report: Report,
+    /// The path was up before: the limits for failing were applied, not those for recovering.
+    pub(crate) was_up: bool,
+    /// When the burst began.
+    pub(crate) started: Instant,
+}
+
+impl Judged {
+    /// It was lost to a next hop without a link-layer address above all.
+    pub(crate) fn is_without_neighbour(&self) -> bool {
+        self.verdict == Verdict::Bad && self.report.no_neighbour > self.report.lost
+    }
+}
+
+/// When the bursts of one verdict in a row began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Run {
+    /// Of the first; of bad ones, when its losses began.
+    pub(crate) first: Instant,
+    pub(crate) last: Instant,
+}
+
+/// The last good and the last bad bursts in a row, since the path could last be probed.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Evidence {
+    pub(crate) good: Option<Run>,
+    pub(crate) bad: Option<Run>,
+    /// The last verdict.
+    pub(crate) last: Option<Verdict>,
+}
+
+impl Evidence {
+    /// The last burst was good.
+    pub(crate) fn is_good(&self) -> bool {
+        self.last == Some(Verdict::Good)
+    }
+
+    /// The last burst was bad.
+    pub(crate) fn is_bad(&self) -> bool {
+        self.last == Some(Verdict::Bad)
+    }
+
+    /// Takes a verdict.
+    pub(crate) fn note(&mut self, verdict: Verdict, burst: &Burst, spacing: Duration) {
+        let (run, first) = match verdict {
+            Verdict::Good => (&mut self.good, burst.started),
+            Verdict::Bad => (&mut self.bad, burst.failure_began(spacing)),
+            Verdict::Blind => {
+                self.last = Some(verdict);
+                return;
+            }
+        };
+        let last = burst.started;
+        match run {
+            Some(run) if self.last == Some(verdict) => run.last = last,
+            Some(_) | None => *run = Some(Run { first, last }),
+        }
+        self.last = Some(verdict);
+    }
+}
