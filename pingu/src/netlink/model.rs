@@ -272,27 +272,28 @@ impl FakeKernel {
             }
             Change::ReplaceNexthop(object) => {
                 self.only_own_object(object)?;
+                if !self.objects.contains_key(&object.id) {
+                    return Err(refused(Errno(libc::ENOENT)));
+                }
                 self.replace_nexthop(object).map_err(refused)
             }
             Change::DeleteNexthop(object) => {
-                self.only_own_object(object)?;
-                match self.delete_nexthop(object.id) {
-                    Err(Errno(libc::ENOENT)) => Ok(()),
-                    answer => answer.map_err(refused),
+                if object.protocol != self.protocol {
+                    return Err(impossible());
+                }
+                match self.objects.get(&object.id) {
+                    Some(other) if other.protocol == self.protocol => {
+                        self.delete_nexthop(object.id).map_err(refused)
+                    }
+                    _ => Ok(()),
                 }
             }
         }
     }
 
-    /// The number must not be somebody else's.
     fn only_own_object(&self, object: &Nexthop) -> Result<(), NetlinkError> {
-        if object.protocol != self.protocol {
-            return Err(impossible());
-        }
-        match self.objects.get(&object.id) {
-            Some(other) if other.protocol != self.protocol => Err(refused(Errno(libc::EEXIST))),
-            _ => Ok(()),
-        }
+        let is_own = object.protocol == self.protocol;
+        is_own.then_some(()).ok_or_else(impossible)
     }
 }
 

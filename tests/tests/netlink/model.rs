@@ -7,9 +7,11 @@ mod kernel;
 mod operation;
 mod random;
 
+use std::fmt::Debug;
+
 use pingu::{
     netlink::{RouteTable, model::FakeKernel},
-    network::{Address, Route, Snapshot},
+    network::Snapshot,
 };
 
 use crate::harness::{errno, in_namespace};
@@ -73,7 +75,7 @@ async fn run(kernel: &mut Kernel, seed: u64, compared_every: usize) {
         done.push(format!("{operation} = {said}"));
         assert_eq!(said, expected, "{}", story(seed, &done, &model));
         if operation.moves_links() {
-            kernel.settle(&model).await;
+            kernel.settle(&model);
         }
         if step % compared_every == 0 || step == OPERATIONS {
             compare(kernel, &model, &done, seed).await;
@@ -84,17 +86,33 @@ async fn run(kernel: &mut Kernel, seed: u64, compared_every: usize) {
 
 /// Everything that either side holds.
 async fn compare(kernel: &mut Kernel, model: &FakeKernel, done: &[String], seed: u64) {
+    let story = || story(seed, done, model);
     for ipv6 in [false, true] {
-        let (real, modelled) = (kernel.list(ipv6), model.list(ipv6));
-        assert_eq!(real, modelled, "{}", story(seed, done, model));
+        same(&kernel.list(ipv6), &model.list(ipv6), story);
     }
-    let (real, modelled) = (kernel.nexthops(), model.nexthops());
-    assert_eq!(real, modelled, "{}", story(seed, done, model));
-    let (real, modelled) = (kernel.rules(), model.rules());
-    assert_eq!(real, modelled, "{}", story(seed, done, model));
-    let real = kernel.routes.snapshot().await.unwrap();
-    let modelled = model.clone().snapshot().await.unwrap();
-    assert_eq!(bare(&real), bare(&modelled), "{}", story(seed, done, model));
+    same(&kernel.nexthops(), &model.nexthops(), story);
+    same(&kernel.rules(), model.rules(), story);
+    let (real, modelled) = (kernel.routes.snapshot().await.unwrap(), model.look());
+    let (real, modelled) = (bare(real), bare(modelled));
+    same(&real.routes, &modelled.routes, story);
+    same(&real.addresses, &modelled.addresses, story);
+    same(&real.rules, &modelled.rules, story);
+    same(&real.nexthops, &modelled.nexthops, story);
+    assert_eq!(states(&real), states(&modelled), "{}", story());
+}
+
+fn same<T: Debug + PartialEq>(real: &[T], modelled: &[T], story: impl Fn() -> String) {
+    let without = |all: &[T], others: &[T]| -> String {
+        let rest = all.iter().filter(|one| !others.contains(one));
+        rest.map(|one| format!("\n  {one:?}")).collect()
+    };
+    assert!(
+        real == modelled,
+        "{}\nonly the kernel has:{}\nonly the model has:{}\nthe kernel's order: {real:#?}",
+        story(),
+        without(real, modelled),
+        without(modelled, real),
+    );
 }
 
 fn story(seed: u64, done: &[String], model: &FakeKernel) -> String {
@@ -109,20 +127,27 @@ fn story(seed: u64, done: &[String], model: &FakeKernel) -> String {
 }
 
 /// The adapter's view, without the bytes, which the model makes up, and what the kernel works out later.
-fn bare(snapshot: &Snapshot) -> (Vec<Route>, Vec<Address>, Vec<(u32, bool, bool)>) {
-    let routes = snapshot.routes.iter().map(|route| Route {
-        wire: Vec::new(),
-        ..route.clone()
-    });
-    let mut routes: Vec<Route> = routes.collect();
-    routes.sort_by_key(|route| (route.table, route.destination));
-    let addresses = snapshot.addresses.iter().map(|address| Address {
-        usable: true,
-        ..address.clone()
-    });
-    let mut addresses: Vec<Address> = addresses.filter(|own| own.ifindex.0 > 1).collect();
-    addresses.sort_by_key(|own| (own.ifindex, own.address));
+fn bare(mut snapshot: Snapshot) -> Snapshot {
+    for route in &mut snapshot.routes {
+        route.wire.clear();
+    }
+    snapshot
+        .routes
+        .sort_by_key(|route| (route.table, route.destination));
+    snapshot.addresses.retain(|own| own.ifindex.0 > 1);
+    for own in &mut snapshot.addresses {
+        own.usable = true;
+    }
+    snapshot
+        .addresses
+        .sort_by_key(|own| (own.ifindex, own.address));
+    snapshot
+}
+
+/// Number, set up, and carrier of every link but the loopback interface.
+fn states(snapshot: &Snapshot) -> Vec<(u32, bool, bool)> {
     let links = snapshot.links.iter().filter(|link| link.ifindex.0 > 1);
-    let links = links.map(|link| (link.ifindex.0, link.admin_up, link.carrier));
-    (routes, addresses, links.collect())
+    links
+        .map(|link| (link.ifindex.0, link.admin_up, link.carrier))
+        .collect()
 }

@@ -91,7 +91,9 @@ impl FakeKernel {
                 _ => return Err(Errno(libc::EINVAL)),
             },
             NextHop::Unreachable | NextHop::Blackhole => {}
-            NextHop::Several { .. } | NextHop::Other(_) => return Err(Errno(libc::EINVAL)),
+            NextHop::Several { .. } | NextHop::Selective(_) | NextHop::Other(_) => {
+                return Err(Errno(libc::EINVAL));
+            }
         }
         match asked.preferred_source {
             Some(source) if !self.is_local(source) => Err(Errno(libc::EINVAL)),

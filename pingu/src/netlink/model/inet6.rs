@@ -176,6 +176,9 @@ impl FakeKernel {
         if self.addresses.iter().find(own).is_some() {
             return Err(Errno(libc::EINVAL));
         }
+        if !gateway.is_unicast_link_local() && onlink {
+            self.check_onlink(gateway, ifindex)?;
+        }
         if !gateway.is_unicast_link_local() && !onlink {
             let tables = table
                 .filter(|table| *table != TableId::MAIN)
@@ -192,16 +195,42 @@ impl FakeKernel {
         self.is_up(ifindex)
     }
 
-    /// The route over an interface that a lookup finds: the longest prefix, the lowest metric, the first.
-    fn best(&self, table: TableId, gateway: Ipv6Addr, ifindex: Ifindex) -> Option<&Entry> {
+    /// What main knows better than that a gateway is on the link is believed, unless it is but a default route.
+    fn check_onlink(&self, gateway: Ipv6Addr, ifindex: Ifindex) -> Answer {
+        for (destination, leaf) in self.prefixes_of(TableId::MAIN, gateway) {
+            let alive = || leaf.iter().filter(|entry| !entry.dead);
+            let Some(first) = alive().next() else {
+                continue;
+            };
+            let over_it =
+                |entry: &&Entry| self.interfaces_of(&entry.next_hop).contains(&ifindex);
+            let found = alive()
+                .filter(|entry| entry.metric == first.metric)
+                .find(over_it);
+            let refuses = matches!(first.next_hop, NextHop::Unreachable | NextHop::Blackhole);
+            if found.is_none() && !refuses && destination.prefix_len() > 0 {
+                return Err(Errno(libc::EINVAL));
+            }
+            return Ok(());
+        }
+        Ok(())
+    }
+
+    /// The destinations of a table that hold an address, the longest first.
+    fn prefixes_of(&self, table: TableId, address: Ipv6Addr) -> Vec<(&IpNet, &Vec<Entry>)> {
         let mut prefixes: Vec<(&IpNet, &Vec<Entry>)> = self
             .tables
             .iter()
-            .filter(|((of, prefix), _)| *of == table && prefix.contains(&IpAddr::V6(gateway)))
+            .filter(|((of, prefix), _)| *of == table && prefix.contains(&IpAddr::V6(address)))
             .map(|((_, prefix), leaf)| (prefix, leaf))
             .collect();
         prefixes.sort_by_key(|(prefix, _)| Reverse(prefix.prefix_len()));
         prefixes
+    }
+
+    /// The route over an interface that a lookup finds: the longest prefix, the lowest metric, the first.
+    fn best(&self, table: TableId, gateway: Ipv6Addr, ifindex: Ifindex) -> Option<&Entry> {
+        self.prefixes_of(table, gateway)
             .into_iter()
             .flat_map(|(_, leaf)| leaf)
             .find(|entry| !entry.dead && self.interfaces_of(&entry.next_hop).contains(&ifindex))

@@ -113,6 +113,7 @@ impl FakeKernel {
     /// Own next hops that a dump merged are routes of their own; somebody else's stay one.
     fn apart(&self, listed: &Listed) -> Vec<Route> {
         let own = listed.protocol == self.protocol;
+        let other = |what: &str| NextHop::Other(what.to_owned());
         let several = |what: String, hops: &[NextHop]| NextHop::Several {
             what,
             hops: hops.iter().flat_map(NextHop::hops).collect::<Vec<Hop>>(),
@@ -120,12 +121,14 @@ impl FakeKernel {
         match listed.hops.as_slice() {
             _ if listed.tos != 0 => {
                 let what = format!("for packets with tos {:#04x}", listed.tos);
-                vec![listed.route(NextHop::Other(what))]
+                vec![listed.route(NextHop::Selective(what))]
             }
             [NextHop::Object(id)] if !own => {
                 let what = format!("nexthop object {id}");
                 vec![listed.route(several(what, &self.single_hops(*id)))]
             }
+            [NextHop::Unreachable] if !own => vec![listed.route(other("unreachable"))],
+            [NextHop::Blackhole] if !own => vec![listed.route(other("blackhole"))],
             [hop] => vec![listed.route(hop.clone())],
             hops if own => hops
                 .iter()

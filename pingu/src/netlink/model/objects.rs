@@ -206,7 +206,7 @@ pub(super) fn first_rules() -> Vec<Rule> {
     let all = |ipv6, priority, table| Rule {
         ipv6,
         priority,
-        selector: Selector::Other("all packets".to_owned()),
+        selector: Selector::From(default_of(ipv6)),
         table: TableId(table),
         protocol: PROTOCOL_KERNEL,
     };

@@ -4,13 +4,14 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::IpAddr,
     process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio},
+    time::Instant,
 };
 
 use ipnet::IpNet;
 use pingu::{
     netlink::{
         KernelRoutes, RouteTable,
-        model::{Addition, End, FakeKernel, Listed},
+        model::{End, FakeKernel, Listed},
     },
     network::{
         Change, Link, LinkLayer, NextHop, Nexthop, NexthopKind, Route, Rule, Selector, default_of,
@@ -64,14 +65,14 @@ impl Kernel {
                 self.say(&add).unwrap();
             }
         }
-        self.settle(&model).await;
+        self.settle(&model);
         model
     }
 
     /// Takes everything away.
     pub async fn end(&mut self, model: &FakeKernel) {
         for rule in model.rules() {
-            if !matches!(rule.selector, Selector::Other(_)) {
+            if rule.table.0 < 250 {
                 self.say(&Operation::DeleteRule(rule.into())).unwrap();
             }
         }
@@ -90,23 +91,26 @@ impl Kernel {
         assert_eq!(self.nexthops(), []);
     }
 
-    /// Waits until every link is as the model has it: a carrier comes and goes some time after its cause.
-    pub async fn settle(&mut self, model: &FakeKernel) {
-        let deadline = tokio::time::Instant::now() + DEADLINE;
+    /// Waits until every link's state has followed: what a carrier's loss takes with it goes when the kernel works that out.
+    pub fn settle(&mut self, model: &FakeKernel) {
+        let deadline = Instant::now() + DEADLINE;
         loop {
-            let real = self.routes.snapshot().await.unwrap().links;
+            let shown = self.show(Family::Any, "link show type veth");
             let is_settled = |link: &Link| {
-                let found = real.iter().find(|real| real.ifindex == link.ifindex);
-                found.is_some_and(|real| {
-                    (real.admin_up, real.carrier) == (link.admin_up, link.carrier)
-                })
+                let state = match (link.admin_up, link.carrier) {
+                    (false, _) => "DOWN",
+                    (true, false) => "LOWERLAYERDOWN",
+                    (true, true) => "UP",
+                };
+                let found = shown.iter().find(|shown| shown["ifname"] == link.name);
+                found.is_some_and(|found| found["operstate"] == state)
             };
             if model.devices().all(|device| is_settled(&device.link)) {
                 // A state is seen before its followers are done with it, but under the lock that this waits for.
                 self.must(Family::Any, "link set lo up");
                 return;
             }
-            assert!(tokio::time::Instant::now() < deadline, "{real:?} {model:?}");
+            assert!(Instant::now() < deadline, "{shown:?} {model:?}");
         }
     }
 
@@ -131,8 +135,9 @@ impl Kernel {
 
     /// The same change, with the kernel's bytes where the model made them up.
     pub async fn real(&mut self, change: &Change) -> Change {
-        let Change::TakeOver(route) = change else {
-            return change.clone();
+        let route = match change {
+            Change::TakeOver(route) | Change::Delete(route) if !route.wire.is_empty() => route,
+            _ => return change.clone(),
         };
         let routes = self.routes.snapshot().await.unwrap().routes;
         let same = |other: &&Route| {
@@ -142,7 +147,11 @@ impl Kernel {
             } == *route
         };
         let found = routes.iter().find(same).cloned();
-        Change::TakeOver(found.unwrap_or_else(|| panic!("{route:?} in {routes:#?}")))
+        let found = found.unwrap_or_else(|| panic!("{route:?} in {routes:#?}"));
+        match change {
+            Change::TakeOver(_) => Change::TakeOver(found),
+            _ => Change::Delete(found),
+        }
     }
 
     /// Every route of a family, as `ip` shows it.
@@ -323,7 +332,7 @@ fn member(shown: &Value) -> (NexthopId, u16) {
 
 fn rule(shown: &Value, ipv6: bool) -> Rule {
     let selector = match (&shown["src"], &shown["fwmark"]) {
-        (Value::String(all), Value::Null) if all == "all" => Selector::Other("all packets".into()),
+        (Value::String(all), Value::Null) if all == "all" => Selector::From(default_of(ipv6)),
         (_, Value::Null) => {
             let length = match &shown["srclen"] {
                 Value::Null => String::new(),

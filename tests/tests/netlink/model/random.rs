@@ -308,7 +308,7 @@ impl Random {
         let there: Vec<&Rule> = model
             .rules()
             .iter()
-            .filter(|rule| !matches!(rule.selector, Selector::Other(_)))
+            .filter(|rule| rule.table.0 < 250)
             .collect();
         let rule = if there.is_empty() || self.percent(20) {
             self.new_rule()
@@ -374,6 +374,7 @@ impl Random {
             (other.table, other.destination, other.metric)
                 == (route.table, route.destination, route.metric)
         });
+        let beside = beside.count();
         let foreign: Vec<Route> = snapshot
             .routes
             .iter()
@@ -382,7 +383,7 @@ impl Random {
             .collect();
         Operation::Change(match self.below(6) {
             // The engine asks for it only beside exactly one.
-            0 | 1 if beside.count() == 1 => Change::AddBeside(route),
+            0 | 1 if beside == 1 => Change::AddBeside(route),
             2 | 3 if !own.is_empty() => Change::Delete(self.of(&own)),
             4 if !foreign.is_empty() => Change::TakeOver(self.of(&foreign)),
             5 => Change::Delete(route),
