@@ -90,6 +90,11 @@ impl FakeKernel {
 
     /// Deletes the first route with the given attributes, of either family.
     pub fn delete_route(&mut self, deletion: &Deletion) -> Answer {
+        if let Some(id) = deletion.object
+            && !self.objects.contains_key(&id)
+        {
+            return Err(Errno(libc::EINVAL));
+        }
         match deletion.destination {
             IpNet::V4(_) => self.delete_inet(deletion),
             IpNet::V6(_) => self.delete_inet6(deletion),

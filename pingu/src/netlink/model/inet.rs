@@ -90,7 +90,8 @@ impl FakeKernel {
                 Some(object) if !object.ipv6 => {}
                 _ => return Err(Errno(libc::EINVAL)),
             },
-            NextHop::Unreachable | NextHop::Blackhole => {}
+            // Nor is a source looked at.
+            NextHop::Unreachable | NextHop::Blackhole => return Ok(()),
             NextHop::Several { .. } | NextHop::Selective(_) | NextHop::Other(_) => {
                 return Err(Errno(libc::EINVAL));
             }

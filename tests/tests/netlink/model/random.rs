@@ -276,7 +276,8 @@ impl Random {
         let kind = if group {
             let mut members: Vec<(NexthopId, u16)> = Vec::new();
             for single in SINGLES[family] {
-                if self.percent(50) {
+                // `ip` has no words for a group of none.
+                if self.percent(50) || (members.is_empty() && single == SINGLES[family][2]) {
                     members.push((NexthopId(single), 1 + self.below(3) as u16));
                 }
             }
