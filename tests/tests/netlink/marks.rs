@@ -83,26 +83,22 @@ fn connections_stay_on_the_uplink_that_they_first_left_by() {
 #[test]
 fn answers_leave_by_the_uplink_that_the_question_came_by() {
     let (site, _table) = marked_site();
+    // The main table leads back by the other one, where the Internet drops this source.
+    site.router.ip("route del 198.51.100.2 via 10.1.0.1");
+    site.internet
+        .ip("route add 10.1.0.2 dev p1 src 198.51.100.2");
+    let mut to_router = Tcp::connect(&site.internet, UP1);
+    assert_eq!(to_router.seen_as().to_string(), BY_UP1);
     site.router.nft(
         "table ip forwarded { chain c { type nat hook prerouting priority dstnat;
-         iifname \"up1\" tcp dport 7 ip saddr 198.51.100.1 dnat to 192.168.1.1\n}\n}",
+         iifname \"up1\" tcp dport 7 dnat to 192.168.1.5; }\n}",
     );
-    // The main table leads to the other one, where the Internet drops this source.
-    site.internet
-        .ip("route add 10.1.0.2 via 10.1.0.2 dev p1 src 198.51.100.2");
-    assert_eq!(
-        Tcp::connect(&site.internet, UP1).seen_as().to_string(),
-        BY_UP1
-    );
-    site.router.ip("route del 198.51.100.2 via 10.1.0.1");
-    assert_eq!(
-        Tcp::connect(&site.internet, UP1).seen_as().to_string(),
-        BY_UP1
-    );
-    assert_eq!(
-        Tcp::connect(&site.internet, UP0).seen_as().to_string(),
-        "10.0.0.1"
-    );
+    let mut to_lan = Tcp::connect(&site.internet, UP1);
+    assert_eq!(to_lan.seen_as().to_string(), BY_UP1);
+    assert_eq!(to_router.seen_as().to_string(), BY_UP1);
+    let lines = site.connections();
+    let behind = " src=192.168.1.5 dst=198.51.100.2 ";
+    assert!(lines.iter().any(|line| line.contains(behind)), "{lines:#?}");
 }
 
 /// Such an error belongs to the connection that it is about, and would follow its mark out of the uplink.
@@ -129,23 +125,47 @@ fn errors_about_a_marked_connection_reach_the_lan() {
 fn marks_that_others_set_are_left_as_they_are() {
     let (site, _table) = marked_site();
     site.router.nft(
-        "table inet others { chain early { type filter hook prerouting priority mangle; tcp dport 7 meta mark set 0x200;
-         udp dport 7 ct mark set 0x10003; }\n}",
+        "table inet others { chain early { type filter hook prerouting priority mangle;
+         ip daddr 198.51.100.1 tcp dport 7 meta mark set 0x200;
+         ip daddr 198.51.100.2 tcp dport 7 ct state new ct mark set 0x300;
+         udp dport 7 ct state new ct mark set 0x10003; }\n}",
     );
     // Somebody's packet mark leads to the second uplink, at first and later.
     let mut tcp = Tcp::connect(&site.lan, FAR);
+    let mut other = Tcp::connect(&site.lan, BY_UP1);
     let udp = Udp::connect(&site.lan, FAR);
     assert_eq!(tcp.seen_as().to_string(), UP1);
+    assert_eq!(other.seen_as().to_string(), UP1);
     assert_eq!(udp.seen_as().to_string(), UP0);
     let lines = site.connections();
-    let mark = |protocol: &str| {
-        let line = lines.iter().find(|line| line.contains(protocol)).unwrap();
-        let (_, after) = line.split_once("mark=").unwrap();
-        after.split_whitespace().next().unwrap().to_owned()
+    let mark = |flow: [&str; 2]| {
+        let mut lines = lines.iter();
+        let line = lines.find(|line| flow.iter().all(|word| line.contains(word)));
+        let (_, after) = line.unwrap().split_once("mark=").unwrap();
+        let value = after.split_whitespace().next().unwrap();
+        value.parse::<u32>().unwrap()
     };
-    assert_eq!(mark(" tcp "), 0x200.to_string());
-    // The bits outside the mask are theirs; theirs are set at every packet, and lack ours.
-    assert_eq!(mark(" udp "), 0x10003.to_string());
+    assert_eq!(mark([" tcp ", FAR]), 0x200);
+    // Bits of the mask that somebody has set stay, and so do those beside the mask.
+    assert_eq!(mark([" tcp ", BY_UP1]), 0x300);
+    assert_eq!(mark([" udp ", FAR]), 0x10103);
+
+    // A packet of a connection of the first uplink that somebody leads to the second goes there.
+    site.router.nft(
+        "flush table inet others
+         table inet others { counter led { }
+         chain early { udp dport 7 meta mark set 0x200; }
+         chain last { type filter hook postrouting priority 300; oifname \"up1\" udp dport 7 counter name led; }\n}",
+    );
+    udp.0.send(b"?").unwrap();
+    wait_until("a packet on the second uplink", DEADLINE, || {
+        let counters = site.router.run(&["nft", "list", "counters"]);
+        if counters.contains("packets 1 ") {
+            Ok(())
+        } else {
+            Err(counters)
+        }
+    });
 }
 
 #[test]

@@ -102,6 +102,7 @@ impl Site {
         );
         site.router.nft(FOREIGN);
         serve(&site.internet, [FAR, BY_UP1]);
+        serve(&site.lan, ["127.0.0.1", "192.168.1.5"]);
         serve(&site.router, ["127.0.0.1", UP0]);
         site
     }
