@@ -15,13 +15,15 @@ use toml::{
 use super::{duration, problem::Findings};
 
 /// Keys that are for the whole of pingu, and often end up below a table's header.
-const TOP_KEYS: [&str; 9] = [
+const TOP_KEYS: [&str; 11] = [
+    "prefer_better",
     "protocol",
     "receive_hook",
     "learned_routes",
     "on_exit",
     "socket",
     "state_directory",
+    "sticky_file",
     "mark_connections",
     "flush_connections",
     "nexthop_base",
