@@ -17,5 +17,6 @@ mod leases;
 mod lifecycle;
 mod loss;
 mod memory;
+mod redistribution;
 mod running;
 mod uplinks;
