@@ -19,10 +19,14 @@ use crate::{
 
 mod adoption;
 mod burst;
+pub mod connections;
+mod damping;
 mod dead_target;
 mod decide;
 mod evidence;
+mod fights;
 mod health;
+mod knowledge;
 mod memory;
 mod path;
 mod quorum;
@@ -30,19 +34,23 @@ mod random;
 pub mod reconcile;
 mod routes;
 mod status;
+mod steering;
 mod uplink;
 mod way_out;
 mod window;
 
+pub(crate) use damping::ceiling as penalty_ceiling;
 pub use decide::Ranking;
 pub use health::State;
+pub use knowledge::{Families, GatewayKnowledge, Knowledge, Origin};
 pub use memory::GatewayHint;
 pub(crate) use path::slots_needed;
 pub use routes::RouteSet;
-pub use status::{HookState, Status, TargetStatus, UplinkStatus};
+pub use status::{DampingStatus, HookState, PinnedBy, Status, TargetStatus, UplinkStatus};
 pub use window::RttSummary;
 
 use dead_target::Target;
+use decide::Contest;
 use health::Verdict;
 use path::Path;
 use random::Random;
@@ -74,8 +82,13 @@ pub struct Engine {
     hints: memory::Hints,
     /// What the kernel refused in the last attempt to make it agree.
     refusals: Vec<String>,
+    /// Who takes own routes away.
+    fights: fights::Fights,
     /// Of each group.
     rankings: Vec<Ranking>,
+    /// Of each group: the healthy uplinks compared.
+    contests: Vec<Contest>,
+    pinned: Option<UplinkId>,
     /// The first snapshot has been seen.
     oriented: bool,
     /// Counts what may change the route set.
@@ -114,6 +127,8 @@ impl Engine {
         }
         Self {
             rankings: vec![Ranking::default(); config.groups.len()],
+            contests: vec![Contest::default(); config.groups.len()],
+            pinned: None,
             wake_of: vec![None; paths.len()],
             config,
             uplinks,
@@ -126,6 +141,7 @@ impl Engine {
             adopted: Vec::new(),
             hints: memory::Hints::default(),
             refusals: Vec::new(),
+            fights: fights::Fights::default(),
             oriented: false,
             revision: 0,
             wakes: BinaryHeap::new(),
@@ -171,7 +187,7 @@ impl Engine {
                 .snapshot
                 .links
                 .iter()
-                .find(|link| link.name == uplink.interface)?;
+                .find(|link| link.is_called(&uplink.interface))?;
             match link.layer {
                 LinkLayer::Ethernet(_) => Some((UplinkId(index as u16), link.ifindex, false)),
                 LinkLayer::Bare => Some((UplinkId(index as u16), link.ifindex, true)),
@@ -208,6 +224,7 @@ impl Engine {
         self.solicited
             .retain(|(ifindex, _), _| snapshot.links.iter().any(|link| link.ifindex == *ifindex));
         self.snapshot = snapshot;
+        self.fights.forget(now);
         self.forget_stale_adopted();
         for (index, uplink) in self.uplinks.iter_mut().enumerate() {
             uplink.look(
@@ -308,9 +325,7 @@ impl Engine {
     /// When [`Engine::run`] is wanted next.
     pub fn next_wake(&self) -> Option<Instant> {
         let probing = self.wakes.peek().map(|Reverse((at, _))| *at);
-        let held = self.rankings.iter().flat_map(|ranking| &ranking.held);
-        let hold_downs = held.map(|(_, until)| *until);
-        probing.into_iter().chain(hold_downs).min()
+        probing.into_iter().chain(self.next_turn()).min()
     }
 
     /// The neighbours that the kernel should be asked for; asking is noted.
@@ -335,26 +350,6 @@ impl Engine {
             }
         }
         due
-    }
-
-    fn rank(&mut self, now: Instant) {
-        let mut changed = self.weigh(now);
-        for uplink in &mut self.uplinks {
-            changed |= uplink.note_state(&self.paths, now);
-        }
-        for index in 0..self.rankings.len() {
-            let candidates: Vec<decide::Candidate> = self.members[index]
-                .iter()
-                .map(|&id| {
-                    let config = &self.config.uplinks[id.index()];
-                    self.uplinks[id.index()].candidate(id, config, &self.paths)
-                })
-                .collect();
-            let ranking = decide::rank(&candidates, &self.rankings[index], now);
-            changed |= ranking != self.rankings[index];
-            self.rankings[index] = ranking;
-        }
-        self.revision += u64::from(changed);
     }
 
     fn refresh_readiness(&mut self, id: PathId, now: Instant) {

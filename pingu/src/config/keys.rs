@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    AdvertiseKind, LearnedRoutes, Mode, OnExit, Quorum, ReceiveHook, RuleProtocol, RulesConfig,
-    WhenAllDown,
+    AdvertiseKind, DampingConfig, LearnedRoutes, Mode, OnExit, PreferBetter, Quorum, ReceiveHook,
+    RuleProtocol, RulesConfig, WhenAllDown,
 };
 use crate::units::{Metric, NexthopId};
 
@@ -63,6 +63,8 @@ pub(super) const WEIGHT_DEFAULT: u16 = 1;
 pub(super) const PROTOCOL_DEFAULT: u8 = 136;
 pub(super) const SOCKET_DEFAULT: &str = "/run/pingu/pingu.sock";
 pub(super) const STATE_DIRECTORY_DEFAULT: &str = "/var/lib/pingu";
+pub(super) const MARK_CONNECTIONS_DEFAULT: bool = false;
+pub(super) const FLUSH_CONNECTIONS_DEFAULT: bool = true;
 pub(super) const PERIOD_DEFAULT: Duration = Duration::from_secs(5);
 pub(super) const COUNT_DEFAULT: u16 = 10;
 pub(super) const SPACING_DEFAULT: Duration = Duration::from_millis(20);
@@ -72,6 +74,21 @@ pub(super) const MAX_LOST_DEFAULT: u16 = 5;
 pub(super) const MAX_DELAY_DEFAULT: Duration = Duration::from_millis(100);
 pub(super) const FALL_DEFAULT: u16 = 1;
 pub(super) const RISE_DEFAULT: u16 = 1;
+/// Those that routers have had since RFC 2439.
+pub(super) const DAMPING_DEFAULT: DampingConfig = DampingConfig {
+    half_life: Duration::from_secs(15 * 60),
+    suppress: 2000,
+    reuse: 750,
+    max_suppress: Duration::from_secs(60 * 60),
+};
+
+/// What people notice in a call.
+pub(super) const PREFER_BETTER_DEFAULT: PreferBetter = PreferBetter {
+    by_delay: Duration::from_millis(50),
+    by_loss_percent: 5,
+    for_time: Duration::from_secs(60),
+};
+
 /// As far as the window lets it.
 pub(super) const MIN_CONSECUTIVE_DEFAULT: u16 = 1;
 pub(super) const HOLD_DOWN_DEFAULT: Duration = Duration::ZERO;

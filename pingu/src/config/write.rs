@@ -95,8 +95,37 @@ pub(super) fn to_toml(config: &Config) -> String {
     for (key, value) in top {
         line(&mut out, key, &value);
     }
+    if let Some(file) = &config.sticky_file {
+        line(&mut out, "sticky_file", &text(&file.to_string_lossy()));
+    }
+    line(
+        &mut out,
+        "mark_connections",
+        &config.mark_connections.to_string(),
+    );
+    line(
+        &mut out,
+        "flush_connections",
+        &config.flush_connections.to_string(),
+    );
     line(&mut out, "nexthop_base", &config.nexthop_base.to_string());
+    if let Some(better) = &config.prefer_better {
+        let value = format!(
+            "{{ by_delay = {}, by_loss = {}, for = {} }}",
+            text(&duration::write(better.by_delay)),
+            better.by_loss_percent,
+            text(&duration::write(better.for_time))
+        );
+        line(&mut out, "prefer_better", &value);
+    }
     rules(&mut out, config);
+    if let Some(damping) = &config.damping {
+        out.push_str("\n[damping]\n");
+        line_of(&mut out, "half_life", time(damping.half_life));
+        line(&mut out, "suppress", &damping.suppress.to_string());
+        line(&mut out, "reuse", &damping.reuse.to_string());
+        line_of(&mut out, "max_suppress", time(damping.max_suppress));
+    }
     for (section, section_keys) in [("probe", &PROBE[..]), ("health", &HEALTH[..])] {
         let shared: Vec<&Key> = section_keys
             .iter()

@@ -27,6 +27,16 @@ pub enum HookState {
     Failed(String),
 }
 
+/// By what an uplink is pinned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PinnedBy {
+    /// The sticky file.
+    File,
+    /// `pingu pin`.
+    Command,
+}
+
 /// Everything published about a running daemon. Fields are only ever added.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -40,6 +50,12 @@ pub struct Status {
     /// Targets that fail over every uplink while others answer: they are left out until they answer again.
     #[serde(default)]
     pub dead_targets: Vec<IpAddr>,
+    /// The pinned uplink; null where none is.
+    #[serde(default)]
+    pub pinned: Option<String>,
+    /// By what it is pinned; null where none is.
+    #[serde(default)]
+    pub pinned_by: Option<PinnedBy>,
 }
 
 /// One uplink.
@@ -65,6 +81,23 @@ pub struct UplinkStatus {
     pub metric: Metric,
     /// Its targets, in the order of the configuration.
     pub targets: Vec<TargetStatus>,
+    /// Traffic is steered to it although another uplink may outrank it: it is pinned, or better.
+    #[serde(default)]
+    pub preferred: bool,
+    /// What its falls have brought upon it; null without flap damping.
+    #[serde(default)]
+    pub damping: Option<DampingStatus>,
+}
+
+/// The flap damping of one uplink.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct DampingStatus {
+    /// What is left of its penalty: 1000 for each fall, decaying.
+    pub penalty: f64,
+    /// It draws no traffic while another uplink is up.
+    pub suppressed: bool,
+    /// Seconds until it is not suppressed any more; null while it is not.
+    pub reuse_in_s: Option<f64>,
 }
 
 /// One target as seen over one uplink, since the daemon started: sent = answered + lost + late + `not_sent` + pending.
@@ -104,8 +137,16 @@ impl Engine {
         Status {
             active: active.map(|id| self.config.uplinks[id.index()].name.clone()),
             uplinks,
-            warnings: self.warnings(),
+            warnings: self
+                .warnings()
+                .into_iter()
+                .chain(self.fight_warnings())
+                .collect(),
             dead_targets: self.dead_targets().collect(),
+            pinned: self
+                .pinned
+                .map(|id| self.config.uplinks[id.index()].name.clone()),
+            pinned_by: None,
         }
     }
 
@@ -180,7 +221,7 @@ impl Engine {
         self.snapshot
             .links
             .iter()
-            .find(|link| link.name == *interface)
+            .find(|link| link.is_called(interface))
             .map(|link| link.ifindex)
     }
 
@@ -194,13 +235,9 @@ impl Engine {
         let uplink = &self.uplinks[id.index()];
         let config = &self.config.uplinks[id.index()];
         let mut reason = uplink.reason(config, &self.paths);
-        if let Some((_, until)) = self.rankings[config.group.index()]
-            .held
-            .iter()
-            .find(|(held, _)| *held == id)
-        {
-            let left = until.saturating_duration_since(now).as_secs();
-            reason.push_str(&format!("; held down for another {left} s"));
+        let damping = self.damping_status(id, now);
+        if let Some(remark) = self.remark(id, damping.as_ref(), now) {
+            reason = format!("{reason}; {remark}");
         }
         let since = wall - now.saturating_duration_since(uplink.since);
         UplinkStatus {
@@ -218,7 +255,57 @@ impl Engine {
             },
             metric: config.metric,
             targets: self.target_statuses(uplink),
+            preferred: self.rankings[config.group.index()].preferred == Some(id),
+            damping,
         }
+    }
+
+    fn damping_status(&self, id: UplinkId, now: Instant) -> Option<DampingStatus> {
+        let config = self.config.damping.as_ref()?;
+        let penalty = &self.uplinks[id.index()].penalty;
+        let until = penalty.suppressed_until(config, now);
+        Some(DampingStatus {
+            penalty: penalty.value(config, now),
+            suppressed: until.is_some(),
+            reuse_in_s: until.map(|until| (until - now).as_secs_f64()),
+        })
+    }
+
+    /// Why an uplink carries traffic, or does not, beside its state.
+    fn remark(
+        &self,
+        id: UplinkId,
+        damping: Option<&DampingStatus>,
+        now: Instant,
+    ) -> Option<String> {
+        let ranking = &self.rankings[self.config.uplinks[id.index()].group.index()];
+        let held = ranking.held.iter().find(|(held, _)| *held == id);
+        let suppressed = damping.and_then(|damping| damping.reuse_in_s);
+        let name = |id: UplinkId| &self.config.uplinks[id.index()].name;
+        if self.pinned == Some(id) {
+            return Some("pinned".to_owned());
+        }
+        if ranking.preferred == Some(id) {
+            return Some("better than those before it".to_owned());
+        }
+        if let Some(left_s) = suppressed {
+            return Some(format!(
+                "suppressed for flapping, for another {left_s:.0} s"
+            ));
+        }
+        if let Some((_, until)) = held {
+            let left = until.saturating_duration_since(now).as_secs();
+            return Some(format!("held down for another {left} s"));
+        }
+        let preferred = ranking.preferred?;
+        if !ranking.passed_over.contains(&id) {
+            return None;
+        }
+        Some(if self.pinned == Some(preferred) {
+            format!("yields to {}, which is pinned", name(preferred))
+        } else {
+            format!("yields to {}, which is better", name(preferred))
+        })
     }
 
     fn target_statuses(&self, uplink: &Uplink) -> Vec<TargetStatus> {
@@ -242,6 +329,14 @@ impl Engine {
             {
                 warnings.push(rivalry(rival, wanted));
             }
+        }
+        if let Some(id) = self.pinned
+            && self.uplinks[id.index()].ways.iter().all(Result::is_err)
+        {
+            let name = &self.config.uplinks[id.index()].name;
+            warnings.push(format!(
+                "{name} is pinned, but there is no way out by it: until there is, uplinks rank as if it were not pinned"
+            ));
         }
         warnings.extend(self.dead_targets().map(|target| {
             format!("target {target} fails over every uplink while others answer: it is left out until it answers")

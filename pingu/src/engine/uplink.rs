@@ -7,10 +7,11 @@ use std::{
 };
 
 use crate::{
-    config::{Quorum, UplinkConfig},
+    config::{DampingConfig, Quorum, UplinkConfig},
     engine::{
         GatewayHint,
-        decide::Candidate,
+        damping::Penalty,
+        decide::{Candidate, Quality},
         evidence::Judged,
         health::{State, Verdict},
         path::Path,
@@ -38,6 +39,7 @@ pub(crate) struct Uplink {
     pub(crate) state_noted: State,
     /// It was up once and then was not: its next rise is a return.
     fell: bool,
+    pub(crate) penalty: Penalty,
     /// The state of each family at the last look.
     families_noted: [State; 2],
 }
@@ -53,6 +55,7 @@ impl Uplink {
             since: now,
             state_noted: State::Unknown,
             fell: false,
+            penalty: Penalty::default(),
             families_noted: [State::Unknown; 2],
         }
     }
@@ -121,34 +124,77 @@ impl Uplink {
     }
 
     /// Notes a change of state, and says whether there was any.
-    pub(crate) fn note_state(&mut self, paths: &[Path], now: Instant) -> bool {
+    pub(crate) fn note_state(
+        &mut self,
+        paths: &[Path],
+        damping: Option<&DampingConfig>,
+        now: Instant,
+    ) -> bool {
         let before = (self.state_noted, self.families_noted);
         let state = self.state(paths);
         self.families_noted = [false, true].map(|ipv6| self.family_state(ipv6, paths));
         if state != self.state_noted {
-            self.fell |= self.state_noted == State::Up;
+            if self.state_noted == State::Up {
+                self.fell = true;
+                damping
+                    .into_iter()
+                    .for_each(|damping| self.penalty.fall(damping, now));
+            }
             self.since = now;
             self.state_noted = state;
         }
         before != (self.state_noted, self.families_noted)
     }
 
-    /// What the decision needs to know of it.
+    /// What the decision needs to know of it, but for its qualities.
     pub(crate) fn candidate(
         &self,
         id: UplinkId,
         config: &UplinkConfig,
         paths: &[Path],
+        damping: Option<&DampingConfig>,
+        now: Instant,
     ) -> Candidate {
+        // A first rise after the start is no return.
+        let hold_down = self.fell.then(|| self.hold_down_ends(config, paths));
+        let suppressed = damping.and_then(|damping| self.penalty.suppressed_until(damping, now));
         Candidate {
             id,
             metric: config.metric,
             state: self.state_noted,
             usable: self.ways.iter().any(Result::is_ok),
-            good_since: self.good_since(paths),
-            returned: self.fell,
-            hold_down: config.health.hold_down,
+            held_until: hold_down.max(suppressed),
+            qualities: Vec::new(),
         }
+    }
+
+    fn hold_down_ends(&self, config: &UplinkConfig, paths: &[Path]) -> Instant {
+        let hold_down = config.health.hold_down;
+        let last_bad = || {
+            let bad = self.own_paths(paths).filter_map(|path| path.evidence.bad);
+            bad.map(|run| run.last).max().unwrap_or(self.since)
+        };
+        match self.good_since(paths) {
+            Some(since) => since + hold_down,
+            None if hold_down.is_zero() => self.since,
+            // It is up although its last burst was bad: the next one, at least, must be good.
+            None => last_bad() + hold_down.max(2 * (config.probe.period + config.probe.timeout)),
+        }
+    }
+
+    /// How well each target that is up answers over it.
+    pub(crate) fn qualities(&self, paths: &[Path]) -> Vec<(IpAddr, Quality)> {
+        let quality = |path: &Path| {
+            let quality = Quality {
+                delay: path.window.recent_mean()?,
+                loss_percent: path.recent.loss_percent()?,
+            };
+            Some((path.target, quality))
+        };
+        self.own_paths(paths)
+            .filter(|path| path.state() == State::Up)
+            .filter_map(quality)
+            .collect()
     }
 
     /// Its paths.

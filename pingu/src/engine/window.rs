@@ -69,6 +69,13 @@ impl Window {
         self.rtt_ns.push_back(rtt_ns);
     }
 
+    /// The mean of the last [`RECENT_MAX`], or none before the first.
+    pub(crate) fn recent_mean(&self) -> Option<Duration> {
+        let recent = || self.rtt_ns.iter().rev().take(RECENT_MAX as usize);
+        let count = recent().count() as u64;
+        (count > 0).then(|| Duration::from_nanos(recent().sum::<u64>() / count))
+    }
+
     /// The figures, or none before the first answer.
     pub(crate) fn summary(&self) -> Option<RttSummary> {
         let mut sorted: Vec<u64> = self.rtt_ns.iter().copied().collect();

@@ -17,6 +17,8 @@ mod leases;
 mod lifecycle;
 mod loss;
 mod memory;
+mod modes;
+mod pins;
 mod redistribution;
 mod running;
 mod uplinks;

@@ -3,7 +3,7 @@
 use crate::{
     config::{Mode, WhenAllDown},
     engine::{
-        Engine, State,
+        Engine,
         routes::{RouteSet, of_family, own_route},
     },
     network::NextHop,
@@ -44,12 +44,14 @@ impl Family {
 impl Engine {
     pub(super) fn group_routes(&self, group: GroupId, set: &mut RouteSet) {
         let config = self.group(group);
-        let standing = self.standing_now(group);
+        let steered = self.rankings[group.index()].preferred.is_some();
         for ipv6 in [false, true] {
             if of_family(&config.prefixes, ipv6).next().is_none() {
                 continue;
             }
+            let standing = self.standing_now(group, ipv6);
             let unreachable = config.when_all_down == WhenAllDown::Unreachable
+                && !steered
                 && !standing.is_empty()
                 && self.all_down(group);
             let mut family = match config.mode {
@@ -62,6 +64,10 @@ impl Engine {
                 Mode::Ordered => self.in_order(group, &standing, ipv6),
                 Mode::Balance => self.balanced(group, &standing, ipv6, set),
             };
+            if self.any_up(group) {
+                // What cannot be left by is no last resort.
+                family.kept.clear();
+            }
             if family.placed.is_empty() {
                 self.last_resort(group, &standing, ipv6, &mut family);
             }
@@ -88,9 +94,17 @@ impl Engine {
         }
     }
 
-    /// The uplinks of a group that shall have routes, the wanted one first.
-    fn standing_now(&self, group: GroupId) -> Vec<UplinkId> {
+    /// The uplinks of a group that shall have routes of a family, the wanted one first.
+    fn standing_now(&self, group: GroupId, ipv6: bool) -> Vec<UplinkId> {
         let ranking = &self.rankings[group.index()];
+        if let Some(preferred) = ranking.preferred {
+            let pinned = self.pinned == Some(preferred);
+            let serves =
+                self.way(preferred, ipv6).is_some() && (pinned || self.carries(preferred, ipv6));
+            // What it cannot carry goes as if it were not preferred.
+            let passed_over = ranking.passed_over.iter().filter(|_| !serves);
+            return passed_over.chain(&ranking.standing).copied().collect();
+        }
         let first_usable = || {
             self.members(group)
                 .find(|&id| self.uplink(id).ways.iter().any(Result::is_ok))
@@ -163,8 +177,7 @@ impl Engine {
 
     /// With no uplink of a group up, a family whose route the last resort cannot carry leaves by the best that can be left by in it.
     fn last_resort(&self, group: GroupId, standing: &[UplinkId], ipv6: bool, family: &mut Family) {
-        let is_up = |id: UplinkId| self.uplink(id).state_noted == State::Up;
-        if standing.is_empty() || self.members(group).any(is_up) {
+        if standing.is_empty() || self.any_up(group) {
             return;
         }
         let ways = self
