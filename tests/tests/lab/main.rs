@@ -20,5 +20,6 @@ mod memory;
 mod modes;
 mod pins;
 mod redistribution;
+mod rivals;
 mod running;
 mod uplinks;

@@ -202,8 +202,7 @@ impl FakeKernel {
             let Some(first) = alive().next() else {
                 continue;
             };
-            let over_it =
-                |entry: &&Entry| self.interfaces_of(&entry.next_hop).contains(&ifindex);
+            let over_it = |entry: &&Entry| self.interfaces_of(&entry.next_hop).contains(&ifindex);
             let found = alive()
                 .filter(|entry| entry.metric == first.metric)
                 .find(over_it);

@@ -332,5 +332,7 @@ fn network_of(own: &Address) -> IpNet {
 
 fn network(address: IpAddr, prefix_len: u8) -> IpNet {
     let network = IpNet::new(address, prefix_len);
-    network.expect("a prefix is no longer than its address").trunc()
+    network
+        .expect("a prefix is no longer than its address")
+        .trunc()
 }

@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use super::{
-    Addition, Answer, Errno, FakeKernel, PROTOCOL_KERNEL, RuleDeletion, Verb, request::natural_scope,
+    Addition, Answer, Errno, FakeKernel, PROTOCOL_KERNEL, RuleDeletion, Verb,
+    request::natural_scope,
 };
 use crate::{
     network::{NextHop, Nexthop, NexthopKind, Rule, Selector, default_of},
@@ -161,9 +162,9 @@ impl FakeKernel {
         if self.rules.contains(rule) {
             return Err(Errno(libc::EEXIST));
         }
-        let place = self.rules.partition_point(|other| {
-            (other.ipv6, other.priority) <= (rule.ipv6, rule.priority)
-        });
+        let place = self
+            .rules
+            .partition_point(|other| (other.ipv6, other.priority) <= (rule.ipv6, rule.priority));
         self.rules.insert(place, rule.clone());
         Ok(())
     }

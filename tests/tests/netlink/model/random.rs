@@ -2,9 +2,7 @@
 
 use ipnet::IpNet;
 use pingu::{
-    netlink::{
-        model::{Addition, Deletion, FakeKernel, Filter, Listed, RuleDeletion, Verb},
-    },
+    netlink::model::{Addition, Deletion, FakeKernel, Filter, Listed, RuleDeletion, Verb},
     network::{Change, NextHop, Nexthop, NexthopKind, Route, Rule, Selector},
     units::{Metric, NexthopId, Protocol, TableId},
 };
@@ -140,7 +138,13 @@ impl Random {
     }
 
     fn metric(&mut self) -> Metric {
-        self.of(&[Metric(0), Metric(100), Metric(100), Metric(101), Metric(102)])
+        self.of(&[
+            Metric(0),
+            Metric(100),
+            Metric(100),
+            Metric(101),
+            Metric(102),
+        ])
     }
 
     fn own_address(&mut self) -> IpNet {
