@@ -14,6 +14,7 @@ mod hindrances;
 mod interfaces;
 mod kill_points;
 mod leases;
+mod leftovers;
 mod lifecycle;
 mod loss;
 mod memory;
