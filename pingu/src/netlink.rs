@@ -26,6 +26,7 @@ mod many;
 
 mod multipath;
 
+mod next_hop;
 mod nexthops;
 
 mod request;
@@ -257,6 +258,7 @@ impl RouteTable for KernelRoutes {
         let mut rules = self.rules(false).await?;
         rules.extend(self.rules(true).await?);
         let nexthops = self.nexthops().await?;
+        next_hop::resolve(&mut routes, &nexthops);
         let neighbours = self
             .requests
             .dump("neighbour", &dump::neighbours_request())

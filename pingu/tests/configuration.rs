@@ -122,6 +122,31 @@ fn an_uplink_s_own_rule_replaces_the_common_one() {
 }
 
 #[test]
+fn damping_and_comparing_are_off_unless_their_tables_are_there() {
+    let config = good(GOOD);
+    assert_eq!((config.damping, config.prefer_better), (None, None));
+    let config = good(&format!("prefer_better = {{}}\n[damping]\n{GOOD}"));
+    let damping = config.damping.expect("the table is there");
+    assert_eq!(damping.half_life, Duration::from_secs(15 * 60));
+    assert_eq!((damping.suppress, damping.reuse), (2000, 750));
+    assert_eq!(damping.max_suppress, Duration::from_secs(60 * 60));
+    let better = config.prefer_better.expect("the table is there");
+    assert_eq!(better.by_delay, Duration::from_millis(50));
+    assert_eq!(better.by_loss_percent, 5);
+    assert_eq!(better.for_time, Duration::from_secs(60));
+    assert_eq!(good(&config.to_toml()), config);
+    let own = good(&format!(
+        "prefer_better = {{ by_loss = 7, for = \"5m\" }}\n[damping]\nreuse = 9\nsuppress = 10\n{GOOD}"
+    ));
+    assert_eq!(own.damping.map(|damping| damping.reuse), Some(9));
+    assert_eq!(
+        own.prefer_better.map(|better| better.by_loss_percent),
+        Some(7)
+    );
+    assert_eq!(good(&own.to_toml()), own);
+}
+
+#[test]
 fn a_quorum_is_a_word_or_a_number() {
     for (text, quorum) in [
         ("\"any\"", Quorum::Any),
@@ -310,6 +335,19 @@ fn each_rule_has_its_message() {
             "f:6:10: error: `quorum` 2 is more than there are `targets`: 1",
         ),
         (
+            format!("[damping]\nreuse = 2000\n{GOOD}"),
+            "f:2:9: error: `damping.reuse` 2000 is not below `damping.suppress` 2000",
+        ),
+        (
+            format!("[damping]\nmax_suppress = \"20m\"\n{GOOD}"),
+            "f:2:16: error: `damping.max_suppress` 20m is too short for `damping.half_life` 15m: no penalty would ever \
+             exceed `damping.suppress` 2000",
+        ),
+        (
+            format!("prefer_better = {{ by_los = 5 }}\n{GOOD}"),
+            "f:1:19: error: unknown key `prefer_better.by_los`; did you mean `by_loss`?",
+        ),
+        (
             format!("{GOOD}quorum = 0\n"),
             "f:6:10: error: `uplink[1].quorum` must be \"any\", \"all\" or how many targets must be up, from 1, not 0",
         ),
@@ -445,7 +483,8 @@ proptest! {
     fn no_keys_and_values_make_it_panic_and_what_is_accepted_reads_back(
         lines in prop::collection::vec((
             prop::sample::select(vec![
-                "protocol", "receive_hook", "learned_routes", "[probe]", "targets", "period", "count", "spacing", "timeout",
+                "protocol", "receive_hook", "learned_routes", "[damping]", "half_life", "suppress", "reuse", "max_suppress",
+                "[prefer_better]", "by_delay", "by_loss", "for", "[probe]", "targets", "period", "count", "spacing", "timeout",
                 "size", "[health]", "max_lost", "max_delay", "max_jitter", "recover_lost", "recover_delay", "recover_jitter", "fall",
                 "rise", "window", "max_failed", "min_consecutive", "quorum", "hold_down", "[[uplink]]", "gateway", "metric",
             ]),

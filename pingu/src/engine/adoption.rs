@@ -59,8 +59,9 @@ impl Engine {
     /// Whether somebody else's route stands in the place of an adopted one: a client has put its own there since.
     pub fn place_is_taken(&self, adopted: &Route) -> bool {
         self.snapshot.routes.iter().any(|route| {
-            route.ipv6() == adopted.ipv6()
-                && route.metric == adopted.metric
+            (route.table, route.destination, route.metric)
+                == (adopted.table, adopted.destination, adopted.metric)
+                && route.is_for_all()
                 && route.protocol != self.config.protocol
         })
     }

@@ -74,7 +74,8 @@ pub(crate) fn rank(
     let better = || {
         by_metric
             .iter()
-            .find(|c| steering.better == Some(c.id) && standing.contains(&c.id))
+            .filter(|c| c.state == State::Up && standing.contains(&c.id))
+            .find(|c| steering.better == Some(c.id))
     };
     let Some(preferred) = pinned.or_else(better) else {
         return Ranking {
@@ -193,8 +194,8 @@ impl Candidate {
                 / count
         };
         let (delay_gain, delay_margin) = (
-            gain(|quality| quality.delay.as_secs_f64()),
-            margins.by_delay.as_secs_f64(),
+            gain(|quality| quality.delay.as_nanos() as f64),
+            margins.by_delay.as_nanos() as f64,
         );
         let (loss_gain, loss_margin) = (
             gain(|quality| quality.loss_percent),

@@ -64,7 +64,7 @@ struct Index<'a> {
 impl<'a> Index<'a> {
     fn new(routes: &'a [Route]) -> Self {
         let mut by_place: HashMap<Place, Vec<&Route>> = HashMap::new();
-        for route in routes {
+        for route in routes.iter().filter(|route| route.is_for_all()) {
             by_place.entry(place(route)).or_default().push(route);
         }
         Self { by_place }

@@ -68,6 +68,7 @@ pub(crate) fn kernel_choice(routes: &[Route], ipv6: bool) -> Option<&Route> {
     routes
         .iter()
         .filter(|route| route.table == TableId::MAIN && route.destination == default_of(ipv6))
+        .filter(|route| route.is_for_all())
         .min_by_key(|route| route.metric)
 }
 

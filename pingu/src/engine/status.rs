@@ -161,6 +161,14 @@ impl Engine {
             let mut all = groups().map(|group| self.members_of_object(group, object));
             return all.find(|ids| !ids.is_empty()).unwrap_or_default();
         }
+        if let NextHop::Several { hops, .. } = &route.next_hop {
+            let all = (0..self.uplinks.len()).map(|index| UplinkId(index as u16));
+            let over_it = |id: &UplinkId| {
+                let ifindex = self.interface_index(*id);
+                hops.iter().any(|hop| Some(hop.ifindex) == ifindex)
+            };
+            return all.filter(over_it).collect();
+        }
         let own_metric = |id: &UplinkId| {
             let config = &self.config.uplinks[id.index()];
             self.group(config.group).mode == Mode::Metric
@@ -305,12 +313,13 @@ impl Engine {
     pub fn warnings(&self) -> Vec<String> {
         let mut warnings = Vec::new();
         let set = self.route_set();
-        for rival in &self.snapshot.routes {
+        let for_all = |route: &&Route| route.is_for_all();
+        for rival in self.snapshot.routes.iter().filter(for_all) {
             // The first that it outranks: wanted routes come in the order of their metrics.
-            let outranked = set
-                .wanted
-                .iter()
-                .find(|wanted| wanted.ipv6() == rival.ipv6() && rival.metric <= wanted.metric);
+            let outranked = set.wanted.iter().find(|wanted| {
+                (wanted.table, wanted.destination) == (rival.table, rival.destination)
+                    && rival.metric <= wanted.metric
+            });
             if let Some(wanted) = outranked
                 && rival.protocol != self.config.protocol
             {

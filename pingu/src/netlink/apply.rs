@@ -7,7 +7,7 @@ use netlink_packet_core::{NLM_F_APPEND, NLM_F_CREATE, NLM_F_EXCL};
 use crate::{
     netlink::{
         codec::{RawMessage, RouteHeader, family, push_address, push_attribute},
-        dump::RTNH_F_ONLINK,
+        next_hop::RTNH_F_ONLINK,
     },
     network::{NextHop, Route},
     units::{Ifindex, TableId},
@@ -105,7 +105,7 @@ fn key(route: &Route, scope: Option<u8>) -> Option<Vec<u8>> {
         NextHop::Object(id) => object = Some(*id),
         NextHop::Unreachable => kind = libc::RTN_UNREACHABLE,
         NextHop::Blackhole => kind = libc::RTN_BLACKHOLE,
-        NextHop::Several { .. } | NextHop::Other(_) => return None,
+        NextHop::Several { .. } | NextHop::Selective(_) | NextHop::Other(_) => return None,
     }
     let is_device = matches!(route.next_hop, NextHop::Device { .. });
     let own_scope = if is_device && !route.ipv6() {

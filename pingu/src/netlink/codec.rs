@@ -134,6 +134,22 @@ pub(crate) fn exact_attributes(
         })
 }
 
+/// Every attribute, by its type without flags; `None` if one of them is damaged, or if not all bytes belong to one.
+pub(crate) fn whole_attributes(bytes: &[u8]) -> Option<Vec<(u16, &[u8])>> {
+    let mut all = Vec::new();
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        let len = usize::from(u16::from_ne_bytes(*rest.first_chunk()?));
+        let attribute = rest.get(..len)?;
+        let (header, value) = attribute.split_first_chunk::<NLA_HEADER_SIZE>()?;
+        let kind = u16::from_ne_bytes([header[2], header[3]]);
+        all.push((kind & NLA_TYPE_MASK, value));
+        // The padding of the last one may be missing.
+        rest = rest.get(len.next_multiple_of(4)..).unwrap_or_default();
+    }
+    Some(all)
+}
+
 /// Appends an attribute, padded to the four bytes that netlink aligns to.
 pub(crate) fn push_attribute(body: &mut Vec<u8>, kind: u16, value: &[u8]) {
     let len = u16::try_from(NLA_HEADER_SIZE + value.len())

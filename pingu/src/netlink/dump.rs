@@ -5,13 +5,15 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::{
-    netlink::apply::RTA_NH_ID,
-    netlink::codec::{
-        INET, INET6, RawMessage, RouteHeader, address, attributes, exact_attributes, number,
-        push_attribute,
+    netlink::{
+        codec::{
+            INET, INET6, RawMessage, RouteHeader, address, attributes, exact_attributes, number,
+            push_attribute,
+        },
+        next_hop::{self, RTNH_F_ONLINK},
     },
-    network::{Address, Link, LinkLayer, Neighbour, NeighbourState, NextHop, Route, default_of},
-    units::{Ifindex, Metric, NexthopId, Protocol, TableId},
+    network::{Address, Link, LinkLayer, Neighbour, NeighbourState, Route, default_of},
+    units::{Ifindex, Metric, Protocol, TableId},
 };
 
 /// Sizes in bytes of `struct ifinfomsg`, `struct ifaddrmsg` and `struct ndmsg`.
@@ -33,14 +35,8 @@ const IFA_F_SECONDARY: u32 = 0x01;
 const IFA_F_DADFAILED: u32 = 0x08;
 const IFA_F_DEPRECATED: u32 = 0x20;
 const IFA_F_TENTATIVE: u32 = 0x40;
-const RTA_VIA: u16 = 18;
-/// `RTA_ENCAP`: a tunnel that begins at the route.
-pub(crate) const RTA_ENCAP: u16 = 22;
 /// `RTM_F_CLONED`: a cached route, no entry of a table.
 const RTM_F_CLONED: u32 = 0x200;
-/// `RTNH_F_ONLINK`: the only flag of a route that is configuration; the others tell its state.
-pub(crate) const RTNH_F_ONLINK: u32 = 4;
-
 /// Asks for every link.
 pub(crate) fn links_request() -> RawMessage {
     let mut body = vec![0; LINK_HEADER_LEN];
@@ -181,70 +177,14 @@ pub(crate) fn route(body: &[u8], own: Protocol) -> Option<Route> {
         table,
         metric: Metric(metric),
         protocol: Protocol(header.protocol),
-        next_hop: own_next_hop(&header, body, own).unwrap_or_else(|| next_hop(&header, body)),
+        next_hop: if header.protocol == own.0 {
+            next_hop::own(&header, body)
+        } else {
+            next_hop::foreign(&header, body)
+        },
         preferred_source,
         wire: wire(&header, body),
     })
-}
-
-/// The next hops that only pingu's own routes may have.
-fn own_next_hop(header: &RouteHeader, body: &[u8], own: Protocol) -> Option<NextHop> {
-    if header.protocol != own.0 || header.tos != 0 || header.source_len != 0 {
-        return None;
-    }
-    let object = attributes(body, RouteHeader::LEN)
-        .find(|(kind, _)| *kind == RTA_NH_ID)
-        .and_then(|(_, value)| number(value));
-    match (header.kind, object) {
-        (libc::RTN_UNICAST, Some(id)) => Some(NextHop::Object(NexthopId(id))),
-        (libc::RTN_UNREACHABLE, _) => Some(NextHop::Unreachable),
-        (libc::RTN_BLACKHOLE, _) => Some(NextHop::Blackhole),
-        _ => None,
-    }
-}
-
-fn next_hop(header: &RouteHeader, body: &[u8]) -> NextHop {
-    let (mut interface, mut gateway, mut other) = (None, None, None);
-    for (kind, value) in attributes(body, RouteHeader::LEN) {
-        match kind {
-            libc::RTA_OIF => interface = number(value).map(Ifindex),
-            libc::RTA_GATEWAY => gateway = address(value),
-            // Two bytes of address family, then the address.
-            RTA_VIA => gateway = value.get(2..).and_then(address),
-            libc::RTA_MULTIPATH => other = Some("multipath".to_owned()),
-            RTA_ENCAP => other = Some("encapsulated".to_owned()),
-            RTA_NH_ID => {
-                let id = number(value).unwrap_or(0);
-                other = Some(format!("nexthop object {id}"));
-            }
-            _ => {}
-        }
-    }
-    // Other keys than (table, prefix, metric) come first: what they lead to is of no concern.
-    if header.tos != 0 {
-        other = Some(format!("for packets with tos {:#04x}", header.tos));
-    }
-    if header.source_len != 0 {
-        other = Some("for packets from certain sources".to_owned());
-    }
-    let name = match header.kind {
-        libc::RTN_UNICAST => other,
-        libc::RTN_BLACKHOLE => Some("blackhole".to_owned()),
-        libc::RTN_UNREACHABLE => Some("unreachable".to_owned()),
-        libc::RTN_PROHIBIT => Some("prohibit".to_owned()),
-        libc::RTN_THROW => Some("throw".to_owned()),
-        kind => Some(format!("route type {kind}")),
-    };
-    match (name, interface, gateway) {
-        (Some(name), _, _) => NextHop::Other(name),
-        (None, Some(ifindex), Some(gateway)) => NextHop::Gateway {
-            ifindex,
-            gateway,
-            onlink: header.flags & RTNH_F_ONLINK != 0,
-        },
-        (None, Some(ifindex), None) => NextHop::Device { ifindex },
-        (None, None, _) => NextHop::Other("without an interface".to_owned()),
-    }
 }
 
 /// The body without what tells the route's state rather than its configuration: the kernel refuses `linkdown` in a request.

@@ -6,7 +6,7 @@ use crate::{
             INET, INET6, RawMessage, address, attributes, family, number, push_address,
             push_attribute,
         },
-        dump::RTNH_F_ONLINK,
+        next_hop::RTNH_F_ONLINK,
     },
     network::{NextHop, Nexthop, NexthopKind},
     units::{Ifindex, NexthopId, Protocol},

@@ -47,6 +47,11 @@ impl Route {
         matches!(self.destination, IpNet::V6(_))
     }
 
+    /// For every packet to its destination; else it has a key of its own and never stands in the way of one that is.
+    pub fn is_for_all(&self) -> bool {
+        !matches!(self.next_hop, NextHop::Selective(_))
+    }
+
     /// A default route.
     pub fn is_default(&self) -> bool {
         self.destination.prefix_len() == 0
@@ -90,7 +95,7 @@ impl fmt::Display for NextHop {
             Self::Object(id) => write!(f, "nhid {id}"),
             Self::Unreachable => f.write_str("unreachable"),
             Self::Blackhole => f.write_str("blackhole"),
-            Self::Other(what) => f.write_str(what),
+            Self::Selective(what) | Self::Other(what) => f.write_str(what),
         }
     }
 }
@@ -126,7 +131,10 @@ pub enum NextHop {
     Unreachable,
     /// Packets vanish (`RTN_BLACKHOLE`).
     Blackhole,
-    /// Something pingu leaves alone: for certain sources, encapsulated, and the like; named for people.
+    /// Wherever it leads, it is for some packets only (a source, a type of service): it takes no place from a route for all of them,
+    /// and stands in nobody's way. Named for people.
+    Selective(String),
+    /// Something pingu leaves alone: encapsulated, prohibited, and the like; named for people.
     Other(String),
 }
 
@@ -193,6 +201,9 @@ impl NextHop {
 
     /// Whether a route with it can be named exactly in a deletion: only such may be pingu's own.
     pub fn is_exact(&self) -> bool {
-        !matches!(self, Self::Several { .. } | Self::Other(_))
+        !matches!(
+            self,
+            Self::Several { .. } | Self::Selective(_) | Self::Other(_)
+        )
     }
 }

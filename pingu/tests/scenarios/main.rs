@@ -1,5 +1,6 @@
 //! Replays tests/scenarios/*.toml against the engine in virtual time: a story of what happens to the uplinks, and what must be true when.
 
+mod properties;
 mod world;
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
@@ -25,8 +26,11 @@ struct Scenario {
 #[serde(deny_unknown_fields)]
 struct Event {
     at: f64,
-    uplink: String,
+    uplink: Option<String>,
+    #[serde(default)]
     set: Setting,
+    /// An uplink to pin; "none" for none.
+    pin: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -43,6 +47,12 @@ struct Expectation {
     #[serde(default)]
     changes_max: BTreeMap<String, usize>,
     dead_targets: Option<Vec<std::net::IpAddr>>,
+    /// The pinned uplink; "none" for none.
+    pinned: Option<String>,
+    /// The uplink that traffic is steered to; "none" for none.
+    preferred: Option<String>,
+    #[serde(default)]
+    suppressed: BTreeMap<String, bool>,
     /// Part of a warning.
     warning: Option<String>,
     /// Part of an uplink's reason.
@@ -72,7 +82,14 @@ fn replay(scenario: &Scenario) {
     for (at, step) in steps {
         world.run_until(Duration::from_secs_f64(at));
         match step {
-            Step::Event(event) => world.set(&event.uplink, &event.set),
+            Step::Event(event) => {
+                if let Some(uplink) = &event.uplink {
+                    world.set(uplink, &event.set);
+                }
+                if let Some(uplink) = &event.pin {
+                    world.pin(uplink);
+                }
+            }
             Step::Expect(expect) => check(&world, expect, &scenario.about),
         }
     }
@@ -109,6 +126,21 @@ fn check(world: &World, expect: &Expectation, about: &str) {
             uplink.reason,
             context()
         );
+    }
+    if let Some(pinned) = &expect.pinned {
+        let found = status.pinned.as_deref().unwrap_or("none");
+        assert_eq!(found, pinned, "{}", context());
+    }
+    if let Some(preferred) = &expect.preferred {
+        let found = status.uplinks.iter().find(|uplink| uplink.preferred);
+        let found = found.map_or("none", |uplink| uplink.name.as_str());
+        assert_eq!(found, preferred, "{}", context());
+    }
+    for (name, suppressed) in &expect.suppressed {
+        let uplink = status.uplinks.iter().find(|uplink| uplink.name == *name);
+        let damping = uplink.and_then(|uplink| uplink.damping.as_ref());
+        let found = damping.expect("damping is on").suppressed;
+        assert_eq!(found, *suppressed, "{name}: {}", context());
     }
     for (name, most) in &expect.changes_max {
         let changes = world.changes(name);

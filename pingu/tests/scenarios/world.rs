@@ -126,7 +126,7 @@ pub(crate) struct World {
     engine: Engine,
     transport: Wires,
     own_routes: Vec<Route>,
-    switches: usize,
+    history: Vec<(Duration, String)>,
     active: Option<String>,
     /// Each uplink's state, and how often it changed.
     states: BTreeMap<String, (State, usize)>,
@@ -168,7 +168,7 @@ impl World {
             engine,
             transport,
             own_routes: Vec::new(),
-            switches: 0,
+            history: Vec::new(),
             active: None,
             states: BTreeMap::new(),
         };
@@ -210,6 +210,21 @@ impl World {
         self.converge();
     }
 
+    /// Pins an uplink, or none by that name.
+    pub(crate) fn pin(&mut self, uplink: &str) {
+        let uplinks = &self.engine.config().uplinks;
+        let index = uplinks.iter().position(|u| u.name == uplink);
+        let now = self.now();
+        self.engine
+            .pin(index.map(|index| UplinkId(index as u16)), now);
+        self.converge();
+    }
+
+    /// When the active uplink changed since the start, and to which.
+    pub(crate) fn history(&self) -> &[(Duration, String)] {
+        &self.history
+    }
+
     /// Lives until so long after the start.
     pub(crate) fn run_until(&mut self, after: Duration) {
         let until = self.transport.start + after;
@@ -230,7 +245,7 @@ impl World {
 
     /// How often the active uplink changed from one to another.
     pub(crate) fn switches(&self) -> usize {
-        self.switches
+        self.history.len()
     }
 
     /// How often an uplink's state changed.
@@ -320,7 +335,10 @@ impl World {
             .active()
             .map(|id| self.engine.config().uplinks[id.index()].name.clone());
         if active.is_some() && active != self.active {
-            self.switches += usize::from(self.active.is_some());
+            if let (Some(_), Some(to)) = (&self.active, &active) {
+                let at = self.now() - self.transport.start;
+                self.history.push((at, to.clone()));
+            }
             self.active = active;
         }
     }

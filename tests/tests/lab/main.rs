@@ -12,6 +12,7 @@ mod hindrances;
 mod lifecycle;
 mod loss;
 mod memory;
+mod modes;
 mod pins;
 mod running;
 mod uplinks;

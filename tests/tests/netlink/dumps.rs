@@ -4,7 +4,7 @@ use std::{net::IpAddr, thread};
 
 use pingu::{
     netlink::{KernelRoutes, RouteTable},
-    network::{LinkLayer, NeighbourState, NextHop},
+    network::{Hop, LinkLayer, NeighbourState, NextHop},
 };
 
 use crate::harness::{DEADLINE, OWN, ip, lab};
@@ -162,21 +162,6 @@ fn a_namespace_without_a_main_table_is_empty_and_no_error() {
 #[test]
 fn next_hops_that_pingu_leaves_alone_are_named() {
     lab(async |mut lab| {
-        ip("nexthop add id 7 via 10.0.0.1 dev up0");
-        let kinds = [
-            (
-                "default metric 10 nexthop via 10.0.0.1 nexthop via 10.1.0.1",
-                "multipath",
-            ),
-            ("default metric 11 nhid 7", "nexthop object 7"),
-        ];
-        for (metric, (line, name)) in (10..).zip(kinds) {
-            ip(&format!("route add {line}"));
-            assert_eq!(
-                lab.route(false, metric).await.next_hop,
-                NextHop::Other(name.to_owned())
-            );
-        }
         for (metric, kind) in (20..).zip(["unreachable", "blackhole", "throw", "prohibit"]) {
             ip(&format!("route add {kind} default metric {metric}"));
             ip(&format!("-6 route add {kind} default metric {metric}"));
@@ -185,17 +170,90 @@ fn next_hops_that_pingu_leaves_alone_are_named() {
             assert_eq!(lab.route(true, metric).await.next_hop, named);
         }
         ip("route add default via 10.0.0.1 tos 0x10 metric 30");
-        let named = NextHop::Other("for packets with tos 0x10".to_owned());
+        let named = NextHop::Selective("for packets with tos 0x10".to_owned());
         assert_eq!(lab.route(false, 30).await.next_hop, named);
-        ip("-6 route add default metric 31 nexthop via 2001:db8::1 nexthop via 2001:db8:1::1");
-        assert_eq!(
-            lab.route(true, 31).await.next_hop,
-            NextHop::Other("multipath".to_owned())
-        );
         ip("-6 route add default from 2001:db8:5::/48 via 2001:db8::1 metric 32");
-        let named = NextHop::Other("for packets from certain sources".to_owned());
+        let named = NextHop::Selective("for packets from certain sources".to_owned());
         assert_eq!(lab.route(true, 32).await.next_hop, named);
     });
+}
+
+#[test]
+fn every_hop_of_several_is_seen() {
+    lab(async |mut lab| {
+        let (up0, up1, tun0) = (
+            lab.ifindex("up0").await,
+            lab.ifindex("up1").await,
+            lab.ifindex("tun0").await,
+        );
+        ip(
+            "route add default metric 10 nexthop via 203.0.113.1 dev up0 onlink weight 3 \
+             nexthop via inet6 2001:db8:1::1 dev up1 nexthop dev tun0",
+        );
+        ip(
+            "-6 route add default metric 11 nexthop via 2001:db8::1 dev up0 nexthop via 2001:db8:1::1 dev up1",
+        );
+        let hop = |ifindex, gateway: Option<&str>, onlink| Hop {
+            ifindex,
+            gateway: gateway.map(|gateway| gateway.parse().unwrap()),
+            onlink,
+        };
+        let several = |what: &str, hops: &[Hop]| NextHop::Several {
+            what: what.to_owned(),
+            hops: hops.to_vec(),
+        };
+        let three = [
+            hop(up0, Some("203.0.113.1"), true),
+            hop(up1, Some("2001:db8:1::1"), false),
+            hop(tun0, None, false),
+        ];
+        let two = [
+            hop(up0, Some("2001:db8::1"), false),
+            hop(up1, Some("2001:db8:1::1"), false),
+        ];
+        let v4 = lab.route(false, 10).await.next_hop;
+        assert_eq!(v4, several("multipath", &three));
+        let v6 = lab.route(true, 11).await.next_hop;
+        assert_eq!(v6, several("multipath", &two));
+    });
+}
+
+/// Whether the kernel names the hops of an object in a dump of routes or not, they are known.
+#[test]
+fn the_hops_of_somebody_elses_nexthop_objects_are_known() {
+    for compatible in ["1", "0"] {
+        lab(async move |mut lab| {
+            std::fs::write("/proc/sys/net/ipv4/nexthop_compat_mode", compatible).unwrap();
+            let (up0, up1) = (lab.ifindex("up0").await, lab.ifindex("up1").await);
+            ip("nexthop add id 7 via 10.0.0.1 dev up0 proto bgp");
+            ip("nexthop add id 8 via 10.1.0.1 dev up1 proto bgp");
+            ip("nexthop add id 9 group 7,3/8,1 proto bgp");
+            ip("nexthop add id 17 via 2001:db8::1 dev up0 proto bgp");
+            ip("nexthop add id 18 via 2001:db8:1::1 dev up1 proto bgp");
+            ip("nexthop add id 19 group 17/18 proto bgp");
+            ip("route add default nhid 7 metric 7");
+            ip("route add default nhid 9 metric 9");
+            ip("-6 route add default nhid 17 metric 17");
+            ip("-6 route add default nhid 19 metric 19");
+            let gateway = |ifindex, gateway: &str| Hop {
+                ifindex,
+                gateway: Some(gateway.parse().unwrap()),
+                onlink: false,
+            };
+            let first = |ipv6| gateway(up0, if ipv6 { "2001:db8::1" } else { "10.0.0.1" });
+            let second = |ipv6| gateway(up1, if ipv6 { "2001:db8:1::1" } else { "10.1.0.1" });
+            for (ipv6, id, hops) in [
+                (false, 7, vec![first(false)]),
+                (false, 9, vec![first(false), second(false)]),
+                (true, 17, vec![first(true)]),
+                (true, 19, vec![first(true), second(true)]),
+            ] {
+                let what = format!("nexthop object {id}");
+                let found = lab.route(ipv6, id).await.next_hop;
+                assert_eq!(found, NextHop::Several { what, hops }, "{compatible}");
+            }
+        });
+    }
 }
 
 #[test]

@@ -44,12 +44,14 @@ impl Family {
 impl Engine {
     pub(super) fn group_routes(&self, group: GroupId, set: &mut RouteSet) {
         let config = self.group(group);
-        let standing = self.standing_now(group);
+        let steered = self.rankings[group.index()].preferred.is_some();
         for ipv6 in [false, true] {
             if of_family(&config.prefixes, ipv6).next().is_none() {
                 continue;
             }
+            let standing = self.standing_now(group, ipv6);
             let unreachable = config.when_all_down == WhenAllDown::Unreachable
+                && !steered
                 && !standing.is_empty()
                 && self.all_down(group);
             let mut family = match config.mode {
@@ -88,9 +90,17 @@ impl Engine {
         }
     }
 
-    /// The uplinks of a group that shall have routes, the wanted one first.
-    fn standing_now(&self, group: GroupId) -> Vec<UplinkId> {
+    /// The uplinks of a group that shall have routes of a family, the wanted one first.
+    fn standing_now(&self, group: GroupId, ipv6: bool) -> Vec<UplinkId> {
         let ranking = &self.rankings[group.index()];
+        if let Some(preferred) = ranking.preferred {
+            let pinned = self.pinned == Some(preferred);
+            let serves =
+                self.way(preferred, ipv6).is_some() && (pinned || self.carries(preferred, ipv6));
+            // What it cannot carry goes as if it were not preferred.
+            let passed_over = ranking.passed_over.iter().filter(|_| !serves);
+            return passed_over.chain(&ranking.standing).copied().collect();
+        }
         let first_usable = || {
             self.members(group)
                 .find(|&id| self.uplink(id).ways.iter().any(Result::is_ok))

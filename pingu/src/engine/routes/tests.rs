@@ -81,3 +81,28 @@ fn a_neighbour_that_was_flushed_is_asked_for_at_once() {
         [(Ifindex(3), [10, 0, 3, 1].into())]
     );
 }
+
+#[test]
+fn a_family_that_the_pinned_uplink_cannot_carry_goes_as_if_it_were_not_pinned() {
+    let (config, _) = Config::parse(TWO, "test").unwrap();
+    let mut engine = Engine::new(config, 7, test_clock());
+    let snapshot = Snapshot {
+        links: vec![link(2), link(3)],
+        addresses: vec![
+            address(2, "10.0.2.2"),
+            address(2, "2001:db8::2"),
+            address(3, "10.0.3.2"),
+        ],
+        ..Snapshot::default()
+    };
+    engine.network(snapshot, test_clock());
+    engine.rankings[0].standing = vec![UplinkId(0)];
+    engine.pin(Some(UplinkId(1)), test_clock());
+    let set = engine.route_set();
+    let places: Vec<(bool, u32)> = set
+        .wanted
+        .iter()
+        .map(|route| (route.ipv6(), route.metric.0))
+        .collect();
+    assert_eq!(places, [(false, 2), (true, 1)]);
+}
