@@ -223,7 +223,7 @@ pub enum WhenAllDown {
 pub struct UplinkConfig {
     /// Unique; what status and logs call it.
     pub name: String,
-    /// The kernel's name of its interface (at most 15 bytes); it need not exist yet.
+    /// The kernel's name of its interface or an alternative one (at most 127 bytes); it need not exist yet.
     pub interface: String,
     /// Where its next hop comes from.
     pub gateway: Gateway,

@@ -19,10 +19,11 @@ use crate::{
     engine::{Engine, State},
     memory::{Memory, MemoryFile},
     netlink::{KernelRoutes, NetlinkError, RouteTable, watch::Watch},
-    network::News,
+    network::{Interference, News},
     probe::kernel::KernelTransport,
 };
 
+mod actor;
 mod back_off;
 mod budget;
 mod hooks;
@@ -229,6 +230,7 @@ impl Daemon {
         match news {
             Ok(News::Neighbour(neighbour)) => self.engine.neighbour(&neighbour, clock()),
             Ok(News::Changed) => self.look_soon(),
+            Ok(News::Interfered(what)) => self.take_interference(&what),
             Ok(News::Overrun) => {
                 tracing::debug!("news were lost, looking at everything again");
                 self.look_soon();
@@ -241,6 +243,15 @@ impl Daemon {
             }
         }
         Ok(())
+    }
+
+    /// Finds out at once who it was: programs that delete a route often end in the next millisecond.
+    fn take_interference(&mut self, what: &Interference) {
+        let by = actor::behind(what.port);
+        tracing::debug!(deed = ?what.deed, route = %what.route, by, "an own route was touched");
+        if let Some(fight) = self.engine.interfered(what, by, clock()) {
+            tracing::warn!("{fight}");
+        }
     }
 
     fn look_soon(&mut self) {

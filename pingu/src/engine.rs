@@ -23,6 +23,7 @@ mod damping;
 mod dead_target;
 mod decide;
 mod evidence;
+mod fights;
 mod health;
 mod knowledge;
 mod memory;
@@ -80,6 +81,8 @@ pub struct Engine {
     hints: memory::Hints,
     /// What the kernel refused in the last attempt to make it agree.
     refusals: Vec<String>,
+    /// Who takes own routes away.
+    fights: fights::Fights,
     /// Of each group.
     rankings: Vec<Ranking>,
     /// Of each group: the healthy uplinks compared.
@@ -137,6 +140,7 @@ impl Engine {
             adopted: Vec::new(),
             hints: memory::Hints::default(),
             refusals: Vec::new(),
+            fights: fights::Fights::default(),
             oriented: false,
             revision: 0,
             wakes: BinaryHeap::new(),
@@ -182,7 +186,7 @@ impl Engine {
                 .snapshot
                 .links
                 .iter()
-                .find(|link| link.name == uplink.interface)?;
+                .find(|link| link.is_called(&uplink.interface))?;
             match link.layer {
                 LinkLayer::Ethernet(_) => Some((UplinkId(index as u16), link.ifindex, false)),
                 LinkLayer::Bare => Some((UplinkId(index as u16), link.ifindex, true)),
@@ -219,6 +223,7 @@ impl Engine {
         self.solicited
             .retain(|(ifindex, _), _| snapshot.links.iter().any(|link| link.ifindex == *ifindex));
         self.snapshot = snapshot;
+        self.fights.forget(now);
         self.forget_stale_adopted();
         for (index, uplink) in self.uplinks.iter_mut().enumerate() {
             uplink.look(

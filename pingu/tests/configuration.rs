@@ -230,7 +230,7 @@ count = 0
 max_dealy = "1s"
 [[uplink]]
 name = "fibre"
-interface = "a-very-long-interface"
+interface = "a:very-long-interface"
 metric = 88
 [[uplink]]
 name = "fibre"
@@ -256,8 +256,8 @@ interface = "ppp0"
              1ms to 1h, not 5".to_owned(),
             "f:7:9: error: `probe.count` must be a whole number from 1 to 1000, not 0".to_owned(),
             "f:9:1: error: unknown key `health.max_dealy`; did you mean `max_delay`?".to_owned(),
-            "f:12:13: error: `uplink[1].interface` must be an interface's name: 1 to 15 bytes without spaces, \
-             `/` and `:`, not \"a-very-long-interface\"".to_owned(),
+            "f:12:13: error: `uplink[1].interface` must be an interface's name: 1 to 127 bytes without spaces, \
+             `/` and `:`, not \"a:very-long-interface\"".to_owned(),
             "f:15:8: error: `uplink[2].name` \"fibre\" is taken by uplink[1]; names must be unique".to_owned(),
             "f:17:11: error: `uplink[2].gateway` must be \"auto\", \"none\", the next hop's address, or a \
              list of an IPv4 and an IPv6 address, not \"10.0.0.256\"".to_owned(),

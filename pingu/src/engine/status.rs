@@ -137,7 +137,11 @@ impl Engine {
         Status {
             active: active.map(|id| self.config.uplinks[id.index()].name.clone()),
             uplinks,
-            warnings: self.warnings(),
+            warnings: self
+                .warnings()
+                .into_iter()
+                .chain(self.fight_warnings())
+                .collect(),
             dead_targets: self.dead_targets().collect(),
             pinned: self
                 .pinned
@@ -217,7 +221,7 @@ impl Engine {
         self.snapshot
             .links
             .iter()
-            .find(|link| link.name == *interface)
+            .find(|link| link.is_called(interface))
             .map(|link| link.ifindex)
     }
 
