@@ -5,9 +5,9 @@ use std::net::IpAddr;
 use crate::{
     config::{Gateway, UplinkConfig},
     engine::{GatewayHint, way_out::learn::Sources},
-    network::{Address, Link, LinkLayer, NeighbourState, NextHop, Route, Snapshot},
+    network::{Address, Link, LinkLayer, NeighbourState, NextHop, Route, Snapshot, default_of},
     probe::LinkHeader,
-    units::{Ifindex, Protocol},
+    units::{Ifindex, Protocol, TableId},
 };
 
 mod learn;
@@ -101,13 +101,14 @@ impl WayOut {
         }
     }
 
-    /// Whether a default route of the main table leads this way.
+    /// Whether a route of the main table is a default that leads this way, perhaps beside others.
     pub(crate) fn is_taught_by(&self, route: &Route) -> bool {
-        let family = default_of(self.source.is_ipv6());
-        let leads_here = |hop: Hop| (hop.gateway, hop.onlink) == (self.gateway, self.onlink);
-        route.destination == family
+        let hops = route.next_hop.hops();
+        route.destination == default_of(self.source.is_ipv6())
             && route.table == TableId::MAIN
-            && hop(route, self.ifindex).is_some_and(leads_here)
+            && hops
+                .iter()
+                .any(|hop| (hop.ifindex, hop.gateway) == (self.ifindex, self.gateway))
     }
 
     /// Where an own route by this way leads.
