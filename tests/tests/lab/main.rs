@@ -20,6 +20,7 @@ mod loss;
 mod memory;
 mod modes;
 mod pins;
+mod policy;
 mod redistribution;
 mod rivals;
 mod running;
