@@ -14,6 +14,7 @@ pub struct Settings {
     top: String,
     probe: String,
     health: String,
+    groups: String,
     uplinks: String,
 }
 
@@ -29,6 +30,7 @@ impl Settings {
             top,
             probe: String::new(),
             health: String::new(),
+            groups: String::new(),
             uplinks: String::new(),
         }
     }
@@ -56,6 +58,23 @@ impl Settings {
     /// Adds lines to `[health]`.
     pub fn health(mut self, lines: &str) -> Self {
         add(&mut self.health, lines);
+        self
+    }
+
+    /// Adds a `[[group]]` with these lines.
+    pub fn group(mut self, lines: &str) -> Self {
+        add(&mut self.groups, "\n[[group]]");
+        add(&mut self.groups, lines);
+        self
+    }
+
+    /// Adds an uplink whose metric follows from its group or its place.
+    pub fn member(mut self, name: &str, interface: &str, gateway: &str, lines: &str) -> Self {
+        write!(
+            self.uplinks,
+            "\n[[uplink]]\nname = \"{name}\"\ninterface = \"{interface}\"\ngateway = \"{gateway}\"\n{lines}\n"
+        )
+        .expect("a string takes all text");
         self
     }
 
@@ -89,8 +108,8 @@ impl Settings {
     /// The whole file.
     pub fn text(&self) -> String {
         format!(
-            "{}\n[probe]\n{}\n[health]\n{}{}",
-            self.top, self.probe, self.health, self.uplinks
+            "{}\n[probe]\n{}\n[health]\n{}{}{}",
+            self.top, self.probe, self.health, self.groups, self.uplinks
         )
     }
 
