@@ -6,7 +6,7 @@ use pingu::engine::State;
 
 use crate::world::{Setting, World};
 
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 20;
 
 /// `splitmix64`.
 struct Random(u64);
