@@ -5,6 +5,7 @@ mod accuracy;
 mod diagnosis;
 mod disturbances;
 mod failover;
+mod fights;
 mod forgery;
 mod gateways;
 mod harness;
