@@ -48,8 +48,10 @@ pub struct Config {
     pub on_exit: OnExit,
     /// The control socket.
     pub socket: PathBuf,
-    /// Where adopted routes are remembered across a crash.
+    /// Where things are remembered across restarts and crashes.
     pub state_directory: PathBuf,
+    /// The file that may hold the name of the uplink to be pinned; none: there is no such file.
+    pub sticky_file: Option<PathBuf>,
     /// First of the numbers of own nexthop objects.
     pub nexthop_base: NexthopId,
     /// How own rules look.

@@ -510,3 +510,25 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_sticky_file_is_an_absolute_path_or_none() {
+    assert_eq!(good(GOOD).sticky_file, None);
+    let text = format!("sticky_file = \"/etc/pingu/sticky\"\n{GOOD}");
+    let config = good(&text);
+    assert_eq!(
+        config.sticky_file.as_deref(),
+        Some(Path::new("/etc/pingu/sticky"))
+    );
+    assert_eq!(good(&config.to_toml()), config);
+    assert_eq!(
+        problems(&format!("sticky_file = \"sticky\"\n{GOOD}")),
+        ["f:1:15: error: `sticky_file` must be an absolute path, not \"sticky\""]
+    );
+    assert_eq!(
+        problems(&format!("{GOOD}sticky_file = \"/etc/sticky\"\n")),
+        [
+            "f:6:1: error: unknown key `uplink[1].sticky_file`; it belongs at the top, before the first table"
+        ]
+    );
+}

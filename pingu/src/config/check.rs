@@ -93,6 +93,7 @@ fn read<'t>(table: &Spanned<DeTable<'t>>, findings: &mut Findings<'t>) -> Option
     let on_exit = top.choice("on_exit", &keys::ON_EXIT);
     let socket = path(&mut top, "socket", SOCKET_BYTES_MAX);
     let state_directory = path(&mut top, "state_directory", usize::MAX);
+    let sticky_file = path(&mut top, "sticky_file", usize::MAX);
     if let Some(At { value, span }) = &protocol
         && let Some((_, owner)) = PROTOCOLS_OF_OTHERS
             .iter()
@@ -121,6 +122,7 @@ fn read<'t>(table: &Spanned<DeTable<'t>>, findings: &mut Findings<'t>) -> Option
         socket: socket.unwrap_or_else(|| PathBuf::from(keys::SOCKET_DEFAULT)),
         state_directory: state_directory
             .unwrap_or_else(|| PathBuf::from(keys::STATE_DIRECTORY_DEFAULT)),
+        sticky_file,
         nexthop_base: nexthop_base.map_or(keys::NEXTHOP_BASE_DEFAULT, |at| NexthopId(at.value)),
         rules,
         damping,

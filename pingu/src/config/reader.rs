@@ -15,7 +15,7 @@ use toml::{
 use super::{duration, problem::Findings};
 
 /// Keys that are for the whole of pingu, and often end up below a table's header.
-const TOP_KEYS: [&str; 8] = [
+const TOP_KEYS: [&str; 9] = [
     "prefer_better",
     "protocol",
     "receive_hook",
@@ -23,6 +23,7 @@ const TOP_KEYS: [&str; 8] = [
     "on_exit",
     "socket",
     "state_directory",
+    "sticky_file",
     "nexthop_base",
 ];
 

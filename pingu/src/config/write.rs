@@ -95,6 +95,9 @@ pub(super) fn to_toml(config: &Config) -> String {
     for (key, value) in top {
         line(&mut out, key, &value);
     }
+    if let Some(file) = &config.sticky_file {
+        line(&mut out, "sticky_file", &text(&file.to_string_lossy()));
+    }
     line(&mut out, "nexthop_base", &config.nexthop_base.to_string());
     if let Some(better) = &config.prefer_better {
         let value = format!(

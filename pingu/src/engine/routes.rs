@@ -180,6 +180,10 @@ impl Engine {
                 standing.push(id);
             }
         }
+        if config.mode == Mode::Ordered {
+            // The others are installed whatever their state: only the first was wanted.
+            standing.truncate(1);
+        }
         standing
     }
 
@@ -214,6 +218,12 @@ impl Engine {
     fn all_down(&self, group: GroupId) -> bool {
         self.members(group)
             .all(|id| self.uplink(id).state_noted == State::Down)
+    }
+
+    /// Some uplink of a group is up.
+    fn any_up(&self, group: GroupId) -> bool {
+        self.members(group)
+            .any(|id| self.uplink(id).state_noted == State::Up)
     }
 
     /// Whether a family works over an uplink, as far as is known.

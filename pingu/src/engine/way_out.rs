@@ -101,6 +101,15 @@ impl WayOut {
         }
     }
 
+    /// Whether a default route of the main table leads this way.
+    pub(crate) fn is_taught_by(&self, route: &Route) -> bool {
+        let family = default_of(self.source.is_ipv6());
+        let leads_here = |hop: Hop| (hop.gateway, hop.onlink) == (self.gateway, self.onlink);
+        route.destination == family
+            && route.table == TableId::MAIN
+            && hop(route, self.ifindex).is_some_and(leads_here)
+    }
+
     /// Where an own route by this way leads.
     pub(crate) fn next_hop(&self) -> NextHop {
         match self.gateway {

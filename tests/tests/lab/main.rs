@@ -14,5 +14,6 @@ mod lifecycle;
 mod loss;
 mod memory;
 mod modes;
+mod pins;
 mod running;
 mod uplinks;
