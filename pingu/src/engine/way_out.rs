@@ -5,9 +5,11 @@ use std::net::IpAddr;
 use crate::{
     config::{Gateway, UplinkConfig},
     engine::{GatewayHint, way_out::learn::Sources},
-    network::{Address, Link, LinkLayer, NeighbourState, NextHop, Route, Snapshot},
+    network::{
+        self, Address, Link, LinkLayer, NeighbourState, NextHop, Route, Snapshot, default_of,
+    },
     probe::LinkHeader,
-    units::{Ifindex, Protocol},
+    units::{Ifindex, Protocol, TableId},
 };
 
 mod learn;
@@ -104,10 +106,11 @@ impl WayOut {
     /// Whether a default route of the main table leads this way.
     pub(crate) fn is_taught_by(&self, route: &Route) -> bool {
         let family = default_of(self.source.is_ipv6());
-        let leads_here = |hop: Hop| (hop.gateway, hop.onlink) == (self.gateway, self.onlink);
+        let leads_here =
+            |hop: &network::Hop| (hop.ifindex, hop.gateway) == (self.ifindex, self.gateway);
         route.destination == family
             && route.table == TableId::MAIN
-            && hop(route, self.ifindex).is_some_and(leads_here)
+            && route.next_hop.hops().iter().any(leads_here)
     }
 
     /// Where an own route by this way leads.
