@@ -19,6 +19,8 @@ pub struct FakeRoutes {
     pub asked: Vec<Change>,
     /// Every neighbour that was asked for, in order.
     pub solicited: Vec<(Ifindex, IpAddr)>,
+    /// Every neighbour that was doubted, in order.
+    pub doubted: Vec<(Ifindex, IpAddr)>,
     protocol: Protocol,
 }
 
@@ -29,6 +31,7 @@ impl FakeRoutes {
             now: Snapshot::default(),
             asked: Vec::new(),
             solicited: Vec::new(),
+            doubted: Vec::new(),
             protocol,
         }
     }
@@ -197,6 +200,11 @@ impl RouteTable for FakeRoutes {
             | Change::ReplaceNexthop(_)
             | Change::DeleteNexthop(_) => Err(impossible()),
         }
+    }
+
+    async fn doubt(&mut self, ifindex: Ifindex, address: IpAddr) -> Result<(), NetlinkError> {
+        self.doubted.push((ifindex, address));
+        Ok(())
     }
 
     async fn solicit(&mut self, ifindex: Ifindex, address: IpAddr) -> Result<(), NetlinkError> {
