@@ -300,6 +300,11 @@ impl Daemon {
                 tracing::debug!(%ifindex, %address, %error, "cannot ask for a neighbour");
             }
         }
+        for (ifindex, address) in self.engine.doubts(clock()) {
+            if let Err(error) = self.routes.doubt(ifindex, address).await {
+                tracing::debug!(%ifindex, %address, %error, "cannot ask anew for a neighbour");
+            }
+        }
     }
 
     /// Says once what stands in the way.

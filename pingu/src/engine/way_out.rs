@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use crate::{
     config::{Gateway, UplinkConfig},
     engine::{GatewayHint, way_out::learn::Sources},
-    network::{Address, Link, LinkLayer, NeighbourState, NextHop, Route, Snapshot, default_of},
+    network::{
+        self, Address, Link, LinkLayer, NeighbourState, NextHop, Route, Snapshot, default_of,
+    },
     probe::LinkHeader,
     units::{Ifindex, Protocol, TableId},
 };
@@ -103,12 +105,12 @@ impl WayOut {
 
     /// Whether a route of the main table is a default that leads this way, perhaps beside others.
     pub(crate) fn is_taught_by(&self, route: &Route) -> bool {
-        let hops = route.next_hop.hops();
-        route.destination == default_of(self.source.is_ipv6())
+        let family = default_of(self.source.is_ipv6());
+        let leads_here =
+            |hop: &network::Hop| (hop.ifindex, hop.gateway) == (self.ifindex, self.gateway);
+        route.destination == family
             && route.table == TableId::MAIN
-            && hops
-                .iter()
-                .any(|hop| (hop.ifindex, hop.gateway) == (self.ifindex, self.gateway))
+            && route.next_hop.hops().iter().any(leads_here)
     }
 
     /// Where an own route by this way leads.

@@ -6,6 +6,7 @@ mod advertisements;
 mod diagnosis;
 mod disturbances;
 mod failover;
+mod fights;
 mod forgery;
 mod gateway_kinds;
 mod gateways;
