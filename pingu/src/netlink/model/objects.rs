@@ -3,7 +3,8 @@
 use std::net::IpAddr;
 
 use super::{
-    Addition, Answer, Errno, FakeKernel, PROTOCOL_KERNEL, RuleDeletion, Verb, request::natural_scope,
+    Addition, Answer, Errno, FakeKernel, PROTOCOL_KERNEL, RuleDeletion, Verb,
+    request::natural_scope,
 };
 use crate::{
     network::{NextHop, Nexthop, NexthopKind, Rule, Selector, default_of},
@@ -28,7 +29,12 @@ impl FakeKernel {
         if self.objects.contains_key(&object.id) && self.is_group(object.id) != is_group {
             return Err(Errno(libc::EINVAL));
         }
-        self.objects.insert(object.id, object.clone());
+        let mut object = object.clone();
+        if let Some(before) = self.objects.get(&object.id).filter(|_| is_group) {
+            // A group keeps what made it.
+            object.protocol = before.protocol;
+        }
+        self.objects.insert(object.id, object);
         Ok(())
     }
 
@@ -113,7 +119,7 @@ impl FakeKernel {
         }
     }
 
-    fn check_nexthop(&self, object: &Nexthop) -> Answer {
+    pub(super) fn check_nexthop(&self, object: &Nexthop) -> Answer {
         let invalid = Err(Errno(libc::EINVAL));
         match &object.kind {
             NexthopKind::Single(hop) => {
@@ -161,9 +167,9 @@ impl FakeKernel {
         if self.rules.contains(rule) {
             return Err(Errno(libc::EEXIST));
         }
-        let place = self.rules.partition_point(|other| {
-            (other.ipv6, other.priority) <= (rule.ipv6, rule.priority)
-        });
+        let place = self
+            .rules
+            .partition_point(|other| (other.ipv6, other.priority) <= (rule.ipv6, rule.priority));
         self.rules.insert(place, rule.clone());
         Ok(())
     }
