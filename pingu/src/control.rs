@@ -1,4 +1,4 @@
-//! The control socket: one line asks, one line of JSON answers.
+//! The control socket: one line asks, a verb and what belongs to it; one line of JSON answers.
 
 use std::{
     io,
@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::{UnixListener, UnixStream},
@@ -16,16 +17,17 @@ use tokio::{
     time::timeout,
 };
 
-use crate::engine::Status;
-
 pub mod client;
 pub mod table;
 
 /// The request that asks for the status.
 pub(crate) const ASK_STATUS: &str = "status";
 
-/// Longest request in bytes: verbs are short.
-const REQUEST_BYTES_MAX: u64 = 256;
+/// The request that pins an uplink, whose name follows after a space, or none.
+pub(crate) const ASK_PIN: &str = "pin";
+
+/// Longest request in bytes: a verb and a name of 64 characters, which may have four bytes each.
+const REQUEST_BYTES_MAX: u64 = 512;
 
 /// Conversations at the same time; further ones wait in the listen queue.
 const CONVERSATIONS_MAX: usize = 16;
@@ -41,18 +43,54 @@ pub struct Control {
     accepting: JoinHandle<()>,
 }
 
-/// Somebody asks for the status.
+/// Somebody asks something.
 #[derive(Debug)]
 pub struct Request {
-    answer: oneshot::Sender<String>,
+    /// What.
+    pub ask: Ask,
+    /// Where the answer goes.
+    pub reply: Reply,
 }
 
-impl Request {
+/// What may be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// The status, which is the answer.
+    Status,
+    /// To pin the uplink of this name, or none; an [`Answer`] of [`Pinned`] is the answer.
+    Pin(Option<String>),
+}
+
+/// Where an answer goes.
+#[derive(Debug)]
+pub struct Reply(oneshot::Sender<String>);
+
+/// The answer to a wish.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Answer<T> {
+    /// Done.
+    Ok(T),
+    /// Not done, and why.
+    Error(String),
+}
+
+/// What is pinned after a wish to pin. Fields are only ever added.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pinned {
+    /// The name of the pinned uplink; null where none is.
+    pub pinned: Option<String>,
+    /// What there is to know, for people.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+impl Reply {
     /// Answers; a caller that has gone is no error.
-    pub fn answer(self, status: &Status) {
-        let text = serde_json::to_string(status)
-            .expect("a status has only string keys and finite numbers");
-        let _gone = self.answer.send(text);
+    pub fn send(self, answer: &impl Serialize) {
+        let text = serde_json::to_string(answer)
+            .expect("an answer has only string keys and finite numbers");
+        let _gone = self.0.send(text);
     }
 }
 
@@ -138,17 +176,68 @@ async fn converse(stream: UnixStream, requests: mpsc::Sender<Request>) -> io::Re
     BufReader::new(reading.take(REQUEST_BYTES_MAX))
         .read_line(&mut line)
         .await?;
-    if line.trim_end() != ASK_STATUS {
+    let Some(ask) = parse(&line) else {
         return writing
             .write_all(b"{\"error\":\"unknown request\"}\n")
             .await;
-    }
+    };
     let (answer, answered) = oneshot::channel();
+    let reply = Reply(answer);
     requests
-        .send(Request { answer })
+        .send(Request { ask, reply })
         .await
         .map_err(io::Error::other)?;
     let mut text = answered.await.map_err(io::Error::other)?;
     text.push('\n');
     writing.write_all(text.as_bytes()).await
+}
+
+fn parse(line: &str) -> Option<Ask> {
+    if line.len() as u64 >= REQUEST_BYTES_MAX {
+        return None;
+    }
+    let line = line.trim_end_matches(['\r', '\n']);
+    match line.split_once(' ') {
+        None if line == ASK_STATUS => Some(Ask::Status),
+        None if line == ASK_PIN => Some(Ask::Pin(None)),
+        Some((verb, name)) if verb == ASK_PIN => Some(Ask::Pin(Some(name.to_owned()))),
+        None | Some(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verbs_take_what_belongs_to_them_and_nothing_else() {
+        let pin = |name: &str| Some(Ask::Pin(Some(name.to_owned())));
+        for (line, ask) in [
+            ("status\n", Some(Ask::Status)),
+            ("status", Some(Ask::Status)),
+            ("status\r\n", Some(Ask::Status)),
+            ("status now\n", None),
+            ("pin\n", Some(Ask::Pin(None))),
+            ("pin fibre\n", pin("fibre")),
+            ("pin my fibre\n", pin("my fibre")),
+            ("pin \n", pin("")),
+            ("pins\n", None),
+            ("", None),
+            ("\n", None),
+        ] {
+            assert_eq!(parse(line), ask, "{line:?}");
+        }
+        assert_eq!(
+            parse(&format!("pin {}\n", "ä".repeat(254))),
+            None,
+            "cut off, perhaps"
+        );
+    }
+
+    #[test]
+    fn answers_have_one_key() {
+        let text = |answer: &Answer<u8>| serde_json::to_string(answer).unwrap();
+        assert_eq!(text(&Answer::Ok(1)), "{\"ok\":1}");
+        assert_eq!(text(&Answer::Error("no".to_owned())), "{\"error\":\"no\"}");
+    }
 }

@@ -11,25 +11,30 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::{
     adopted::AdoptedNote,
     config::Config,
-    control::{Control, Request},
+    control::{Ask, Control, Request},
     daemon::{
-        back_off::BackOff, budget::WriteBudget, hooks::Hooks, instance::Instance, saver::Saver,
+        back_off::BackOff, budget::WriteBudget, hooks::Hooks, instance::Instance, pins::Pins,
+        printer::Printer, saver::Saver, sticky::Sticky,
     },
     engine::{Engine, State},
     memory::{Memory, MemoryFile},
     netlink::{KernelRoutes, NetlinkError, RouteTable, watch::Watch},
-    network::News,
+    network::{Interference, News},
     probe::kernel::KernelTransport,
 };
 
+mod actor;
 mod back_off;
 mod budget;
 mod hooks;
 mod instance;
 mod limits;
 mod packet_log;
+mod pins;
+mod printer;
 mod routing;
 mod saver;
+mod sticky;
 
 /// Our own changes come back as news, and others' come in heaps: after one look, which takes about a millisecond, the next waits
 /// this long. A carrier that is lost just after a look shall be seen well within 100 ms, on a busy machine too.
@@ -45,7 +50,7 @@ const BACK_OFF: Duration = Duration::from_secs(1);
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut daemon = Daemon::start(config).await?;
     let served = daemon.serve().await;
-    let memory = memory_of(&daemon.engine);
+    let memory = memory_of(&daemon.engine, &daemon.pins);
     daemon.saver.finish(memory, clock()).await;
     // After an error of our own everything stays as it is: routes without pingu are better than none.
     served?;
@@ -58,6 +63,10 @@ enum Event {
     News(io::Result<News>),
     Asked(Request),
     Saved(saver::Outcome),
+    /// The sticky file says something else.
+    Sticky,
+    /// SIGUSR1: what is known is to be printed.
+    Print,
     Stop(&'static str),
 }
 
@@ -71,8 +80,11 @@ struct Daemon {
     hooks_due: bool,
     control: Control,
     signals: [(&'static str, Signal); 3],
+    on_print: Signal,
+    printer: Printer,
     note: AdoptedNote,
     saver: Saver,
+    pins: Pins,
     budget: WriteBudget,
     back_off: BackOff,
     last_look: Instant,
@@ -86,17 +98,18 @@ struct Daemon {
 
 impl Daemon {
     async fn start(config: Config) -> anyhow::Result<Self> {
+        let signals = [
+            ("SIGINT", signal(SignalKind::interrupt())?),
+            ("SIGTERM", signal(SignalKind::terminate())?),
+            ("SIGHUP", signal(SignalKind::hangup())?),
+        ];
+        let on_print = signal(SignalKind::user_defined1())?;
         let instance = Instance::claim(config.protocol)?;
         limits::raise_open_files(config.uplinks.len());
         let now = clock();
         let note = AdoptedNote::new(&config.state_directory, config.protocol);
         let control = Control::bind(&config.socket)
             .with_context(|| format!("cannot listen on {}", config.socket.display()))?;
-        let signals = [
-            ("SIGINT", signal(SignalKind::interrupt())?),
-            ("SIGTERM", signal(SignalKind::terminate())?),
-            ("SIGHUP", signal(SignalKind::hangup())?),
-        ];
         let watch = Watch::new(config.protocol).context("cannot listen to the kernel's news")?;
         let routes =
             KernelRoutes::new(config.protocol).context("cannot talk to the kernel's routing")?;
@@ -107,6 +120,9 @@ impl Daemon {
         let file = MemoryFile::new(&engine.config().state_directory, engine.config().protocol);
         let memory = file.read();
         engine.remember_gateways(memory.gateways.iter().cloned());
+        let sticky = engine.config().sticky_file.clone().map(Sticky::follow);
+        let sticky = sticky.transpose().context("cannot start a thread")?;
+        let pins = Pins::new(&engine, memory.pinned.as_deref(), sticky);
         let saver = Saver::new(file, memory, now);
         let mut transport = KernelTransport::load(engine.slots_needed(), receive)
             .context("cannot load the eBPF programs")?;
@@ -121,8 +137,11 @@ impl Daemon {
             hooks_due: false,
             control,
             signals,
+            on_print,
+            printer: Printer::default(),
             note,
             saver,
+            pins,
             budget,
             back_off: BackOff::default(),
             last_look: now,
@@ -136,6 +155,7 @@ impl Daemon {
 
     async fn serve(&mut self) -> anyhow::Result<()> {
         tracing::info!(uplinks = self.engine.config().uplinks.len(), "probing");
+        self.read_sticky_file();
         loop {
             if clock() >= self.look_at {
                 self.look().await?;
@@ -151,16 +171,16 @@ impl Daemon {
                 self.converge().await;
                 self.log_warnings();
             }
-            let engine = &self.engine;
-            self.saver
-                .follow(engine.revision(), || memory_of(engine), clock());
+            let (engine, pins) = (&self.engine, &self.pins);
+            let memory = || memory_of(engine, pins);
+            self.saver.follow(engine.revision(), memory, clock());
             match self.next_event().await {
                 Event::Due => {}
                 Event::Saved(outcome) => self.saver.take(outcome, clock()),
+                Event::Print => self.print_knowledge(),
                 Event::News(news) => self.take_news(news)?,
-                Event::Asked(request) => {
-                    request.answer(&self.engine.status(clock(), time_of_day()))
-                }
+                Event::Asked(request) => self.answer(request),
+                Event::Sticky => self.read_sticky_file(),
                 Event::Stop(signal) => {
                     tracing::info!(signal, "stopping");
                     return Ok(());
@@ -183,14 +203,34 @@ impl Daemon {
             // Before the timer, which may always be due; what is due is done in every turn anyway.
             request = self.control.next() => Event::Asked(request),
             outcome = self.saver.ended() => Event::Saved(outcome),
+            _ = self.on_print.recv() => Event::Print,
+            () = self.pins.changed() => Event::Sticky,
             () = tokio::time::sleep_until(due.into()) => Event::Due,
         }
+    }
+
+    fn answer(&mut self, request: Request) {
+        match request.ask {
+            Ask::Status => {
+                let mut status = self.engine.status(clock(), time_of_day());
+                self.pins.amend(&mut status);
+                request.reply.send(&status);
+            }
+            Ask::Pin(name) => self.pin(name.as_deref(), request.reply),
+        }
+    }
+
+    fn print_knowledge(&mut self) {
+        let text = serde_json::to_string(&self.engine.knowledge())
+            .expect("what is known has only string keys");
+        self.printer.print(text);
     }
 
     fn take_news(&mut self, news: io::Result<News>) -> anyhow::Result<()> {
         match news {
             Ok(News::Neighbour(neighbour)) => self.engine.neighbour(&neighbour, clock()),
             Ok(News::Changed) => self.look_soon(),
+            Ok(News::Interfered(what)) => self.take_interference(&what),
             Ok(News::Overrun) => {
                 tracing::debug!("news were lost, looking at everything again");
                 self.look_soon();
@@ -203,6 +243,15 @@ impl Daemon {
             }
         }
         Ok(())
+    }
+
+    /// Finds out at once who it was: programs that delete a route often end in the next millisecond.
+    fn take_interference(&mut self, what: &Interference) {
+        let by = actor::behind(what.port);
+        tracing::debug!(deed = ?what.deed, route = %what.route, by, "an own route was touched");
+        if let Some(fight) = self.engine.interfered(what, by, clock()) {
+            tracing::warn!("{fight}");
+        }
     }
 
     fn look_soon(&mut self) {
@@ -261,10 +310,10 @@ impl Daemon {
 }
 
 /// What the next start should know.
-fn memory_of(engine: &Engine) -> Memory {
+fn memory_of(engine: &Engine, pins: &Pins) -> Memory {
     Memory {
         gateways: engine.known_gateways(),
-        pinned: None,
+        pinned: pins.remembered(engine),
     }
 }
 

@@ -19,11 +19,14 @@ use crate::{
 
 mod adoption;
 mod burst;
+pub mod connections;
 mod damping;
 mod dead_target;
 mod decide;
 mod evidence;
+mod fights;
 mod health;
+mod knowledge;
 mod memory;
 mod path;
 mod quorum;
@@ -39,10 +42,11 @@ mod window;
 pub(crate) use damping::ceiling as penalty_ceiling;
 pub use decide::Ranking;
 pub use health::State;
+pub use knowledge::{Families, GatewayKnowledge, Knowledge, Origin};
 pub use memory::GatewayHint;
 pub(crate) use path::slots_needed;
 pub use routes::RouteSet;
-pub use status::{DampingStatus, HookState, Status, TargetStatus, UplinkStatus};
+pub use status::{DampingStatus, HookState, PinnedBy, Status, TargetStatus, UplinkStatus};
 pub use window::RttSummary;
 
 use dead_target::Target;
@@ -78,6 +82,8 @@ pub struct Engine {
     hints: memory::Hints,
     /// What the kernel refused in the last attempt to make it agree.
     refusals: Vec<String>,
+    /// Who takes own routes away.
+    fights: fights::Fights,
     /// Of each group.
     rankings: Vec<Ranking>,
     /// Of each group: the healthy uplinks compared.
@@ -135,6 +141,7 @@ impl Engine {
             adopted: Vec::new(),
             hints: memory::Hints::default(),
             refusals: Vec::new(),
+            fights: fights::Fights::default(),
             oriented: false,
             revision: 0,
             wakes: BinaryHeap::new(),
@@ -180,7 +187,7 @@ impl Engine {
                 .snapshot
                 .links
                 .iter()
-                .find(|link| link.name == uplink.interface)?;
+                .find(|link| link.is_called(&uplink.interface))?;
             match link.layer {
                 LinkLayer::Ethernet(_) => Some((UplinkId(index as u16), link.ifindex, false)),
                 LinkLayer::Bare => Some((UplinkId(index as u16), link.ifindex, true)),
@@ -217,6 +224,7 @@ impl Engine {
         self.solicited
             .retain(|(ifindex, _), _| snapshot.links.iter().any(|link| link.ifindex == *ifindex));
         self.snapshot = snapshot;
+        self.fights.forget(now);
         self.forget_stale_adopted();
         for (index, uplink) in self.uplinks.iter_mut().enumerate() {
             uplink.look(

@@ -53,6 +53,18 @@ enum Verb {
         #[arg(long, value_name = "PATH", default_value = "/run/pingu/pingu.sock")]
         socket: PathBuf,
     },
+    /// Pins an uplink: traffic leaves by it whatever its health, as long as it can be left by at all.
+    Pin {
+        /// The uplink's name.
+        #[arg(required_unless_present = "clear")]
+        name: Option<String>,
+        /// Pins nothing any more.
+        #[arg(long, conflicts_with = "name")]
+        clear: bool,
+        /// The daemon's socket.
+        #[arg(long, value_name = "PATH", default_value = "/run/pingu/pingu.sock")]
+        socket: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -60,6 +72,7 @@ fn main() -> ExitCode {
     match (cli.verb, cli.daemon.config) {
         (Some(Verb::Check { config }), _) => check(&config),
         (Some(Verb::Status { json, socket }), _) => finish(status(json, &socket)),
+        (Some(Verb::Pin { name, socket, .. }), _) => finish(pin(name.as_deref(), &socket)),
         (None, Some(config)) => run(&config, cli.daemon.socket),
         (None, None) => {
             eprintln!("pingu: give a configuration with --config FILE, or a verb; see --help");
@@ -85,11 +98,12 @@ fn run(path: &Path, socket: Option<PathBuf>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    finish(
-        runtime
-            .map_err(anyhow::Error::new)
-            .and_then(|runtime| runtime.block_on(daemon::run(config))),
-    )
+    finish(runtime.map_err(anyhow::Error::new).and_then(|runtime| {
+        let outcome = runtime.block_on(daemon::run(config));
+        // A write to a disk that hangs is not waited for.
+        runtime.shutdown_background();
+        outcome
+    }))
 }
 
 fn check(path: &Path) -> ExitCode {
@@ -128,6 +142,17 @@ fn status(json: bool, socket: &Path) -> anyhow::Result<()> {
         text
     } else {
         control::table::render(&status)
+    })
+}
+
+fn pin(name: Option<&str>, socket: &Path) -> anyhow::Result<()> {
+    let answer = control::client::pin(socket, name)?;
+    for note in answer.notes {
+        eprintln!("pingu: {note}");
+    }
+    print(&match answer.pinned {
+        Some(name) => format!("{name} is pinned\n"),
+        None => "nothing is pinned\n".to_owned(),
     })
 }
 

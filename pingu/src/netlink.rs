@@ -8,6 +8,8 @@ use crate::{
     units::{Ifindex, Protocol},
 };
 
+pub mod conntrack;
+
 pub mod watch;
 
 pub mod model;
@@ -26,7 +28,12 @@ mod many;
 
 mod multipath;
 
+mod netfilter;
+
+pub(crate) mod nftables;
+
 mod next_hop;
+
 mod nexthops;
 
 mod request;
@@ -104,6 +111,12 @@ impl KernelRoutes {
             protocol,
             batch: None,
         })
+    }
+
+    /// The ports of its sockets: who asked, in the kernel's announcements.
+    pub fn ports(&self) -> Vec<u32> {
+        let batch = self.batch.as_ref().map(Batch::port);
+        std::iter::once(self.requests.port()).chain(batch).collect()
     }
 
     async fn change_rule(&mut self, change: &Change, rule: &Rule) -> Result<(), NetlinkError> {
@@ -319,6 +332,11 @@ impl RouteTable for KernelRoutes {
 }
 
 impl NetlinkError {
+    /// Whether the kernel knows of no connected network that holds the gateway.
+    pub fn is_unreachable(&self) -> bool {
+        self.is(&[libc::ENETUNREACH, libc::EHOSTUNREACH])
+    }
+
     /// Whether the kernel refused with one of these errnos.
     fn is(&self, errnos: &[i32]) -> bool {
         match self {

@@ -38,6 +38,8 @@ pub struct Link {
     pub ifindex: Ifindex,
     /// Its name (`IFLA_IFNAME`).
     pub name: String,
+    /// Further names of it (`IFLA_ALT_IFNAME`); no other interface has any of them.
+    pub alternative_names: Vec<String>,
     /// What stands before the IP header on its wire.
     pub layer: LinkLayer,
     /// Set up by the administrator (`IFF_UP`).
@@ -46,6 +48,13 @@ pub struct Link {
     pub carrier: bool,
     /// Largest IP packet in bytes.
     pub mtu_bytes: u32,
+}
+
+impl Link {
+    /// Whether this is one of its names.
+    pub fn is_called(&self, name: &str) -> bool {
+        self.name == name || self.alternative_names.iter().any(|other| other == name)
+    }
 }
 
 /// What stands before the IP header on an interface's wire.
@@ -101,6 +110,26 @@ pub enum NeighbourState {
     Failed,
 }
 
+/// What somebody else did to a route of pingu's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interference {
+    /// What was done.
+    pub deed: Deed,
+    /// The route that was deleted, or the one that was put in a place (`NLM_F_REPLACE`), perhaps one of pingu's.
+    pub route: Route,
+    /// The netlink port of whoever asked the kernel for it.
+    pub port: u32,
+}
+
+/// What somebody else did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Deed {
+    /// Deleted an own route.
+    Deleted,
+    /// Put a route of his own in its place.
+    Replaced,
+}
+
 /// News from the kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
@@ -108,6 +137,8 @@ pub enum News {
     Changed,
     /// A neighbour entry changed.
     Neighbour(Neighbour),
+    /// Somebody deleted an own route, or put a route of his own in a place.
+    Interfered(Box<Interference>),
     /// Messages were lost (ENOBUFS): everything may have changed.
     Overrun,
 }

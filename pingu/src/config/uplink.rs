@@ -17,8 +17,8 @@ use crate::units::{GroupId, Metric};
 
 /// Names stand in tables and logs.
 const NAME_CHARS_MAX: usize = 64;
-/// `IFNAMSIZ` is 16 with the terminating NUL (netdevice(7)).
-const INTERFACE_BYTES_MAX: usize = 15;
+/// `ALTIFNAMSIZ` is 128 with the terminating NUL: an interface may be configured by an alternative name.
+const INTERFACE_BYTES_MAX: usize = 127;
 
 /// An uplink as read, with the places that comparisons point at.
 pub(super) struct Draft {
@@ -288,7 +288,7 @@ pub(super) fn name_is_good(name: &str) -> bool {
         && !name.contains(char::is_control)
 }
 
-const INTERFACE_ALLOWED: &str = "an interface's name: 1 to 15 bytes without spaces, `/` and `:`";
+const INTERFACE_ALLOWED: &str = "an interface's name: 1 to 127 bytes without spaces, `/` and `:`";
 
 /// The kernel's own rule (`dev_valid_name`).
 fn interface_is_good(name: &str) -> bool {

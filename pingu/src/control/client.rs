@@ -7,16 +7,48 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, anyhow};
+use anyhow::{Context, anyhow, bail};
 
-use crate::{control::ASK_STATUS, engine::Status};
+use crate::{
+    control::{ASK_PIN, ASK_STATUS, Answer, Pinned},
+    engine::Status,
+};
 
 /// How long a daemon may take to answer; it answers between two bursts.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
 
+/// What is said of an answer that cannot be read.
+const NO_SENSE: &str = "the daemon's answer makes no sense: another version?";
+
 /// Asks the daemon at `socket` for its status. Returns the answer and its text.
 pub fn status(socket: &Path) -> anyhow::Result<(Status, String)> {
-    let text = ask(socket).map_err(|error| {
+    let text = ask(socket, ASK_STATUS)?;
+    let status = serde_json::from_str(&text).context(NO_SENSE)?;
+    Ok((status, text))
+}
+
+/// Has the daemon at `socket` pin the uplink of this name, or none.
+///
+/// # Errors
+/// Where the daemon cannot be asked, or refuses.
+pub fn pin(socket: &Path, name: Option<&str>) -> anyhow::Result<Pinned> {
+    let request = match name {
+        // A line ends there.
+        Some(name) if name.contains(char::is_control) => {
+            bail!("no uplink has a name like {name:?}")
+        }
+        Some(name) => format!("{ASK_PIN} {name}"),
+        None => ASK_PIN.to_owned(),
+    };
+    let text = ask(socket, &request)?;
+    match serde_json::from_str(&text).context(NO_SENSE)? {
+        Answer::Ok(pinned) => Ok(pinned),
+        Answer::Error(why) => Err(anyhow!(why)),
+    }
+}
+
+fn ask(socket: &Path, request: &str) -> anyhow::Result<String> {
+    converse(socket, request).map_err(|error| {
         let hint = match error.kind() {
             ErrorKind::NotFound | ErrorKind::ConnectionRefused => ": is pingu running?",
             ErrorKind::PermissionDenied => ": only root may ask",
@@ -24,17 +56,14 @@ pub fn status(socket: &Path) -> anyhow::Result<(Status, String)> {
             _ => "",
         };
         anyhow!("no answer at {}: {error}{hint}", socket.display())
-    })?;
-    let status = serde_json::from_str(&text)
-        .context("the daemon's answer makes no sense: another version?")?;
-    Ok((status, text))
+    })
 }
 
-fn ask(socket: &Path) -> std::io::Result<String> {
+fn converse(socket: &Path, request: &str) -> std::io::Result<String> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(ANSWER_TIME_MAX))?;
     stream.set_write_timeout(Some(ANSWER_TIME_MAX))?;
-    writeln!(stream, "{ASK_STATUS}")?;
+    writeln!(stream, "{request}")?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     Ok(text)

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::engine::{State, Status, TargetStatus, UplinkStatus};
+use crate::engine::{PinnedBy, State, Status, TargetStatus, UplinkStatus};
 
 const COLUMNS: usize = 9;
 
@@ -22,9 +22,17 @@ pub fn render(status: &Status) -> String {
             .unwrap_or(0)
     });
     let mut text = format!(
-        "active: {}\n\n",
+        "active: {}\n",
         status.active.as_deref().unwrap_or("none of the uplinks")
     );
+    if let Some(pinned) = &status.pinned {
+        let by = match status.pinned_by {
+            Some(PinnedBy::File) => "the sticky file",
+            Some(PinnedBy::Command) | None => "`pingu pin`",
+        };
+        writeln!(text, "pinned: {pinned}, by {by}").expect("writing to a string cannot fail");
+    }
+    text.push('\n');
     for (index, row) in rows.iter().enumerate() {
         let active = index > 0 && status.uplinks[index - 1].active;
         let mut line = String::from(if active { "* " } else { "  " });

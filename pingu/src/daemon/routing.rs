@@ -1,5 +1,7 @@
 //! The writing half of the loop: the kernel's routes are made to agree with what the engine wants, and put back at the end.
 
+use std::time::Instant;
+
 use anyhow::{Context, anyhow};
 
 use crate::{
@@ -33,10 +35,19 @@ impl Daemon {
             return;
         }
         let now = clock();
+        let looks_anyway_at = self.look_at;
         self.look_at = now;
+        let mut held_until: Option<Instant> = None;
         let mut allowed = Vec::with_capacity(plan.changes.len());
         let mut withheld = 0;
         for change in plan.changes {
+            if let Change::Add(route) | Change::AddBeside(route) = &change {
+                if let Some(until) = self.engine.restoration_held(route, now) {
+                    held_until = Some(held_until.map_or(until, |other| other.min(until)));
+                    continue;
+                }
+                self.engine.restored(route, now);
+            }
             // A deletion takes nothing from the budget: each had its addition, and it may be the failover.
             if change.is_deletion() || self.budget.take(now) {
                 allowed.push(change);
@@ -45,6 +56,12 @@ impl Daemon {
             }
         }
         let refusals = self.write_all(&allowed).await;
+        self.watch.know_own(self.routes.ports());
+        if allowed.is_empty()
+            && let Some(until) = held_until
+        {
+            self.look_at = looks_anyway_at.min(until);
+        }
         if withheld > 0 {
             tracing::warn!(
                 withheld,
@@ -93,7 +110,8 @@ impl Daemon {
             .position(|change| matches!(change, Change::TakeOver(_)))
             .unwrap_or(changes.len());
         let (plain, rest) = changes.split_at(plain);
-        let outcomes = self.routes.apply_all(plain).await;
+        let mut outcomes = self.routes.apply_all(plain).await;
+        self.reach(plain, &mut outcomes).await;
         let mut made = 0;
         for (change, outcome) in plain.iter().zip(outcomes) {
             match outcome {
@@ -126,6 +144,29 @@ impl Daemon {
         }
         refusals.truncate(REFUSALS_MAX);
         refusals
+    }
+
+    /// Makes those changes that were refused because no connected network holds their gateway once more, with the gateway declared
+    /// reachable.
+    async fn reach(&mut self, changes: &[Change], outcomes: &mut [Result<(), NetlinkError>]) {
+        let (mut places, mut again) = (Vec::new(), Vec::new());
+        for (place, (change, outcome)) in changes.iter().zip(outcomes.iter()).enumerate() {
+            if matches!(outcome, Err(error) if error.is_unreachable())
+                && let Some(onlink) = change.onlink()
+            {
+                places.push(place);
+                again.push(onlink);
+            }
+        }
+        if again.is_empty() {
+            return;
+        }
+        let made = self.routes.apply_all(&again).await;
+        for (place, outcome) in places.into_iter().zip(made) {
+            if outcome.is_ok() {
+                outcomes[place] = outcome;
+            }
+        }
     }
 
     async fn write(&mut self, change: &Change) -> anyhow::Result<()> {

@@ -15,6 +15,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// After a failed write the next attempt waits this long: a disk that is full or read-only stays so for a while.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_secs(60);
 
+/// The routes wait for the last writes, and people for the daemon's end.
+const LAST_WRITES_TIME_MAX: Duration = Duration::from_secs(2);
+
 /// What became of a write: what was written, or why it was not.
 pub(super) type Outcome = Result<(Memory, io::Result<()>), JoinError>;
 
@@ -104,16 +107,24 @@ impl Saver {
         (self.due && self.under_way.is_none()).then_some(self.not_before)
     }
 
-    /// Writes what has changed, at the end.
+    /// Writes what has changed, at the end; a disk that hangs is not waited for.
     pub(super) async fn finish(&mut self, memory: Memory, now: Instant) {
-        for memory in [None, Some(memory)] {
-            if let Some(memory) = memory {
-                self.save(memory, now);
-            }
+        let last = async {
             if self.under_way.is_some() {
                 let outcome = self.ended().await;
                 self.take(outcome, now);
             }
+            self.save(memory, now);
+            if self.under_way.is_some() {
+                let outcome = self.ended().await;
+                self.take(outcome, now);
+            }
+        };
+        if tokio::time::timeout(LAST_WRITES_TIME_MAX, last)
+            .await
+            .is_err()
+        {
+            tracing::warn!("the memory for the next start is not written yet, ending without");
         }
     }
 

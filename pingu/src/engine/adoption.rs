@@ -47,7 +47,7 @@ impl Engine {
                         .snapshot
                         .links
                         .iter()
-                        .find(|link| link.name == uplink.interface);
+                        .find(|link| link.is_called(&uplink.interface));
                     uplink.gateway == Gateway::Auto
                         && link.map(|link| link.ifindex) == route.next_hop.ifindex()
                 })
@@ -171,6 +171,7 @@ mod tests {
             admin_up: true,
             carrier: true,
             mtu_bytes: 1500,
+            alternative_names: Vec::new(),
         };
         let address = Address {
             ifindex: Ifindex(2),

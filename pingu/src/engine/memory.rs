@@ -149,6 +149,7 @@ mod tests {
             admin_up: true,
             carrier: true,
             mtu_bytes: 1500,
+            alternative_names: Vec::new(),
         };
         let address = Address {
             ifindex: Ifindex(2),

@@ -22,7 +22,7 @@ pub struct Plan {
 }
 
 /// The kernel's key of a route.
-type Place = (TableId, IpNet, Metric);
+pub(crate) type Place = (TableId, IpNet, Metric);
 
 /// Compares what the kernel has with what it should have.
 ///
@@ -115,7 +115,7 @@ fn nexthop_additions(
                 taken.insert(wanted.id);
                 plan.nexthop_conflicts.push((*found).clone());
             }
-            Some(found) if *found != wanted => {
+            Some(found) if !same_nexthop(found, wanted) => {
                 plan.changes.push(Change::ReplaceNexthop(wanted.clone()));
             }
             Some(_) => {}
@@ -287,10 +287,19 @@ pub(crate) fn place(route: &Route) -> Place {
     (route.table, route.destination, route.metric)
 }
 
+fn same_nexthop(a: &Nexthop, b: &Nexthop) -> bool {
+    match (&a.kind, &b.kind) {
+        (NexthopKind::Single(one), NexthopKind::Single(other)) => {
+            a.ipv6 == b.ipv6 && one.leads_as(other)
+        }
+        (one, other) => one == other,
+    }
+}
+
 fn same(a: &Route, b: &Route) -> bool {
     place(a) == place(b)
         && a.protocol == b.protocol
-        && a.next_hop == b.next_hop
+        && a.next_hop.leads_as(&b.next_hop)
         // A source that was not asked for is the kernel's affair.
         && (a.ipv6() || a.preferred_source == b.preferred_source)
 }

@@ -143,7 +143,7 @@ impl Engine {
         };
         let by_gateway = on_it().find(|&id| {
             self.way(id, route.ipv6())
-                .is_some_and(|way| way.next_hop() == route.next_hop)
+                .is_some_and(|way| way.next_hop().leads_as(&route.next_hop))
         });
         by_gateway.or_else(|| on_it().next())
     }
@@ -179,6 +179,10 @@ impl Engine {
             if !standing.contains(&id) {
                 standing.push(id);
             }
+        }
+        if config.mode == Mode::Ordered {
+            // The others are installed whatever their state: only the first was wanted.
+            standing.truncate(1);
         }
         standing
     }
@@ -216,8 +220,14 @@ impl Engine {
             .all(|id| self.uplink(id).state_noted == State::Down)
     }
 
+    /// Some uplink of a group is up.
+    fn any_up(&self, group: GroupId) -> bool {
+        self.members(group)
+            .any(|id| self.uplink(id).state_noted == State::Up)
+    }
+
     /// Whether a family works over an uplink, as far as is known.
-    fn carries(&self, id: UplinkId, ipv6: bool) -> bool {
+    pub(super) fn carries(&self, id: UplinkId, ipv6: bool) -> bool {
         self.uplink(id).family_state(ipv6, &self.paths) != State::Down
     }
 }

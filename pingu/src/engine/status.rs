@@ -27,6 +27,16 @@ pub enum HookState {
     Failed(String),
 }
 
+/// By what an uplink is pinned.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum PinnedBy {
+    /// The sticky file.
+    File,
+    /// `pingu pin`.
+    Command,
+}
+
 /// Everything published about a running daemon. Fields are only ever added.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -43,6 +53,9 @@ pub struct Status {
     /// The pinned uplink; null where none is.
     #[serde(default)]
     pub pinned: Option<String>,
+    /// By what it is pinned; null where none is.
+    #[serde(default)]
+    pub pinned_by: Option<PinnedBy>,
 }
 
 /// One uplink.
@@ -124,11 +137,16 @@ impl Engine {
         Status {
             active: active.map(|id| self.config.uplinks[id.index()].name.clone()),
             uplinks,
-            warnings: self.warnings(),
+            warnings: self
+                .warnings()
+                .into_iter()
+                .chain(self.fight_warnings())
+                .collect(),
             dead_targets: self.dead_targets().collect(),
             pinned: self
                 .pinned
                 .map(|id| self.config.uplinks[id.index()].name.clone()),
+            pinned_by: None,
         }
     }
 
@@ -203,7 +221,7 @@ impl Engine {
         self.snapshot
             .links
             .iter()
-            .find(|link| link.name == *interface)
+            .find(|link| link.is_called(interface))
             .map(|link| link.ifindex)
     }
 

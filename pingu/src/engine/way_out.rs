@@ -4,11 +4,15 @@ use std::net::IpAddr;
 
 use crate::{
     config::{Gateway, UplinkConfig},
-    engine::GatewayHint,
-    network::{Address, Link, LinkLayer, NeighbourState, NextHop, Route, Snapshot, default_of},
+    engine::{GatewayHint, way_out::learn::Sources},
+    network::{
+        self, Address, Link, LinkLayer, NeighbourState, NextHop, Route, Snapshot, default_of,
+    },
     probe::LinkHeader,
     units::{Ifindex, Protocol, TableId},
 };
+
+mod learn;
 
 /// Whether a path can be probed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,6 +103,16 @@ impl WayOut {
         }
     }
 
+    /// Whether a default route of the main table leads this way.
+    pub(crate) fn is_taught_by(&self, route: &Route) -> bool {
+        let leads_here = |hop: &network::Hop| {
+            (hop.ifindex, hop.gateway, hop.onlink) == (self.ifindex, self.gateway, self.onlink)
+        };
+        route.destination == default_of(self.source.is_ipv6())
+            && route.table == TableId::MAIN
+            && route.next_hop.hops().iter().any(leads_here)
+    }
+
     /// Where an own route by this way leads.
     pub(crate) fn next_hop(&self) -> NextHop {
         match self.gateway {
@@ -122,7 +136,7 @@ pub(crate) fn link<'a>(
     let link = snapshot
         .links
         .iter()
-        .find(|link| link.name == uplink.interface)
+        .find(|link| link.is_called(&uplink.interface))
         .ok_or(Obstacle::NoInterface)?;
     match link {
         Link {
@@ -178,7 +192,17 @@ pub(crate) fn find(
             }
         }
         Gateway::Auto => {
-            learn(link.ifindex, ipv6, snapshot, own, known).ok_or(Obstacle::NoGateway)?
+            let sources = Sources {
+                ifindex: link.ifindex,
+                ipv6,
+                snapshot,
+                own,
+                adopted: known.adopted,
+                table: uplink.table.as_ref().map(|table| table.id),
+            };
+            sources
+                .learn(known.before, known.hint)
+                .ok_or(Obstacle::NoGateway)?
         }
     };
     if ipv6 && asks_in_vain(link, &snapshot.addresses) {
@@ -225,92 +249,13 @@ struct Hop {
     preferred_source: Option<IpAddr>,
 }
 
-fn learn(
-    ifindex: Ifindex,
-    ipv6: bool,
-    snapshot: &Snapshot,
-    own: Protocol,
-    known: Known<'_>,
-) -> Option<Hop> {
-    let (leftovers, foreign): (Vec<&Route>, Vec<&Route>) = snapshot
-        .routes
-        .iter()
-        .filter(|route| route.destination == default_of(ipv6) && route.table == TableId::MAIN)
-        .partition(|route| route.protocol == own);
-    let mut candidates: Vec<&Route> = foreign;
-    // What stands is newer than what was adopted: a renewed lease has brought it.
-    if !candidates.iter().any(|route| hop(route, ifindex).is_some()) {
-        candidates.extend(known.adopted.iter().filter(|route| route.ipv6() == ipv6));
-    }
-    candidates.sort_by_key(|route| route.metric);
-    let mut hops = candidates
-        .into_iter()
-        .filter_map(|route| hop(route, ifindex));
-
-    let before = known
-        .before
-        .filter(|before| before.ifindex == ifindex)
-        .map(|before| {
-            let hop = Hop {
-                gateway: before.gateway,
-                onlink: before.onlink,
-                preferred_source: before.preferred_source,
-            };
-            (hop, before.source)
-        });
-    let hint = known
-        .hint
-        .filter(|_| before.is_none())
-        .and_then(|hint| remembered(hint, ifindex, &snapshot.addresses));
-    // Where several are learned, the one that was in use stays in use, over a restart as well.
-    if let Some(before) = before.map(|(hop, _)| hop).or(hint)
-        && hops.clone().any(|hop| hop == before)
-    {
-        return Some(before);
-    }
-    hops.next()
-        .or_else(|| {
-            // An IPv6 router that takes its advertisement back says that it is no way out any more; IPv4 has no such word.
-            let (hop, source) = before.filter(|_| !ipv6)?;
-            is_usable(ifindex, source, &snapshot.addresses).then_some(hop)
-        })
-        .or_else(|| {
-            before
-                .is_none()
-                .then(|| leftovers.into_iter().find_map(|route| hop(route, ifindex)))?
-        })
-        .or_else(|| hint.filter(|_| !ipv6))
-}
-
-/// What a hint says, if all the addresses that it names are there.
-fn remembered(hint: &GatewayHint, ifindex: Ifindex, addresses: &[Address]) -> Option<Hop> {
-    let asked_for = hint.preferred_source;
-    let stands = is_usable(ifindex, hint.address, addresses)
-        && asked_for.is_none_or(|own| addresses.iter().any(|a| a.address == own && a.usable));
-    stands.then_some(Hop {
-        gateway: hint.gateway,
-        onlink: hint.onlink,
-        preferred_source: hint.preferred_source,
-    })
-}
-
-fn hop(route: &Route, on: Ifindex) -> Option<Hop> {
-    match route.next_hop {
-        NextHop::Gateway {
-            ifindex,
-            gateway,
-            onlink,
-        } if ifindex == on => Some(Hop {
-            gateway: Some(gateway),
-            onlink,
-            preferred_source: route.preferred_source,
-        }),
-        NextHop::Device { ifindex } if ifindex == on => Some(Hop {
-            gateway: None,
-            onlink: false,
-            preferred_source: route.preferred_source,
-        }),
-        _ => None,
+impl From<&WayOut> for Hop {
+    fn from(way: &WayOut) -> Self {
+        Self {
+            gateway: way.gateway,
+            onlink: way.onlink,
+            preferred_source: way.preferred_source,
+        }
     }
 }
 

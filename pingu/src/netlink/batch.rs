@@ -28,6 +28,7 @@ const ERROR: u16 = 2;
 #[derive(Debug)]
 pub(crate) struct Batch {
     socket: Socket,
+    port: u32,
     sequence: u32,
 }
 
@@ -35,15 +36,21 @@ impl Batch {
     /// Opens a socket in the calling thread's network namespace.
     pub(crate) fn new() -> io::Result<Self> {
         let mut socket = Socket::new(NETLINK_ROUTE)?;
-        socket.bind_auto()?;
+        let port = socket.bind_auto()?.port_number();
         socket.set_cap_ack(true)?;
         socket.set_netlink_get_strict_chk(true)?;
         socket.set_rx_buf_sz(RECEIVE_BUFFER_BYTES as libc::c_int)?;
         socket.set_non_blocking(true)?;
         Ok(Self {
             socket,
+            port,
             sequence: 0,
         })
+    }
+
+    /// The socket's port.
+    pub(crate) fn port(&self) -> u32 {
+        self.port
     }
 
     /// Makes all changes, in order, and returns the errno of each; 0 is success.

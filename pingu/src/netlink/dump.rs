@@ -25,6 +25,8 @@ const NEIGHBOUR_HEADER_LEN: usize = 12;
 const IFLA_EXT_MASK: u16 = 29;
 const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 const IFLA_OPERSTATE: u16 = 16;
+const IFLA_PROP_LIST: u16 = 52;
+const IFLA_ALT_IFNAME: u16 = 53;
 const IF_OPER_UNKNOWN: u8 = 0;
 const IF_OPER_UP: u8 = 6;
 const ARPHRD_RAWIP: u16 = 519;
@@ -37,6 +39,7 @@ const IFA_F_DEPRECATED: u32 = 0x20;
 const IFA_F_TENTATIVE: u32 = 0x40;
 /// `RTM_F_CLONED`: a cached route, no entry of a table.
 const RTM_F_CLONED: u32 = 0x200;
+
 /// Asks for every link.
 pub(crate) fn links_request() -> RawMessage {
     let mut body = vec![0; LINK_HEADER_LEN];
@@ -78,11 +81,16 @@ pub(crate) fn link(body: &[u8]) -> Option<Link> {
     let hardware = u16::from_ne_bytes([header[2], header[3]]);
     let flags = number(&header[8..12])?;
     let (mut name, mut mac, mut mtu_bytes, mut operstate) = (None, None, 0, IF_OPER_UNKNOWN);
+    let mut alternative_names = Vec::new();
     for (kind, value) in attributes(body, LINK_HEADER_LEN) {
         match kind {
             libc::IFLA_IFNAME => name = Some(text(value)),
             libc::IFLA_ADDRESS => mac = <[u8; 6]>::try_from(value).ok(),
             libc::IFLA_MTU => mtu_bytes = number(value).unwrap_or(0),
+            IFLA_PROP_LIST => {
+                let names = attributes(value, 0).filter(|(kind, _)| *kind == IFLA_ALT_IFNAME);
+                alternative_names.extend(names.map(|(_, value)| text(value)));
+            }
             IFLA_OPERSTATE => operstate = value.first().copied().unwrap_or(IF_OPER_UNKNOWN),
             _ => {}
         }
@@ -104,6 +112,7 @@ pub(crate) fn link(body: &[u8]) -> Option<Link> {
     Some(Link {
         ifindex: Ifindex(number(&header[4..8])?),
         name: name?,
+        alternative_names,
         layer,
         admin_up: flags & libc::IFF_UP as u32 != 0,
         carrier: flags & libc::IFF_LOWER_UP as u32 != 0
@@ -177,11 +186,7 @@ pub(crate) fn route(body: &[u8], own: Protocol) -> Option<Route> {
         table,
         metric: Metric(metric),
         protocol: Protocol(header.protocol),
-        next_hop: if header.protocol == own.0 {
-            next_hop::own(&header, body)
-        } else {
-            next_hop::foreign(&header, body)
-        },
+        next_hop: next_hop::of(&header, body, own),
         preferred_source,
         wire: wire(&header, body),
     })

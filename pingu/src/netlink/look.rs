@@ -71,12 +71,13 @@ impl KernelRoutes {
     pub(super) async fn routes_at(&mut self, wanted: &Route) -> Result<Vec<Route>, NetlinkError> {
         if wanted.table == TableId::MAIN && wanted.is_default() {
             let mut routes = self.default_routes(wanted.ipv6()).await?;
-            routes.retain(|route| route.metric == wanted.metric);
+            routes.retain(|route| route.is_for_all() && route.metric == wanted.metric);
             return Ok(routes);
         }
         let mut routes = self.routes_of_table(wanted.table, wanted.ipv6()).await?;
         routes.retain(|route| {
             (route.destination, route.metric) == (wanted.destination, wanted.metric)
+                && route.is_for_all()
         });
         Ok(routes)
     }

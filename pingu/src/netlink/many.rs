@@ -112,7 +112,7 @@ impl KernelRoutes {
                 let there = self.routes_of_table(route.table, route.ipv6()).await?;
                 let others = there
                     .iter()
-                    .filter(|other| other.protocol != self.protocol)
+                    .filter(|other| other.is_for_all() && other.protocol != self.protocol)
                     .map(place);
                 empty.insert(others.collect());
             }

@@ -4,29 +4,23 @@
 //! own gateway beside the old one is such a pair; whoever could not tell them apart could not finish what was interrupted.
 
 use crate::{
-    netlink::{codec::RouteHeader, next_hop},
     network::{Hop, NextHop, Route},
     units::Protocol,
 };
 
-/// The routes that a dump merged into this one, if they are own IPv6 routes; else the route, and an own one in pingu's own terms.
+/// The routes that a dump merged into this one, if they are own IPv6 routes; else the route as it is.
 ///
 /// The message names the first one's protocol only. A deletion names it, too, so that a foreign route among them stays.
 pub(crate) fn apart(route: Route, own: Protocol) -> Vec<Route> {
-    if route.protocol != own {
-        return vec![route];
-    }
-    let next_hop = match RouteHeader::read(&route.wire) {
-        Some(header) => next_hop::own(&header, &route.wire),
-        None => route.next_hop.clone(),
-    };
-    match next_hop {
+    match &route.next_hop {
         NextHop::Several { hops, .. }
-            if route.ipv6() && hops.iter().all(|hop| hop.gateway.is_some()) =>
+            if route.ipv6()
+                && route.protocol == own
+                && hops.iter().all(|hop| hop.gateway.is_some()) =>
         {
-            hops.into_iter().map(|hop| single(&route, hop)).collect()
+            hops.iter().map(|hop| single(&route, *hop)).collect()
         }
-        next_hop => vec![Route { next_hop, ..route }],
+        _ => vec![route],
     }
 }
 

@@ -5,7 +5,7 @@
 use crate::{
     netlink::codec::{RouteHeader, address, attributes, number, whole_attributes},
     network::{Hop, NextHop, Nexthop, NexthopKind, Route},
-    units::{Ifindex, NexthopId},
+    units::{Ifindex, NexthopId, Protocol},
 };
 
 // Of the kernel's UAPI headers; libc does not have them.
@@ -26,8 +26,19 @@ const VIA_HEADER_LEN: usize = 2;
 /// Members of members are followed so deep: the kernel allows no group within a group.
 const GROUP_DEPTH_MAX: usize = 1;
 
-/// Where a route of somebody else's leads.
-pub(crate) fn foreign(header: &RouteHeader, body: &[u8]) -> NextHop {
+/// Where a route leads; one of pingu's own protocol in the terms in which pingu writes.
+pub(crate) fn of(header: &RouteHeader, body: &[u8], own: Protocol) -> NextHop {
+    let for_all = header.source_len == 0 && header.tos == 0;
+    match (header.kind, object_of(body)) {
+        _ if header.protocol != own.0 || !for_all => foreign(header, body),
+        (_, Some(id)) => NextHop::Object(id),
+        (libc::RTN_UNREACHABLE, None) => NextHop::Unreachable,
+        (libc::RTN_BLACKHOLE, None) => NextHop::Blackhole,
+        (_, None) => foreign(header, body),
+    }
+}
+
+fn foreign(header: &RouteHeader, body: &[u8]) -> NextHop {
     if header.source_len != 0 {
         return NextHop::Selective("for packets from certain sources".to_owned());
     }
@@ -66,21 +77,6 @@ pub(crate) fn foreign(header: &RouteHeader, body: &[u8]) -> NextHop {
         (None, Some(hop), None) => hop.next_hop(),
         (None, None, None) => NextHop::Other("without an interface".to_owned()),
     }
-}
-
-/// Where a route of pingu's own protocol leads: the kernel's words for what pingu writes.
-pub(crate) fn own(header: &RouteHeader, body: &[u8]) -> NextHop {
-    if header.source_len == 0 && header.tos == 0 {
-        if let Some(id) = object_of(body) {
-            return NextHop::Object(id);
-        }
-        match header.kind {
-            libc::RTN_UNREACHABLE => return NextHop::Unreachable,
-            libc::RTN_BLACKHOLE => return NextHop::Blackhole,
-            _ => {}
-        }
-    }
-    foreign(header, body)
 }
 
 /// Tells where routes by nexthop objects lead, which the kernel leaves out of a dump with `nexthop_compat_mode=0`.

@@ -35,6 +35,8 @@ const MESSAGE_HEADER_LEN: usize = 16;
 #[derive(Debug)]
 pub(crate) struct Requests {
     handle: ConnectionHandle<RawMessage>,
+    /// The socket's port: who asked, in the kernel's announcements.
+    port: u32,
 }
 
 impl Requests {
@@ -51,8 +53,18 @@ impl Requests {
         // connection would look alike.
         connection.set_forward_done(true);
         connection.set_forward_ack(true);
+        let port = connection
+            .socket_mut()
+            .socket_mut()
+            .bind_auto()?
+            .port_number();
         tokio::spawn(connection);
-        Ok(Self { handle })
+        Ok(Self { handle, port })
+    }
+
+    /// The socket's port.
+    pub(crate) fn port(&self) -> u32 {
+        self.port
     }
 
     /// Dumps a table, again and again while it changes underneath.

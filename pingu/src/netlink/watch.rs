@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, io, os::fd::AsRawFd};
 
 use futures_util::FutureExt;
-use netlink_packet_core::NetlinkBuffer;
+use netlink_packet_core::{NLM_F_REPLACE, NetlinkBuffer};
 use netlink_sys::{
     AsyncSocket, AsyncSocketExt, Socket, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE,
 };
@@ -11,9 +11,9 @@ use netlink_sys::{
 use crate::{
     netlink::{
         codec::RouteHeader,
-        dump::{neighbour, route_table},
+        dump::{self, neighbour, route_table},
     },
-    network::News,
+    network::{Deed, Interference, News},
     units::{Protocol, TableId},
 };
 
@@ -26,6 +26,9 @@ const DATAGRAM_BYTES_MAX: usize = 64 << 10;
 
 /// News that may wait here; more stay in the socket. One datagram adds a handful.
 const PENDING_NEWS_MAX: usize = 256;
+
+/// Interferences that may wait here.
+const INTERFERENCES_PENDING_MAX: usize = 32;
 
 /// Datagrams read before news are handed out, so that a flood of messages that are no news never holds up the loop for long.
 const DATAGRAMS_PER_TURN: usize = 256;
@@ -48,6 +51,8 @@ const GROUPS: [u32; 9] = [
 pub struct Watch {
     socket: TokioSocket,
     protocol: Protocol,
+    /// The ports of pingu's own sockets.
+    own_ports: Vec<u32>,
     pending: VecDeque<News>,
     datagram: Vec<u8>,
 }
@@ -69,9 +74,15 @@ impl Watch {
         Ok(Self {
             socket,
             protocol,
+            own_ports: Vec::new(),
             pending: VecDeque::new(),
             datagram: Vec::with_capacity(DATAGRAM_BYTES_MAX),
         })
+    }
+
+    /// Tells the ports of pingu's own sockets: what was asked for there is nobody else's deed.
+    pub fn know_own(&mut self, ports: Vec<u32>) {
+        self.own_ports = ports;
     }
 
     /// Waits for the next news. Nothing is lost if the future is dropped.
@@ -103,6 +114,11 @@ impl Watch {
             // Any process with the privilege may send to this socket; the kernel's port is 0.
             Ok(source) if source.port_number() != 0 => {}
             Ok(_) => {
+                for interference in interferences_of(&self.datagram, self.protocol) {
+                    if !self.own_ports.contains(&interference.port) {
+                        note(&mut self.pending, interference);
+                    }
+                }
                 for news in news_of(&self.datagram, self.protocol) {
                     remember(&mut self.pending, news);
                 }
@@ -118,16 +134,56 @@ impl Watch {
     }
 }
 
-/// The news in a datagram.
-fn news_of(datagram: &[u8], protocol: Protocol) -> Vec<News> {
-    let mut all = Vec::new();
+/// The messages in a datagram.
+fn messages(datagram: &[u8]) -> impl Iterator<Item = NetlinkBuffer<&[u8]>> {
     let mut rest = datagram;
-    while let Ok(message) = NetlinkBuffer::new_checked(rest) {
-        all.extend(news(message.message_type(), message.payload(), protocol));
+    std::iter::from_fn(move || {
+        let message = NetlinkBuffer::new_checked(rest).ok()?;
         let len = (message.length() as usize).next_multiple_of(4);
         rest = rest.get(len..).unwrap_or_default();
+        Some(message)
+    })
+}
+
+/// The news in a datagram.
+fn news_of(datagram: &[u8], protocol: Protocol) -> Vec<News> {
+    messages(datagram)
+        .filter_map(|message| news(message.message_type(), message.payload(), protocol))
+        .collect()
+}
+
+/// What was done to own routes, and asked for by somebody: the kernel's own doings come from port 0.
+fn interferences_of(datagram: &[u8], own: Protocol) -> Vec<Interference> {
+    let asked_for = messages(datagram).filter(|message| message.port_number() != 0);
+    let interference = |message: NetlinkBuffer<&[u8]>| {
+        let is_replacement = message.flags() & NLM_F_REPLACE != 0;
+        let deed = match message.message_type() {
+            libc::RTM_DELROUTE => Deed::Deleted,
+            libc::RTM_NEWROUTE if is_replacement => Deed::Replaced,
+            _ => return None,
+        };
+        let header = RouteHeader::read(message.payload())?;
+        if (header.protocol == own.0) != (deed == Deed::Deleted) {
+            return None;
+        }
+        let route = match deed {
+            Deed::Deleted => dump::route(message.payload(), own)?,
+            Deed::Replaced => dump::default_route(message.payload(), own)?,
+        };
+        let port = message.port_number();
+        Some(Interference { deed, route, port })
+    };
+    asked_for.filter_map(interference).collect()
+}
+
+/// Adds an interference to what waits, unless so many do that it is no fight about a route but the end of a table.
+fn note(pending: &mut VecDeque<News>, interference: Interference) {
+    let waiting = pending
+        .iter()
+        .filter(|news| matches!(news, News::Interfered(_)));
+    if waiting.count() < INTERFERENCES_PENDING_MAX {
+        remember(pending, News::Interfered(Box::new(interference)));
     }
-    all
 }
 
 /// The news in a message, if it is any to a watcher of default routes.

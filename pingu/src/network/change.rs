@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::network::{Nexthop, Route, Rule};
+use crate::network::{NextHop, Nexthop, NexthopKind, Route, Rule};
 
 /// One change to the kernel's routing. Each names its object exactly: a route by table, destination, metric, interface, gateway and
 /// protocol; a rule by priority, selector, table and protocol; a nexthop object by its identifier.
@@ -48,6 +48,48 @@ impl fmt::Display for Change {
 }
 
 impl Change {
+    /// The same with the gateway declared reachable, if it is an addition by one that was not. Whoever flushes a table takes the
+    /// connected networks along, and without them the kernel knows of no gateway although the addresses still stand.
+    pub fn onlink(&self) -> Option<Self> {
+        let declared = |next_hop: &NextHop| match *next_hop {
+            NextHop::Gateway {
+                ifindex,
+                gateway,
+                onlink: false,
+            } => Some(NextHop::Gateway {
+                ifindex,
+                gateway,
+                onlink: true,
+            }),
+            _ => None,
+        };
+        let route = |route: &Route| {
+            Some(Route {
+                next_hop: declared(&route.next_hop)?,
+                ..route.clone()
+            })
+        };
+        let nexthop = |nexthop: &Nexthop| match &nexthop.kind {
+            NexthopKind::Single(next_hop) => Some(Nexthop {
+                kind: NexthopKind::Single(declared(next_hop)?),
+                ..nexthop.clone()
+            }),
+            NexthopKind::Group(_) | NexthopKind::Other(_) => None,
+        };
+        match self {
+            Self::Add(added) => route(added).map(Self::Add),
+            Self::AddBeside(added) => route(added).map(Self::AddBeside),
+            Self::AddNexthop(added) => nexthop(added).map(Self::AddNexthop),
+            Self::ReplaceNexthop(changed) => nexthop(changed).map(Self::ReplaceNexthop),
+            Self::Delete(_)
+            | Self::TakeOver(_)
+            | Self::Restore(_)
+            | Self::AddRule(_)
+            | Self::DeleteRule(_)
+            | Self::DeleteNexthop(_) => None,
+        }
+    }
+
     /// It takes something away.
     pub fn is_deletion(&self) -> bool {
         matches!(

@@ -177,6 +177,23 @@ impl NextHop {
         }
     }
 
+    /// Whether both lead to the same place: whether the gateway had to be declared reachable is only how a route came to be.
+    pub fn leads_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (
+                Self::Gateway {
+                    ifindex, gateway, ..
+                },
+                Self::Gateway {
+                    ifindex: other_ifindex,
+                    gateway: other_gateway,
+                    ..
+                },
+            ) => (ifindex, gateway) == (other_ifindex, other_gateway),
+            (one, other) => one == other,
+        }
+    }
+
     /// Every single next hop in it.
     pub fn hops(&self) -> Vec<Hop> {
         match self {

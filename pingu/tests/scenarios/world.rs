@@ -402,6 +402,7 @@ fn wire(ifindex: u32, name: &str, gateway: IpAddr, lease: bool) -> Wire {
             admin_up: true,
             carrier: true,
             mtu_bytes: 1500,
+            alternative_names: Vec::new(),
         },
         exists: true,
         answers: true,

@@ -9,10 +9,12 @@ use std::time::{Duration, Instant};
 use pingu_tests::lab::{
     daemon::Daemon,
     provider::{Provider, ROUTER_SIDE},
+    route_monitor::RouteMonitor,
     route_watch, routes,
     settings::Settings,
     site::{LEARNED_METRIC, Plan, Site, TARGET},
-    status, turn,
+    status::{self, counter},
+    turn,
     wait::wait_until,
 };
 
@@ -58,28 +60,68 @@ fn deleted_own_routes_are_back_within_a_second() {
     }
 }
 
+/// The flush takes the connected networks along, and without them the kernel knows of no gateway.
 #[test]
-fn own_routes_that_were_refused_are_back_soon_after_they_can_be() {
+fn a_flush_of_the_main_table_leaves_no_default_missing_for_long() {
     let _turn = turn::shared();
-    let settings = two_uplinks(Settings::quick());
-    let (site, mut daemon) = running(&settings);
-    let before = routes::own(&site.router);
-    let connected = connected_networks(&site);
-    site.router.ip("route flush table main");
-    daemon
-        .process()
-        .wait_for_log("Network is unreachable", DEADLINE);
-    let start = Instant::now();
-    site.router.ip_batch(&connected);
-    wait_until("own routes to be back", DEADLINE, || {
-        let own = routes::own(&site.router);
-        if own == before {
-            Ok(())
-        } else {
-            Err(format!("{own:?}"))
-        }
-    });
-    assert!(start.elapsed() <= MENDED_MAX, "{:?}", start.elapsed());
+    for gateways in [["10.0.1.1", "10.0.2.1"], ["auto", "auto"]] {
+        let settings = Settings::quick()
+            .uplink("fibre", "wan1", gateways[0], 88)
+            .uplink("lte", "wan2", gateways[1], 89);
+        let (site, mut daemon) = running(&settings);
+        let before = routes::own(&site.router).len();
+        let connected = connected_networks(&site);
+        let start = Instant::now();
+        site.router.ip("route flush table main");
+        route_watch::wait_until_by(&site.router, TARGET, site.ifindex(0), DEADLINE);
+        assert!(start.elapsed() <= MENDED_MAX, "{:?}", start.elapsed());
+        wait_until("all own routes to be back", DEADLINE, || {
+            let own = routes::own(&site.router);
+            (own.len() == before)
+                .then_some(())
+                .ok_or_else(|| format!("{own:?}"))
+        });
+        assert!(start.elapsed() <= MENDED_MAX, "{:?}", start.elapsed());
+
+        // With the networks back there is nothing left to write.
+        let monitor = RouteMonitor::start(&site.router);
+        site.router.ip_batch(&connected);
+        let sent = probes(&daemon.status().expect("a status"));
+        daemon.wait_for("more probes", DEADLINE, |status| {
+            probes(status) >= sent + 30
+        });
+        let events = monitor.events();
+        let own: Vec<&String> = events
+            .iter()
+            .filter(|event| event.contains("proto 136"))
+            .collect();
+        assert!(own.is_empty(), "{own:?}");
+        daemon.wait_until_up(&["fibre", "lte"]);
+    }
+}
+
+/// How many probes went out by the first uplink.
+fn probes(status: &serde_json::Value) -> u64 {
+    counter(status::target(status, "fibre", 0), "sent")
+}
+
+#[test]
+fn an_uplink_is_found_by_an_alternative_name() {
+    let _turn = turn::shared();
+    let site = Plan::new(&["wan1", "wan2"]).build();
+    let long = "uplink-towards-the-provider-in-the-basement";
+    site.router
+        .ip(&format!("link property add dev wan1 altname {long}"));
+    let settings = Settings::quick()
+        .uplink("fibre", long, "auto", 88)
+        .uplink("lte", "wan2", "auto", 89);
+    let mut daemon = Daemon::start(&site.router, &settings);
+    daemon.wait_until_up(&["fibre", "lte"]);
+    route_watch::wait_until_by(&site.router, TARGET, site.ifindex(0), DEADLINE);
+    site.router
+        .ip(&format!("link property del dev wan1 altname {long}"));
+    let status = daemon.wait_until_down("fibre");
+    assert!(status::reason(&status, "fibre").contains("there is no interface"));
 }
 
 /// Commands that put the connected networks back: a flush of the main table takes them as well, and without them no gateway

@@ -12,9 +12,12 @@ use pingu_tests::lab::{
     route_watch, routes,
     settings::Settings,
     site::{LEARNED_METRIC, Plan, Site, TARGET},
-    status, turn,
+    status,
+    tun::Tun,
+    turn,
     wait::wait_until,
 };
+use serde_json::{Value, json};
 
 use crate::running::two_uplinks;
 
@@ -74,6 +77,69 @@ fn a_gateway_that_dhcp_taught_brings_the_default_back_after_a_kill_and_a_flush()
     );
     route_watch::wait_until_by(&site.router, TARGET, site.ifindex(0), DEADLINE);
     assert!(routes::own_over(&site.router, "wan2").is_some());
+}
+
+/// What SIGUSR1 has the daemon print.
+fn knowledge(daemon: &mut Daemon) -> Value {
+    let lines = |log: &str| -> Vec<String> {
+        let json = log.lines().filter(|line| line.starts_with('{'));
+        json.map(str::to_owned).collect()
+    };
+    let before = lines(&daemon.process().log()).len();
+    daemon.process().signal(libc::SIGUSR1);
+    let mut printed = None;
+    wait_until("a line of JSON", DEADLINE, || {
+        let log = daemon.process().log();
+        let line = lines(&log).get(before).cloned().ok_or(log)?;
+        printed = Some(serde_json::from_str(&line).map_err(|error| format!("{error}: {line}"))?);
+        Ok(())
+    });
+    printed.expect("it was waited for")
+}
+
+#[test]
+fn sigusr1_prints_what_is_known_of_gateways_as_one_line_of_json() {
+    let _turn = turn::shared();
+    let site = Plan::new(&["wan1", "wan2"]).build();
+    let _tun = Tun::start(&site.router, "tun0");
+    site.router.ip("address add 10.99.0.2/32 dev tun0");
+    let settings = two_uplinks(Settings::quick())
+        .uplink("dsl", "tun0", "none", 90)
+        .uplink("given", "wan2", "10.0.2.99", 91)
+        .uplink("absent", "wan9", "auto", 92);
+    let mut daemon = Daemon::start(&site.router, &settings);
+    daemon.wait_until_up(&["fibre", "lte", "dsl"]);
+    route_watch::wait_until_by(&site.router, TARGET, site.ifindex(0), DEADLINE);
+    daemon.wait_for("the own route", DEADLINE, |status| {
+        status["active"] == "fibre"
+    });
+    let first = knowledge(&mut daemon);
+    let of = |name: &str| first["gateways"][name].clone();
+    assert_eq!(
+        of("fibre"),
+        json!({"interface": "wan1", "ipv4": "10.0.1.1", "ipv6": null, "device": false,
+            "source": {"ipv4": "10.0.1.2", "ipv6": null}, "origin": {"ipv4": "route", "ipv6": null}})
+    );
+    assert_eq!(
+        (&of("dsl")["device"], &of("dsl")["ipv4"]),
+        (&json!(true), &Value::Null)
+    );
+    assert_eq!(of("given")["ipv4"], "10.0.2.99");
+    assert_eq!(of("given")["origin"]["ipv4"], "configuration");
+    assert_eq!(of("absent")["ipv4"], Value::Null);
+    assert_eq!(first["active"], "fibre");
+
+    site.router.ip("-4 route del default dev wan1 proto dhcp");
+    let mut origin = Value::Null;
+    wait_until("the memory to be named", DEADLINE, || {
+        origin = knowledge(&mut daemon)["gateways"]["fibre"]["origin"]["ipv4"].clone();
+        if origin == "memory" {
+            Ok(())
+        } else {
+            Err(origin.to_string())
+        }
+    });
+    assert_eq!(daemon.stop().code(), Some(0));
 }
 
 #[test]

@@ -269,3 +269,25 @@ fn a_route_whose_device_is_gone_counts_as_deleted() {
         }
     });
 }
+
+/// Whoever flushes a table takes the connected networks along; the addresses stand, and so does the gateway.
+#[test]
+fn a_gateway_whose_network_was_flushed_takes_a_route_that_declares_it_reachable() {
+    lab(async |mut lab| {
+        let up0 = lab.ifindex("up0").await;
+        ip("-4 route flush table main");
+        ip("-6 route flush table main");
+        for gateway in ["10.0.0.1", "2001:db8::1"] {
+            let change = Change::Add(via(gateway, up0, 88));
+            let refused = lab.apply(change.clone()).await.unwrap_err();
+            assert!(refused.is_unreachable(), "{refused}");
+            let onlink = change.onlink().unwrap();
+            lab.apply(onlink.clone()).await.unwrap();
+            assert_eq!(onlink.onlink(), None);
+            let found = lab.route(gateway.contains(':'), 88).await;
+            assert!(found.next_hop.leads_as(&via(gateway, up0, 88).next_hop));
+            lab.apply(Change::Delete(found)).await.unwrap();
+        }
+        assert_eq!(lab.look().await.routes, []);
+    });
+}

@@ -32,6 +32,24 @@ fn links_tell_layer_state_and_size() {
 }
 
 #[test]
+fn a_link_answers_to_each_of_its_names() {
+    lab(async |mut lab| {
+        let long = "uplink-towards-the-provider-in-the-basement";
+        ip(&format!(
+            "link property add dev up0 altname fibre altname {long}"
+        ));
+        let up0 = lab.link("up0").await;
+        assert!(
+            ["up0", "fibre", long]
+                .iter()
+                .all(|name| up0.is_called(name))
+        );
+        let up1 = lab.link("up1").await;
+        assert!(up1.is_called("up1") && !up1.is_called("fibre"));
+    });
+}
+
+#[test]
 fn a_link_whose_far_end_is_down_has_no_carrier() {
     lab(async |mut lab| {
         lab.peer.ip("link set peer0 down").unwrap();

@@ -3,7 +3,7 @@
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use pingu::{
     netlink::watch::Watch,
-    network::{Change, News},
+    network::{Change, Deed, Interference, News},
 };
 
 use crate::harness::{OWN, changed, defaults, heard, ip, lab, next, via, watch};
@@ -168,5 +168,82 @@ fn what_other_processes_say_is_no_news() {
         let everyone = SocketAddr::new(0, 1 << (libc::RTNLGRP_LINK - 1));
         socket.send_to(&message, &everyone, 0).unwrap();
         assert_eq!(heard(&mut watch).await, []);
+    });
+}
+
+/// What others did to own routes, of all that was announced until here.
+async fn interferences(watch: &mut Watch) -> Vec<Interference> {
+    let heard = heard(watch).await;
+    let interference = |news| match news {
+        News::Interfered(what) => Some(*what),
+        _ => None,
+    };
+    heard.into_iter().filter_map(interference).collect()
+}
+
+#[test]
+fn who_deletes_or_replaces_an_own_route_is_told() {
+    lab(async |mut lab| {
+        let up0 = lab.ifindex("up0").await;
+        let mut watch = watch().await;
+        watch.know_own(lab.routes.ports());
+        for (gateway, family) in [("10.0.0.1", "-4"), ("2001:db8::1", "-6")] {
+            let own = via(gateway, up0, 88);
+            lab.apply(Change::Add(own.clone())).await.unwrap();
+            lab.apply(Change::Delete(own.clone())).await.unwrap();
+            lab.apply(Change::Add(own.clone())).await.unwrap();
+            assert_eq!(interferences(&mut watch).await, [], "own doings");
+
+            let kept = format!("{family} route add default via {gateway} metric 99 proto dhcp");
+            ip(&kept);
+            ip(&kept.replace(" add ", " del "));
+            assert_eq!(interferences(&mut watch).await, [], "others' own affairs");
+
+            ip(&format!(
+                "{family} route del default via {gateway} metric 88 proto 136"
+            ));
+            let told = interferences(&mut watch).await;
+            let [deletion] = &told[..] else {
+                panic!("{told:?}");
+            };
+            assert_eq!(deletion.deed, Deed::Deleted);
+            assert_eq!(deletion.route.next_hop, own.next_hop);
+            assert_eq!(deletion.route.metric, own.metric);
+            assert!(deletion.port != 0 && !lab.routes.ports().contains(&deletion.port));
+
+            lab.apply(Change::Add(own.clone())).await.unwrap();
+            ip(&format!(
+                "{family} route replace default via {gateway} metric 88 proto dhcp"
+            ));
+            let told = interferences(&mut watch).await;
+            let [replacement] = &told[..] else {
+                panic!("{told:?}");
+            };
+            assert_eq!(replacement.deed, Deed::Replaced);
+            assert_eq!(replacement.route.protocol.0, 16);
+            assert_eq!(replacement.route.metric, own.metric);
+            ip(&format!("{family} route del default metric 88"));
+        }
+    });
+}
+
+/// The kernel's own clearing away is nobody's deed.
+#[test]
+fn routes_that_go_with_their_interface_are_nobodys_deed() {
+    lab(async |mut lab| {
+        let (up0, up1) = (lab.ifindex("up0").await, lab.ifindex("up1").await);
+        for own in [
+            via("10.0.0.1", up0, 88),
+            via("2001:db8::1", up0, 88),
+            via("10.1.0.1", up1, 89),
+            via("2001:db8:1::1", up1, 89),
+        ] {
+            lab.apply(Change::Add(own)).await.unwrap();
+        }
+        let mut watch = watch().await;
+        watch.know_own(lab.routes.ports());
+        ip("link set up0 mtu 1400");
+        ip("link set up1 down");
+        assert_eq!(interferences(&mut watch).await, []);
     });
 }

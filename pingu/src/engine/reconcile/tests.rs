@@ -204,3 +204,34 @@ fn withdrawal_puts_adopted_routes_back_first() {
     );
     assert_eq!(made, [Change::Restore(learned), Change::Delete(own)]);
 }
+
+#[test]
+fn a_gateway_that_had_to_be_declared_reachable_is_no_reason_to_write() {
+    let wanted_route = route(OWN, 88, 2, "192.0.2.1");
+    let Some(Change::Add(onlink)) = Change::Add(wanted_route.clone()).onlink() else {
+        panic!("an addition by a gateway");
+    };
+    assert_ne!(onlink, wanted_route);
+    for (actual, desired) in [
+        (onlink.clone(), wanted_route.clone()),
+        (wanted_route, onlink),
+    ] {
+        let desired = wanted(std::slice::from_ref(&desired));
+        assert_eq!(plan(&table(&[actual]), &desired, OWN), Plan::default());
+    }
+}
+
+#[test]
+fn routes_for_some_packets_take_nobodys_place() {
+    let own = route(OWN, 88, 2, "192.0.2.1");
+    for protocol in [OWN, DHCP] {
+        let mut selective = route(protocol, 88, 2, "192.0.2.9");
+        selective.next_hop = NextHop::Selective("for packets with tos 0x10".to_owned());
+        let desired = wanted(std::slice::from_ref(&own));
+        let made = plan(&table(&[selective.clone()]), &desired, OWN);
+        assert_eq!(made.changes, [Change::Add(own.clone())]);
+        assert_eq!(made.conflicts, []);
+        let made = plan(&table(&[selective, own.clone()]), &desired, OWN);
+        assert_eq!(made, Plan::default());
+    }
+}

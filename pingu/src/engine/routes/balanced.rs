@@ -2,7 +2,7 @@
 
 use crate::{
     engine::{
-        Engine, State,
+        Engine,
         routes::{RouteSet, grouped::Family},
     },
     network::{NextHop, Nexthop, NexthopKind},
@@ -77,9 +77,8 @@ impl Engine {
         standing: &[UplinkId],
         ipv6: bool,
     ) -> Option<(UplinkId, &crate::engine::way_out::WayOut)> {
-        let is_up = |id: UplinkId| self.uplink(id).state_noted == State::Up;
         let stands = standing.iter().any(|&id| self.way(id, ipv6).is_some());
-        if standing.is_empty() || stands || self.members(group).any(is_up) {
+        if standing.is_empty() || stands || self.any_up(group) {
             return None;
         }
         self.members(group)

@@ -3,7 +3,7 @@
 use crate::{
     config::{Mode, WhenAllDown},
     engine::{
-        Engine, State,
+        Engine,
         routes::{RouteSet, of_family, own_route},
     },
     network::NextHop,
@@ -64,6 +64,10 @@ impl Engine {
                 Mode::Ordered => self.in_order(group, &standing, ipv6),
                 Mode::Balance => self.balanced(group, &standing, ipv6, set),
             };
+            if self.any_up(group) {
+                // What cannot be left by is no last resort.
+                family.kept.clear();
+            }
             if family.placed.is_empty() {
                 self.last_resort(group, &standing, ipv6, &mut family);
             }
@@ -173,8 +177,7 @@ impl Engine {
 
     /// With no uplink of a group up, a family whose route the last resort cannot carry leaves by the best that can be left by in it.
     fn last_resort(&self, group: GroupId, standing: &[UplinkId], ipv6: bool, family: &mut Family) {
-        let is_up = |id: UplinkId| self.uplink(id).state_noted == State::Up;
-        if standing.is_empty() || self.members(group).any(is_up) {
+        if standing.is_empty() || self.any_up(group) {
             return;
         }
         let ways = self

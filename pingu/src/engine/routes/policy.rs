@@ -65,12 +65,9 @@ impl Engine {
     /// An uplink's own addresses of a family: all of its interface, or with several uplinks on it, or one given, the one that it uses.
     fn own_addresses(&self, id: UplinkId, ifindex: Ifindex, ipv6: bool) -> Vec<&Address> {
         let config = &self.config.uplinks[id.index()];
-        let shares = self
-            .config
-            .uplinks
-            .iter()
-            .enumerate()
-            .any(|(index, other)| index != id.index() && other.interface == config.interface);
+        let shares = (0..self.config.uplinks.len()).any(|index| {
+            index != id.index() && self.interface_index(UplinkId(index as u16)) == Some(ifindex)
+        });
         let only = match config.source.of(ipv6) {
             Some(given) => Some(given),
             None if shares => match self.way(id, ipv6) {

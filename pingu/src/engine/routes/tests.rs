@@ -19,6 +19,7 @@ fn link(ifindex: u32) -> Link {
         admin_up: true,
         carrier: true,
         mtu_bytes: 1500,
+        alternative_names: Vec::new(),
     }
 }
 

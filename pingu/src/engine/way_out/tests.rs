@@ -3,7 +3,8 @@
 use super::*;
 use crate::{
     config::{HealthConfig, Limits, ProbeConfig, Quorum, Rule, Sources},
-    units::{GroupId, Metric},
+    network::{NexthopKind, default_of},
+    units::{GroupId, Metric, TableId},
 };
 use std::time::Duration;
 
@@ -83,6 +84,7 @@ fn snapshot(routes: Vec<Route>) -> Snapshot {
             admin_up: true,
             carrier: true,
             mtu_bytes: 1500,
+            alternative_names: Vec::new(),
         }],
         addresses: vec![
             address("198.51.100.7", 24),
@@ -293,6 +295,100 @@ fn nothing_is_asked_over_ipv6_before_the_link_local_address_is_settled() {
     assert_eq!(auto(&seen, true, None), Err(Obstacle::NoAddress));
     seen.addresses.last_mut().expect("just added").usable = true;
     assert!(auto(&seen, true, None).is_ok());
+}
+
+/// A default of somebody else's with several next hops: interface and gateway of each.
+fn several(metric: u32, hops: &[(u32, &str)]) -> Route {
+    let first = route(4, metric, hops[0].1);
+    let hops = hops.iter().map(|(ifindex, gateway)| network::Hop {
+        ifindex: Ifindex(*ifindex),
+        gateway: Some(gateway.parse().expect("an address")),
+        onlink: false,
+    });
+    let (what, hops) = ("multipath".to_owned(), hops.collect());
+    Route {
+        next_hop: NextHop::Several { what, hops },
+        ..first
+    }
+}
+
+#[test]
+fn every_next_hop_over_the_interface_is_a_gateway_to_learn() {
+    let first = several(
+        50,
+        &[(3, "203.0.113.1"), (2, "192.0.2.1"), (2, "192.0.2.2")],
+    );
+    let second = route(16, 100, "192.0.2.3");
+    let seen = snapshot(vec![second.clone(), first.clone()]);
+    let before = auto(&seen, false, None);
+    assert_eq!(gateway_of(before).as_deref(), Some("192.0.2.1"));
+    // Whichever of them is known is kept while it is taught.
+    for known in ["192.0.2.2", "192.0.2.3"] {
+        let before = auto(&snapshot(vec![route(16, 1, known)]), false, None).expect("a way");
+        let kept = auto(&seen, false, Some(&before));
+        assert_eq!(gateway_of(kept).as_deref(), Some(known));
+    }
+    let before = auto(&snapshot(vec![route(16, 1, "192.0.2.9")]), false, None).expect("a way");
+    let kept = auto(&seen, false, Some(&before));
+    assert_eq!(gateway_of(kept).as_deref(), Some("192.0.2.1"));
+    // Routers that the kernel shows as one route.
+    let routers = snapshot(vec![several(1024, &[(2, "fe80::1"), (2, "fe80::2")])]);
+    let before = auto(&snapshot(vec![route(9, 1024, "fe80::2")]), true, None).expect("a way");
+    let kept = auto(&routers, true, Some(&before));
+    assert_eq!(gateway_of(kept).as_deref(), Some("fe80::2"));
+    assert_eq!(
+        gateway_of(auto(&routers, true, None)).as_deref(),
+        Some("fe80::1")
+    );
+}
+
+#[test]
+fn a_known_gateway_that_is_taught_with_another_source_is_kept_with_it() {
+    let mut renewed = route(16, 100, "192.0.2.2");
+    let before = auto(&snapshot(vec![renewed.clone()]), false, None).expect("a way");
+    renewed.preferred_source = Some("192.0.2.7".parse().expect("an address"));
+    let seen = snapshot(vec![route(16, 1, "192.0.2.1"), renewed.clone()]);
+    let way = auto(&seen, false, Some(&before)).expect("a way");
+    assert_eq!(gateway_of(Ok(way)).as_deref(), Some("192.0.2.2"));
+    assert_eq!(way.preferred_source, renewed.preferred_source);
+}
+
+#[test]
+fn routes_for_some_packets_teach_nothing() {
+    let mut selective = route(16, 1, "192.0.2.1");
+    selective.next_hop = NextHop::Selective("for packets with tos 0x10".to_owned());
+    let seen = snapshot(vec![selective]);
+    assert_eq!(auto(&seen, false, None), Err(Obstacle::NoGateway));
+}
+
+#[test]
+fn after_a_restart_an_own_table_or_nexthop_object_tells_the_gateway() {
+    let mut config = uplink(Gateway::Auto);
+    let mut left = route(136, 1, "192.0.2.5");
+    left.table = TableId(1001);
+    let object = |id: u32, protocol: u8, ifindex: u32| network::Nexthop {
+        id: crate::units::NexthopId(id),
+        protocol: Protocol(protocol),
+        ipv6: false,
+        kind: NexthopKind::Single(NextHop::Gateway {
+            ifindex: Ifindex(ifindex),
+            gateway: [192, 0, 2, id as u8].into(),
+            onlink: false,
+        }),
+    };
+    let mut seen = snapshot(vec![left]);
+    assert_eq!(auto(&seen, false, None), Err(Obstacle::NoGateway));
+    seen.nexthops = vec![object(6, 4, 2), object(7, 136, 3), object(8, 136, 2)];
+    assert_eq!(
+        gateway_of(auto(&seen, false, None)).as_deref(),
+        Some("192.0.2.8")
+    );
+    config.table = Some(crate::config::PolicyTable {
+        id: TableId(1001),
+        name: "fibre".to_owned(),
+    });
+    let found = find(&config, false, &seen, OWN, Known::default());
+    assert_eq!(gateway_of(found).as_deref(), Some("192.0.2.5"));
 }
 
 fn hint(gateway: &str, address: &str) -> GatewayHint {

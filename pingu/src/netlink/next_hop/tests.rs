@@ -3,12 +3,9 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{
-    netlink::{
-        codec::{INET, INET6, push_address, push_attribute},
-        dump, multipath,
-    },
-    units::Protocol,
+use crate::netlink::{
+    codec::{INET, INET6, push_address, push_attribute},
+    dump, multipath,
 };
 
 const OWN: Protocol = Protocol(136);
@@ -65,7 +62,7 @@ fn route(header: RouteHeader, attributes: &[(u16, Vec<u8>)]) -> Route {
     for (kind, value) in attributes {
         push_attribute(&mut body, *kind, value);
     }
-    dump::default_route(&body, Protocol(136)).unwrap()
+    dump::default_route(&body, OWN).unwrap()
 }
 
 fn interface_attribute(ifindex: u32) -> (u16, Vec<u8>) {
@@ -278,7 +275,7 @@ proptest! {
         let mut body = header(ipv6, OWN.0).write();
         body.extend(&bytes);
         let _ = next_hops(&bytes);
-        if let Some(route) = dump::default_route(&body, Protocol(136)) {
+        if let Some(route) = dump::default_route(&body, OWN) {
             let mut routes = multipath::apart(route, OWN);
             let group = NexthopKind::Group(vec![(NexthopId(id), 1)]);
             resolve(&mut routes, &[object(id, group)]);
@@ -293,7 +290,7 @@ proptest! {
         let mut body = header(false, 4).write();
         push_attribute(&mut body, libc::RTA_OIF, &2_u32.to_ne_bytes());
         push_attribute(&mut body, libc::RTA_GATEWAY, &[192, 0, 2, 1]);
-        let found = dump::default_route(&body[..body.len() - cut], Protocol(136)).unwrap();
+        let found = dump::default_route(&body[..body.len() - cut], OWN).unwrap();
         // Only exactly at the attributes' border is it another message, not a damaged one.
         let expected = match cut {
             8 => NextHop::Device { ifindex: Ifindex(2) },
