@@ -157,7 +157,7 @@ fn settled(line: &str) -> String {
     let is_tcp = line.contains(" tcp ") || line.contains(" udp ");
     let words = line.split_whitespace().enumerate();
     let lasting =
-        words.filter(|(place, word)| !(is_tcp && *place == 4) && !word.starts_with("use="));
+        words.filter(|(place, word)| !(word.starts_with("use=") || is_tcp && *place == 4));
     lasting.map(|(_, word)| word).collect::<Vec<_>>().join(" ")
 }
 
