@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use crate::{
     config::{Gateway, UplinkConfig},
     engine::{GatewayHint, way_out::learn::Sources},
-    network::{Address, Link, LinkLayer, NeighbourState, NextHop, Route, Snapshot, default_of},
+    network::{
+        self, Address, Link, LinkLayer, NeighbourState, NextHop, Route, Snapshot, default_of,
+    },
     probe::LinkHeader,
     units::{Ifindex, Protocol, TableId},
 };
@@ -101,14 +103,14 @@ impl WayOut {
         }
     }
 
-    /// Whether a route of the main table is a default that leads this way, perhaps beside others.
+    /// Whether a default route of the main table leads this way.
     pub(crate) fn is_taught_by(&self, route: &Route) -> bool {
-        let hops = route.next_hop.hops();
+        let leads_here = |hop: &network::Hop| {
+            (hop.ifindex, hop.gateway, hop.onlink) == (self.ifindex, self.gateway, self.onlink)
+        };
         route.destination == default_of(self.source.is_ipv6())
             && route.table == TableId::MAIN
-            && hops
-                .iter()
-                .any(|hop| (hop.ifindex, hop.gateway) == (self.ifindex, self.gateway))
+            && route.next_hop.hops().iter().any(leads_here)
     }
 
     /// Where an own route by this way leads.

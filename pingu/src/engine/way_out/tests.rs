@@ -302,7 +302,7 @@ fn nothing_is_asked_over_ipv6_before_the_link_local_address_is_settled() {
 /// A default of somebody else's with several next hops: interface and gateway of each.
 fn several(metric: u32, hops: &[(u32, &str)]) -> Route {
     let first = route(4, metric, hops[0].1);
-    let hops = hops.iter().map(|(ifindex, gateway)| crate::network::Hop {
+    let hops = hops.iter().map(|(ifindex, gateway)| network::Hop {
         ifindex: Ifindex(*ifindex),
         gateway: Some(gateway.parse().expect("an address")),
         onlink: false,
@@ -368,7 +368,7 @@ fn after_a_restart_an_own_table_or_nexthop_object_tells_the_gateway() {
     let mut config = uplink(Gateway::Auto);
     let mut left = route(136, 1, "192.0.2.5");
     left.table = TableId(1001);
-    let object = |id: u32, protocol: u8, ifindex: u32| crate::network::Nexthop {
+    let object = |id: u32, protocol: u8, ifindex: u32| network::Nexthop {
         id: crate::units::NexthopId(id),
         protocol: Protocol(protocol),
         ipv6: false,
