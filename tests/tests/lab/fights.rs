@@ -53,8 +53,8 @@ impl Rival {
         let mut command = namespace.command("ip");
         command.args(["-force", "-batch", "-"]);
         command.stdin(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().unwrap();
-        let mut input = child.stdin.take().unwrap();
+        let mut child = command.spawn().expect("a process can be started");
+        let mut input = child.stdin.take().expect("its input was asked for");
         let (stop, stopped) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             let mut blows = 0;

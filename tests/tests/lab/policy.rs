@@ -15,7 +15,6 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 fn with_tables() -> Settings {
     Settings::quick()
-        .probe("targets = [\"8.8.8.8\"]")
         .member(
             "fibre",
             "wan1",
