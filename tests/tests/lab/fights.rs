@@ -76,7 +76,8 @@ impl Rival {
     /// Ends it, and says how many times it struck.
     fn finish(mut self) -> usize {
         let _ = self.stop.send(());
-        let blows = self.thread.take().unwrap().join().unwrap();
+        let thread = self.thread.take().expect("it is stopped once");
+        let blows = thread.join().expect("the fighter does not panic");
         self.child.wait().unwrap();
         blows
     }
