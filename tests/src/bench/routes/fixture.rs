@@ -90,11 +90,12 @@ impl Fixture {
 
     /// Removes what anybody left.
     pub(super) fn clear(&self) -> Result<()> {
+        // Routes by nexthop objects go with these; iproute2 could not name them.
+        self.router.ip("nexthop flush")?;
         for protocol in [OWN, FOREIGN] {
             self.router
                 .ip(&format!("route flush table all protocol {protocol}"))?;
         }
-        self.router.ip("nexthop flush")?;
         Ok(())
     }
 }
