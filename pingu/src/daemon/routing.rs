@@ -22,59 +22,81 @@ const CHANGES_LOGGED_MAX: usize = 32;
 /// Refusals that status shows at once: ten thousand for the same reason say no more than a few.
 const REFUSALS_MAX: usize = 16;
 
+/// What became of one attempt to make the kernel agree.
+#[derive(Debug, Default)]
+struct Round {
+    /// Something was written.
+    wrote: bool,
+    /// Until when the first of those that were held is.
+    held_until: Option<Instant>,
+    /// Changes beyond the budget.
+    withheld: usize,
+    refusals: Vec<String>,
+}
+
 impl Daemon {
     /// Makes the kernel's routes agree with what the engine wants.
     pub(super) async fn converge(&mut self) {
         self.converged = Some(self.engine.revision());
         self.put_back_in_vain().await;
         let own = self.engine.config().protocol;
-        let plan = reconcile::plan(self.engine.snapshot(), &self.engine.route_set(), own);
-        if plan.changes.is_empty() {
-            self.back_off.reset();
-            self.engine.note_refusals(Vec::new());
-            return;
-        }
         let now = clock();
-        let looks_anyway_at = self.look_at;
-        self.look_at = now;
-        let mut held_until: Option<Instant> = None;
-        let mut allowed = Vec::with_capacity(plan.changes.len());
-        let mut withheld = 0;
-        for change in plan.changes {
-            if let Change::Add(route) | Change::AddBeside(route) = &change {
+        let mut round = Round::default();
+        // One message may move every route: it goes before all of them are compared.
+        let objects = self.engine.nexthop_set();
+        let ahead = reconcile::plan_nexthops(self.engine.snapshot(), &objects, own);
+        self.make(&ahead, now, &mut round).await;
+        let plan = reconcile::plan(self.engine.snapshot(), &self.engine.route_set(), own);
+        let mut changes = plan.changes;
+        changes.retain(|change| !ahead.contains(change));
+        self.make(&changes, now, &mut round).await;
+        if round.refusals.is_empty() {
+            self.back_off.reset();
+        }
+        if let Some(until) = round.held_until.filter(|_| !round.wrote) {
+            self.look_at = self.look_at.min(until);
+        } else if round.wrote {
+            self.look_at = now;
+        }
+        if round.withheld > 0 {
+            tracing::warn!(
+                withheld = round.withheld,
+                "routes change faster than they may be written; waiting"
+            );
+            self.look_at = now + BACK_OFF;
+        }
+        if !round.refusals.is_empty() {
+            self.look_at = now + self.back_off.pause();
+        }
+        round.refusals.truncate(REFUSALS_MAX);
+        self.engine.note_refusals(round.refusals);
+    }
+
+    /// Makes those changes that the budget and the fights with others allow.
+    async fn make(&mut self, changes: &[Change], now: Instant, round: &mut Round) {
+        let mut allowed = Vec::with_capacity(changes.len());
+        for change in changes {
+            if let Change::Add(route) | Change::AddBeside(route) = change {
                 if let Some(until) = self.engine.restoration_held(route, now) {
-                    held_until = Some(held_until.map_or(until, |other| other.min(until)));
+                    let earlier = round.held_until.map_or(until, |other| other.min(until));
+                    round.held_until = Some(earlier);
                     continue;
                 }
                 self.engine.restored(route, now);
             }
             // A deletion takes nothing from the budget: each had its addition, and it may be the failover.
             if change.is_deletion() || self.budget.take(now) {
-                allowed.push(change);
+                allowed.push(change.clone());
             } else {
-                withheld += 1;
+                round.withheld += 1;
             }
         }
-        let refusals = self.write_all(&allowed).await;
+        if allowed.is_empty() {
+            return;
+        }
+        round.wrote = true;
+        round.refusals.extend(self.write_all(&allowed).await);
         self.watch.know_own(self.routes.ports());
-        if allowed.is_empty()
-            && let Some(until) = held_until
-        {
-            self.look_at = looks_anyway_at.min(until);
-        }
-        if withheld > 0 {
-            tracing::warn!(
-                withheld,
-                "routes change faster than they may be written; waiting"
-            );
-            self.look_at = now + BACK_OFF;
-        }
-        if refusals.is_empty() {
-            self.back_off.reset();
-        } else {
-            self.look_at = now + self.back_off.pause();
-        }
-        self.engine.note_refusals(refusals);
     }
 
     /// Puts back what an earlier run adopted and this one would not.
@@ -142,7 +164,6 @@ impl Daemon {
                 refusals.push(format!("{error:#}"));
             }
         }
-        refusals.truncate(REFUSALS_MAX);
         refusals
     }
 

@@ -32,7 +32,7 @@ pub(crate) type Place = (TableId, IpNet, Metric);
 /// alone and reported. In sync, the plan is empty.
 pub fn plan(actual: &Snapshot, desired: &RouteSet, own: Protocol) -> Plan {
     let mut plan = Plan::default();
-    let taken = nexthop_additions(actual, desired, own, &mut plan);
+    let taken = nexthop_additions(actual, &desired.nexthops, own, &mut plan);
     let index = Index::new(&actual.routes);
     route_additions(&index, desired, own, &taken, &mut plan);
     let is_missing = |rule: &&Rule| !actual.rules.contains(rule);
@@ -54,6 +54,14 @@ pub fn plan(actual: &Snapshot, desired: &RouteSet, own: Protocol) -> Plan {
         .extend(takeovers.cloned().map(Change::TakeOver));
     nexthop_deletions(actual, desired, own, &mut plan);
     plan
+}
+
+/// What [`plan`] begins with: new and changed nexthop objects. One message moves every route that uses one, so it need not wait until
+/// ten thousand routes have been compared.
+pub fn plan_nexthops(actual: &Snapshot, wanted: &[Nexthop], own: Protocol) -> Vec<Change> {
+    let mut plan = Plan::default();
+    nexthop_additions(actual, wanted, own, &mut plan);
+    plan.changes
 }
 
 /// Routes of one look, found by their keys: a table may hold ten thousand of them.
@@ -89,7 +97,7 @@ fn is_own(route: &Route, own: Protocol) -> bool {
 /// Plans new and changed nexthop objects, and returns the numbers that somebody else has.
 fn nexthop_additions(
     actual: &Snapshot,
-    desired: &RouteSet,
+    desired: &[Nexthop],
     own: Protocol,
     plan: &mut Plan,
 ) -> HashSet<NexthopId> {
@@ -100,7 +108,6 @@ fn nexthop_additions(
         .collect();
     let mut taken = HashSet::new();
     let (singles, groups): (Vec<&Nexthop>, Vec<&Nexthop>) = desired
-        .nexthops
         .iter()
         .partition(|object| !matches!(object.kind, NexthopKind::Group(_)));
     for wanted in singles.into_iter().chain(groups) {
