@@ -19,6 +19,9 @@ const INTERFACE_MARK: &str = "#";
 /// More changes than this at once are logged by their number, and each at level debug.
 const CHANGES_LOGGED_MAX: usize = 32;
 
+/// With more changes than this the acknowledgements count as a look, which would take tens of milliseconds among ten thousand routes.
+const CHANGES_SEEN_MAX: usize = 512;
+
 /// Refusals that status shows at once: ten thousand for the same reason say no more than a few.
 const REFUSALS_MAX: usize = 16;
 
@@ -46,10 +49,15 @@ impl Daemon {
         let objects = self.engine.nexthop_set();
         let ahead = reconcile::plan_nexthops(self.engine.snapshot(), &objects, own);
         self.make(&ahead, now, &mut round).await;
-        let plan = reconcile::plan(self.engine.snapshot(), &self.engine.route_set(), own);
-        let mut changes = plan.changes;
+        let set = self.engine.route_set();
+        let mut changes = reconcile::plan(self.engine.snapshot(), &set, own).changes;
         changes.retain(|change| !ahead.contains(change));
-        self.make(&changes, now, &mut round).await;
+        let made = self.make(&changes, now, &mut round).await;
+        if made.len() > CHANGES_SEEN_MAX {
+            self.engine.acknowledge(&made);
+            let deletions = reconcile::plan_deletions(self.engine.snapshot(), &set, own);
+            self.make(&deletions, now, &mut round).await;
+        }
         if round.refusals.is_empty() {
             self.back_off.reset();
         }
@@ -72,8 +80,8 @@ impl Daemon {
         self.engine.note_refusals(round.refusals);
     }
 
-    /// Makes those changes that the budget and the fights with others allow.
-    async fn make(&mut self, changes: &[Change], now: Instant, round: &mut Round) {
+    /// Makes those changes that the budget and the fights with others allow, and returns those that the kernel has acknowledged.
+    async fn make(&mut self, changes: &[Change], now: Instant, round: &mut Round) -> Vec<Change> {
         let mut allowed = Vec::with_capacity(changes.len());
         for change in changes {
             if let Change::Add(route) | Change::AddBeside(route) = change {
@@ -92,11 +100,12 @@ impl Daemon {
             }
         }
         if allowed.is_empty() {
-            return;
+            return allowed;
         }
         round.wrote = true;
-        round.refusals.extend(self.write_all(&allowed).await);
+        let made = self.write_all(allowed, &mut round.refusals).await;
         self.watch.know_own(self.routes.ports());
+        made
     }
 
     /// Puts back what an earlier run adopted and this one would not.
@@ -123,27 +132,29 @@ impl Daemon {
         }
     }
 
-    /// Makes changes in their order, and returns the refusals.
-    async fn write_all(&mut self, changes: &[Change]) -> Vec<String> {
-        let mut refusals = Vec::new();
+    /// Makes changes in their order, and returns those that were made.
+    async fn write_all(
+        &mut self,
+        mut plain: Vec<Change>,
+        refusals: &mut Vec<String>,
+    ) -> Vec<Change> {
         // Takeovers are noted one by one before they are made; a plan has them behind everything that is added.
-        let plain = changes
-            .iter()
-            .position(|change| matches!(change, Change::TakeOver(_)))
-            .unwrap_or(changes.len());
-        let (plain, rest) = changes.split_at(plain);
-        let mut outcomes = self.routes.apply_all(plain).await;
-        self.reach(plain, &mut outcomes).await;
-        let mut made = 0;
-        for (change, outcome) in plain.iter().zip(outcomes) {
+        let is_takeover = |change: &Change| matches!(change, Change::TakeOver(_));
+        let takeovers = plain.iter().position(is_takeover).unwrap_or(plain.len());
+        let rest = plain.split_off(takeovers);
+        let mut outcomes = self.routes.apply_all(&plain).await;
+        self.reach(&plain, &mut outcomes).await;
+        let is_many = plain.len() > CHANGES_LOGGED_MAX;
+        let mut made = Vec::with_capacity(plain.len());
+        for (change, outcome) in plain.into_iter().zip(outcomes) {
             match outcome {
+                Ok(()) if is_many => {
+                    tracing::debug!("{}", self.with_names(&change.to_string()));
+                    made.push(change);
+                }
                 Ok(()) => {
-                    made += 1;
-                    if plain.len() <= CHANGES_LOGGED_MAX {
-                        tracing::info!("{}", self.with_names(&change.to_string()));
-                    } else {
-                        tracing::debug!("{}", self.with_names(&change.to_string()));
-                    }
+                    tracing::info!("{}", self.with_names(&change.to_string()));
+                    made.push(change);
                 }
                 Err(error) => {
                     if !change.is_deletion() {
@@ -153,18 +164,21 @@ impl Daemon {
                 }
             }
         }
-        if plain.len() > CHANGES_LOGGED_MAX {
-            tracing::info!(made, refused = refusals.len(), "many changes");
+        if is_many {
+            tracing::info!(made = made.len(), refused = refusals.len(), "many changes");
         }
         for change in rest {
-            if let Err(error) = self.write(change).await {
-                if !change.is_deletion() {
-                    self.budget.refund();
+            match self.write(&change).await {
+                Ok(()) => made.push(change),
+                Err(error) => {
+                    if !change.is_deletion() {
+                        self.budget.refund();
+                    }
+                    refusals.push(format!("{error:#}"));
                 }
-                refusals.push(format!("{error:#}"));
             }
         }
-        refusals
+        made
     }
 
     /// Makes those changes that were refused because no connected network holds their gateway once more, with the gateway declared

@@ -64,6 +64,13 @@ pub fn plan_nexthops(actual: &Snapshot, wanted: &[Nexthop], own: Protocol) -> Ve
     plan.changes
 }
 
+/// What may be deleted behind a plan whose additions the kernel has acknowledged: own routes only. All else waits for a look.
+pub fn plan_deletions(acknowledged: &Snapshot, desired: &RouteSet, own: Protocol) -> Vec<Change> {
+    let mut changes = plan(acknowledged, desired, own).changes;
+    changes.retain(|change| matches!(change, Change::Delete(_)));
+    changes
+}
+
 /// Routes of one look, found by their keys: a table may hold ten thousand of them.
 struct Index<'a> {
     by_place: HashMap<Place, Vec<&'a Route>>,
@@ -172,6 +179,7 @@ fn route_deletions(
             .or_default() |= index.has(wanted);
     }
     let conflicts: HashSet<Place> = plan.conflicts.iter().map(place).collect();
+    let mut stale: Vec<&Route> = Vec::new();
     for route in actual.routes.iter().filter(|route| is_own(route, own)) {
         let destination = (route.table, route.destination);
         let may_go = match stands.get(&destination) {
@@ -187,9 +195,13 @@ fn route_deletions(
             || desired.kept_tables.contains(&(route.table, route.ipv6()))
             || conflicts.contains(&place(route));
         if !stays {
-            plan.changes.push(Change::Delete(route.clone()));
+            stale.push(route);
         }
     }
+    // Those that carry traffic go before those that stand behind them.
+    stale.sort_by_key(|route| route.metric);
+    let deletions = stale.into_iter().cloned().map(Change::Delete);
+    plan.changes.extend(deletions);
 }
 
 /// Objects that nothing uses any more; with one that is used the kernel would delete its routes. Users go first, and another look

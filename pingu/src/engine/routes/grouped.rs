@@ -50,19 +50,20 @@ impl Engine {
             }
             let standing = self.standing_now(group, ipv6);
             let family = self.family_routes(group, &standing, ipv6, set);
-            for destination in of_family(&config.prefixes, ipv6) {
-                let route = |placed: &Placed| {
+            // The best of all destinations come first: traffic follows them.
+            for placed in &family.placed {
+                for destination in of_family(&config.prefixes, ipv6) {
                     let Placed {
                         metric,
                         next_hop,
                         source,
                     } = placed.clone();
                     let (table, own) = (TableId::MAIN, self.config.protocol);
-                    own_route(destination, table, metric, own, next_hop, source)
-                };
-                for placed in &family.placed {
-                    set.want(route(placed));
+                    let route = own_route(destination, table, metric, own, next_hop, source);
+                    set.want(route);
                 }
+            }
+            for destination in of_family(&config.prefixes, ipv6) {
                 for &metric in &family.kept {
                     set.kept.insert((TableId::MAIN, destination, metric));
                 }
