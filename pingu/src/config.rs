@@ -2,6 +2,7 @@
 
 mod check;
 mod compare;
+mod connections;
 mod duration;
 mod group;
 mod health;
@@ -23,6 +24,7 @@ use std::{
 };
 
 pub(crate) use check::address_fault;
+pub use connections::Failback;
 pub use health::{HealthConfig, Limits, Quorum, Rule};
 pub use problem::{LoadError, Problem, Problems, Severity};
 pub use steering::{DampingConfig, PreferBetter};
@@ -52,6 +54,10 @@ pub struct Config {
     pub state_directory: PathBuf,
     /// The file that may hold the name of the uplink to be pinned; none: there is no such file.
     pub sticky_file: Option<PathBuf>,
+    /// Whether connections are marked by the uplink that they first left by, in an nftables table of pingu's own.
+    pub mark_connections: bool,
+    /// Whether the connections of an uplink that dies are deleted.
+    pub flush_connections: bool,
     /// First of the numbers of own nexthop objects.
     pub nexthop_base: NexthopId,
     /// How own rules look.

@@ -19,6 +19,7 @@ use crate::{
 
 mod adoption;
 mod burst;
+pub mod connections;
 mod damping;
 mod dead_target;
 mod decide;

@@ -1,8 +1,8 @@
 //! pingu probes every way out of a router and keeps the kernel's routes on the ones that work.
 //!
 //! Modules in reading order: numbers that mean something; what is configured; what the kernel knows; what is probed; what is
-//! thought and decided, without a clock or a socket; how the kernel is read and written; what survives a crash; how a running
-//! daemon is asked; the loop that joins them.
+//! thought and decided, without a clock or a socket; how the kernel is read and written; which marks a firewall table of pingu's own
+//! sets; what survives a crash; how a running daemon is asked; the loop that joins them.
 
 pub mod units;
 
@@ -15,6 +15,8 @@ pub mod probe;
 pub mod engine;
 
 pub mod netlink;
+
+pub mod firewall;
 
 mod state_file;
 

@@ -8,6 +8,8 @@ use crate::{
     units::{Ifindex, Protocol},
 };
 
+pub mod conntrack;
+
 pub mod watch;
 
 pub mod model;
@@ -25,6 +27,10 @@ mod look;
 mod many;
 
 mod multipath;
+
+mod netfilter;
+
+pub(crate) mod nftables;
 
 mod next_hop;
 
@@ -221,7 +227,8 @@ impl KernelRoutes {
             }
         }
         match self.requests.change(&what, request, 0).await {
-            Err(error) if error.is(&[libc::ESRCH, libc::ENOENT, libc::ENODEV]) => {
+            // EINVAL: the route's nexthop object is gone, and the route with it.
+            Err(error) if error.is(&[libc::ESRCH, libc::ENOENT, libc::ENODEV, libc::EINVAL]) => {
                 // A foreign route that was appended to an own IPv6 one looks like an own one, and stays.
                 let is_there = self.is_there(route).await?;
                 (!is_there).then_some(()).ok_or(error)

@@ -364,6 +364,38 @@ fn each_rule_has_its_message() {
             "f:1:12: warning: `protocol` 12 belongs to bird: its default routes would be taken for pingu's own and removed",
         ),
         (
+            format!("mark_connections = 1\n{GOOD}"),
+            "f:1:20: error: `mark_connections` must be true or false, not 1",
+        ),
+        (
+            format!("{GOOD}flush_connections = false\n"),
+            "f:6:1: error: unknown key `uplink[1].flush_connections`; it belongs at the top, before the first table",
+        ),
+        (
+            format!("mark_connections = true\n{GOOD}"),
+            "f:1:20: error: `mark_connections` needs `fwmark` in at least one [[uplink]]",
+        ),
+        (
+            format!(
+                "mark_connections = true\nflush_connections = false\n{GOOD}table = 7\nfwmark = 1\n"
+            ),
+            "f:2:21: warning: with `mark_connections` and without `flush_connections`, the connections of an uplink that \
+             dies stay on it",
+        ),
+        (
+            format!(
+                "mark_connections = true\n{GOOD}table = 7\nfwmark = 1\n[[uplink]]\nname = \"b\"\ninterface = \"wan0\"\n\
+                 source = \"192.0.2.9\"\n"
+            ),
+            "f:11:13: error: `mark_connections` cannot tell uplink[2] from uplink[1]: both have interface \"wan0\"",
+        ),
+        (
+            format!("mark_connections = true\n{GOOD}table = 7\nfwmark = 1\n")
+                .replace("\"wan0\"", "\"wan*\""),
+            "f:6:13: error: `mark_connections` cannot name the interface of uplink[1] in nftables: it has a quote, `*`, \
+             `\\` or a control character",
+        ),
+        (
             format!("protocol = 4\n{GOOD}"),
             "f:1:12: error: `protocol` must be a whole number from 5 to 255, not 4",
         ),
@@ -467,6 +499,7 @@ fn people_at_a_terminal_see_the_line() {
 fn value() -> impl Strategy<Value = String> {
     prop_oneof![
         "[0-9]{1,5}",
+        "(true|false)",
         "\"[0-9]{1,4}(ms|s|m|h|us|x)\"",
         "\"(auto|none|tcx|adopt|any|all|10\\.0\\.0\\.1|fe80::1|wan0)\"",
         "\\[\"(10\\.0\\.0\\.2|2001:db8::1)\"\\]",
@@ -483,7 +516,7 @@ proptest! {
     fn no_keys_and_values_make_it_panic_and_what_is_accepted_reads_back(
         lines in prop::collection::vec((
             prop::sample::select(vec![
-                "protocol", "receive_hook", "learned_routes", "[damping]", "half_life", "suppress", "reuse", "max_suppress",
+                "protocol", "receive_hook", "learned_routes", "mark_connections", "flush_connections", "fwmark", "table", "[damping]", "half_life", "suppress", "reuse", "max_suppress",
                 "[prefer_better]", "by_delay", "by_loss", "for", "[probe]", "targets", "period", "count", "spacing", "timeout",
                 "size", "[health]", "max_lost", "max_delay", "max_jitter", "recover_lost", "recover_delay", "recover_jitter", "fall",
                 "rise", "window", "max_failed", "min_consecutive", "quorum", "hold_down", "[[uplink]]", "gateway", "metric",

@@ -26,6 +26,7 @@ pub mod routes;
 pub mod settings;
 pub mod site;
 pub mod status;
+pub mod tracer;
 pub mod tun;
 pub mod turn;
 pub mod wait;

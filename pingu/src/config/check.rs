@@ -9,7 +9,9 @@ use toml::{
 
 use super::{
     Config, LearnedRoutes, OnExit, Problem, Problems, ReceiveHook, Severity, UPLINKS_MAX,
-    UplinkConfig, compare, group, keys, policy,
+    UplinkConfig, compare,
+    connections::Connections,
+    group, keys, policy,
     problem::Findings,
     reader::{At, Reader},
     steering, uplink,
@@ -104,13 +106,14 @@ fn read<'t>(table: &Spanned<DeTable<'t>>, findings: &mut Findings<'t>) -> Option
             format!("`protocol` {value} belongs to {owner}: its default routes would be taken for pingu's own and removed"),
         );
     }
+    let connections = Connections::read(&mut top);
     let nexthop_base = top.integer("nexthop_base", NEXTHOP_BASES);
     let rules = group::rules(&mut top);
     let damping = steering::damping(&mut top);
     let prefer_better = steering::prefer_better(&mut top);
     let defaults = policy::Defaults::read(&mut top);
     let groups = group::Groups::read(&mut top);
-    let uplinks = uplinks(&mut top, &defaults, groups.as_ref());
+    let uplinks = uplinks(&mut top, &defaults, groups.as_ref(), &connections);
     top.finish();
     Some(Config {
         protocol: Protocol(protocol.map_or(keys::PROTOCOL_DEFAULT, |at| {
@@ -123,6 +126,8 @@ fn read<'t>(table: &Spanned<DeTable<'t>>, findings: &mut Findings<'t>) -> Option
         state_directory: state_directory
             .unwrap_or_else(|| PathBuf::from(keys::STATE_DIRECTORY_DEFAULT)),
         sticky_file,
+        mark_connections: connections.mark(),
+        flush_connections: connections.flush(),
         nexthop_base: nexthop_base.map_or(keys::NEXTHOP_BASE_DEFAULT, |at| NexthopId(at.value)),
         rules,
         damping,
@@ -150,6 +155,7 @@ fn uplinks<'t>(
     top: &mut Reader<'_, '_, 't>,
     defaults: &policy::Defaults,
     groups: Option<&group::Groups>,
+    connections: &Connections,
 ) -> Option<Vec<UplinkConfig>> {
     let Some(value) = top.value("uplink") else {
         top.missing(
@@ -203,6 +209,7 @@ fn uplinks<'t>(
         drafts.push(uplink::Draft::read(reader, defaults, &mut places));
     }
     compare::compare(&drafts, groups, top.findings());
+    connections.check(&drafts, top.findings());
     let uplinks: Vec<UplinkConfig> = drafts
         .into_iter()
         .map(|draft| draft.config)

@@ -15,7 +15,7 @@ use toml::{
 use super::{duration, problem::Findings};
 
 /// Keys that are for the whole of pingu, and often end up below a table's header.
-const TOP_KEYS: [&str; 9] = [
+const TOP_KEYS: [&str; 11] = [
     "prefer_better",
     "protocol",
     "receive_hook",
@@ -24,6 +24,8 @@ const TOP_KEYS: [&str; 9] = [
     "socket",
     "state_directory",
     "sticky_file",
+    "mark_connections",
+    "flush_connections",
     "nexthop_base",
 ];
 
@@ -175,6 +177,17 @@ impl<'a, 'f, 't> Reader<'a, 'f, 't> {
                     .collect();
                 self.wrong(key, value.span(), &format!("one of {}", names.join(", ")))
             }
+        }
+    }
+
+    pub(super) fn boolean(&mut self, key: &'static str) -> Option<At<bool>> {
+        let value = self.value(key)?;
+        match value.get_ref() {
+            DeValue::Boolean(choice) => Some(At {
+                value: *choice,
+                span: value.span(),
+            }),
+            _ => self.wrong(key, value.span(), "true or false"),
         }
     }
 

@@ -98,6 +98,16 @@ pub(super) fn to_toml(config: &Config) -> String {
     if let Some(file) = &config.sticky_file {
         line(&mut out, "sticky_file", &text(&file.to_string_lossy()));
     }
+    line(
+        &mut out,
+        "mark_connections",
+        &config.mark_connections.to_string(),
+    );
+    line(
+        &mut out,
+        "flush_connections",
+        &config.flush_connections.to_string(),
+    );
     line(&mut out, "nexthop_base", &config.nexthop_base.to_string());
     if let Some(better) = &config.prefer_better {
         let value = format!(

@@ -1,20 +1,49 @@
-//! A route table in memory that answers as the kernel's main table does, for tests without a kernel.
+//! The kernel's routing in memory, for tests without a kernel: links, addresses, tables, rules and nexthop objects.
 //!
-//! A lab test runs the same operations on both and compares their answers and what they then hold.
+//! It makes the kernel's choices, its silent deletions and odd ones included. A lab test runs the same operations on both and compares
+//! what they answer and what they then hold; where they differ, the kernel is right.
 
-use std::{io, net::IpAddr};
+use std::{
+    collections::BTreeMap,
+    io,
+    net::{IpAddr, Ipv6Addr},
+};
+
+use ipnet::IpNet;
 
 use crate::{
     netlink::{NetlinkError, RouteTable},
-    network::{Address, Change, Link, NextHop, Route, Snapshot},
-    units::{Ifindex, Protocol},
+    network::{Change, Neighbour, NextHop, Nexthop, Route, Rule, Snapshot},
+    units::{Ifindex, Metric, NexthopId, Protocol, TableId},
 };
 
-/// The model. Its links, addresses and neighbours are plain values for tests to set.
+mod inet;
+mod inet6;
+mod interfaces;
+mod listing;
+mod objects;
+mod request;
+
+pub use interfaces::{Device, End};
+pub use listing::Listed;
+pub use request::{Addition, Answer, Deletion, Errno, Filter, RuleDeletion, Verb};
+
+/// `RT_SCOPE_LINK`.
+pub(crate) const SCOPE_LINK: u8 = 253;
+/// `RTPROT_KERNEL`.
+const PROTOCOL_KERNEL: Protocol = Protocol(2);
+
+/// The model.
 #[derive(Clone, Debug)]
-pub struct FakeRoutes {
-    /// Links, addresses and neighbours as they are; routes as single next hops, in the kernel's order.
-    pub now: Snapshot,
+pub struct FakeKernel {
+    devices: BTreeMap<Ifindex, Device>,
+    addresses: Vec<crate::network::Address>,
+    /// Routes to each destination of each table, in the kernel's order.
+    tables: BTreeMap<(TableId, IpNet), Vec<Entry>>,
+    objects: BTreeMap<NexthopId, Nexthop>,
+    rules: Vec<Rule>,
+    /// Neighbour entries, for tests to set.
+    pub neighbours: Vec<Neighbour>,
     /// Every change that was asked for, in order, refused ones too.
     pub asked: Vec<Change>,
     /// Every neighbour that was asked for, in order.
@@ -24,11 +53,29 @@ pub struct FakeRoutes {
     protocol: Protocol,
 }
 
-impl FakeRoutes {
-    /// A table without anything in it, to whose user this protocol belongs.
+/// A route of a table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    metric: Metric,
+    protocol: Protocol,
+    next_hop: NextHop,
+    preferred_source: Option<IpAddr>,
+    tos: u8,
+    scope: u8,
+    /// One of several IPv6 next hops whose interface was set down: it stays, unused.
+    dead: bool,
+}
+
+impl FakeKernel {
+    /// A namespace with the rules that every namespace has, to whose user this protocol belongs.
     pub fn new(protocol: Protocol) -> Self {
         Self {
-            now: Snapshot::default(),
+            devices: BTreeMap::new(),
+            addresses: Vec::new(),
+            tables: BTreeMap::new(),
+            objects: BTreeMap::new(),
+            rules: objects::first_rules(),
+            neighbours: Vec::new(),
             asked: Vec::new(),
             solicited: Vec::new(),
             doubted: Vec::new(),
@@ -36,170 +83,153 @@ impl FakeRoutes {
         }
     }
 
-    /// Puts somebody else's route into the table, as a DHCP client would: into a free slot.
-    pub fn put(&mut self, route: Route) -> Result<(), NetlinkError> {
-        let mut route = route;
-        if route.wire.is_empty() {
-            route.wire = format!("{route:?}").into_bytes();
+    /// Asks for a route, of either family.
+    pub fn route(&mut self, verb: Verb, addition: &Addition) -> Answer {
+        match addition.destination {
+            IpNet::V4(_) => self.add_inet(verb, addition),
+            IpNet::V6(_) => self.add_inet6(verb, addition),
         }
-        if self.contains(&route) {
-            return Err(refused(libc::EEXIST));
-        }
-        self.add_exclusively(route)
     }
 
-    /// Sets an interface down, as `ip link set down` does: its routes are gone without a word about them.
-    pub fn set_down(&mut self, ifindex: Ifindex) {
-        for link in &mut self.now.links {
-            if link.ifindex == ifindex {
-                link.admin_up = false;
-                link.carrier = false;
+    /// Deletes the first route with the given attributes, of either family.
+    pub fn delete_route(&mut self, deletion: &Deletion) -> Answer {
+        if let Some(id) = deletion.object
+            && !self.objects.contains_key(&id)
+        {
+            return Err(Errno(libc::EINVAL));
+        }
+        match deletion.destination {
+            IpNet::V4(_) => self.delete_inet(deletion),
+            IpNet::V6(_) => self.delete_inet6(deletion),
+        }
+    }
+
+    /// Deletes what a dump shows and the filter takes, route by route, until none is shown, as iproute2 does.
+    pub fn flush(&mut self, filter: &Filter) {
+        loop {
+            let shown: Vec<Listed> = self.list(filter.ipv6);
+            let taken: Vec<Deletion> = shown
+                .iter()
+                .filter(|listed| filter.takes(listed))
+                .flat_map(Listed::deletions)
+                .collect();
+            let before = self.tables.clone();
+            for deletion in &taken {
+                // One may have gone with another.
+                let _ = self.delete_route(deletion);
+            }
+            if taken.is_empty() || self.tables == before {
+                return;
             }
         }
-        let leaves_by = |route: &Route| route.next_hop.ifindex() == Some(ifindex);
-        self.now.routes.retain(|route| !leaves_by(route));
     }
 
-    /// Exactly there is a success, anybody's in its place is none; the kernel checks the next hop before it looks.
-    fn add_exclusively(&mut self, route: Route) -> Result<(), NetlinkError> {
-        self.check(&route)?;
-        if self.contains(&route) {
+    /// Puts somebody else's route into a free slot, as a DHCP client would.
+    pub fn put(&mut self, route: &Route) -> Answer {
+        self.route(Verb::Add, &Addition::from(route))
+    }
+
+    fn leaf(&self, table: TableId, destination: IpNet) -> &[Entry] {
+        self.tables
+            .get(&(table, destination))
+            .map_or(&[], Vec::as_slice)
+    }
+
+    /// Drops the entries that a predicate takes, everywhere.
+    fn drop_entries(&mut self, takes: impl Fn(TableId, &IpNet, &Entry) -> bool) {
+        for ((table, destination), leaf) in &mut self.tables {
+            leaf.retain(|entry| !takes(*table, destination, entry));
+        }
+        self.tables.retain(|_, leaf| !leaf.is_empty());
+    }
+
+    fn add(&mut self, route: &Route) -> Result<(), NetlinkError> {
+        match self.route(Verb::Add, &Addition::from(route)) {
+            Err(Errno(libc::EEXIST)) if self.shows(route) => Ok(()),
+            answer => answer.map_err(refused),
+        }
+    }
+
+    fn add_beside(&mut self, route: &Route) -> Result<(), NetlinkError> {
+        let (snapshot, own) = (self.look(), self.protocol);
+        let foreign = |other: &&Route| {
+            (other.table, other.destination, other.metric)
+                == (route.table, route.destination, route.metric)
+                && other.protocol != own
+        };
+        if snapshot.routes.iter().find(foreign).is_some() {
+            return Err(refused(Errno(libc::EEXIST)));
+        }
+        match self.route(Verb::Append, &Addition::from(route)) {
+            Err(Errno(libc::EEXIST)) if self.shows(route) => Ok(()),
+            answer => answer.map_err(refused),
+        }
+    }
+
+    fn delete(&mut self, route: &Route) -> Result<(), NetlinkError> {
+        if route.metric.0 == 0 && !self.shows(route) {
             return Ok(());
         }
-        let mut routes = self.now.routes.iter();
-        if routes.any(|other| slot(other) == slot(&route)) {
-            return Err(refused(libc::EEXIST));
+        match self.delete_route(&exact(route)) {
+            Err(_) if !self.shows(route) => Ok(()),
+            answer => answer.map_err(refused),
         }
-        self.insert(route);
-        Ok(())
     }
 
-    fn append(&mut self, route: Route) -> Result<(), NetlinkError> {
-        let foreign =
-            |other: &Route| slot(other) == slot(&route) && other.protocol != self.protocol;
-        if self.now.routes.iter().any(foreign) {
-            return Err(refused(libc::EEXIST));
-        }
-        self.check(&route)?;
-        if !self.contains(&route) {
-            self.insert(route);
-        }
-        Ok(())
+    fn shows(&self, route: &Route) -> bool {
+        let found = self.look().routes;
+        found.iter().any(|other| {
+            (other.table, other.destination, other.metric)
+                == (route.table, route.destination, route.metric)
+                && (other.protocol, &other.next_hop) == (route.protocol, &route.next_hop)
+                && other.preferred_source == route.preferred_source
+        })
     }
 
-    /// Behind the last route that is not worse, as the kernel sorts.
-    fn insert(&mut self, route: Route) {
-        let order = |route: &Route| (route.ipv6(), route.metric);
-        let place = self
-            .now
-            .routes
-            .partition_point(|other| order(other) <= order(&route));
-        self.now.routes.insert(place, route);
-    }
-
-    fn delete(&mut self, route: &Route) {
-        self.now.routes.retain(|other| !same(other, route));
-    }
-
-    fn contains(&self, route: &Route) -> bool {
-        self.now.routes.iter().any(|other| same(other, route))
-    }
-
-    /// What the kernel checks of a next hop, in its order.
-    fn check(&self, route: &Route) -> Result<(), NetlinkError> {
-        let Some(ifindex) = route.next_hop.ifindex() else {
-            return Ok(());
-        };
-        let mut links = self.now.links.iter();
-        let link = links.find(|link| link.ifindex == ifindex);
-        let unreachable = match &route.next_hop {
-            NextHop::Gateway {
-                gateway,
-                onlink: false,
-                ..
-            } => !link.is_some_and(|link| self.is_on_link(link, *gateway)),
-            _ => false,
-        };
-        let errno = match link {
-            // IPv4 looks for the gateway before it looks for the interface.
-            _ if unreachable && !route.ipv6() => libc::ENETUNREACH,
-            None => libc::ENODEV,
-            Some(_) if unreachable => libc::EHOSTUNREACH,
-            Some(link) if !link.admin_up => libc::ENETDOWN,
-            Some(_) => 0,
-        };
-        if errno != 0 {
-            return Err(refused(errno));
-        }
-        let is_local = |source| self.now.addresses.iter().any(|own| own.address == source);
-        if route
-            .preferred_source
-            .is_some_and(|source| !is_local(source))
-        {
-            return Err(refused(libc::EINVAL));
-        }
-        Ok(())
-    }
-
-    fn is_on_link(&self, link: &Link, gateway: IpAddr) -> bool {
-        let link_local = matches!(gateway, IpAddr::V6(gateway) if gateway.is_unicast_link_local());
-        let is_device = |route: &Route| matches!(route.next_hop, NextHop::Device { .. });
-        let mut defaults = self.now.routes.iter().filter(|route| {
-            route.ipv6() == gateway.is_ipv6() && route.next_hop.ifindex() == Some(link.ifindex)
-        });
-        // A device route covers every address. IPv4 passes over those by a gateway in its search, IPv6 ends at the first.
-        let default = if gateway.is_ipv6() {
-            defaults.next().is_some_and(is_device)
-        } else {
-            defaults.any(is_device)
-        };
-        let mut own = self
-            .now
-            .addresses
-            .iter()
-            .filter(|own| link.admin_up && own.ifindex == link.ifindex);
-        link_local || default || own.any(|own| covers(own, gateway))
+    fn only_own(&self, route: &Route) -> Result<(), NetlinkError> {
+        let is_own = route.protocol == self.protocol && route.next_hop.is_exact();
+        is_own.then_some(()).ok_or_else(impossible)
     }
 }
 
-impl RouteTable for FakeRoutes {
+/// The deletion of exactly this route.
+fn exact(route: &Route) -> Deletion {
+    let addition = Addition::from(route);
+    let (ifindex, gateway, object) = match &route.next_hop {
+        NextHop::Gateway {
+            ifindex, gateway, ..
+        } => (Some(*ifindex), Some(*gateway), None),
+        NextHop::Device { ifindex } => (
+            Some(*ifindex),
+            // What an IPv6 route without a gateway has in its place.
+            route.ipv6().then_some(Ipv6Addr::UNSPECIFIED.into()),
+            None,
+        ),
+        NextHop::Object(id) => (None, None, Some(*id)),
+        _ => (None, None, None),
+    };
+    Deletion {
+        destination: route.destination,
+        table: route.table,
+        tos: addition.tos,
+        metric: Some(route.metric),
+        protocol: Some(route.protocol),
+        ifindex,
+        gateway,
+        object,
+        scope: Some(addition.scope),
+        preferred_source: route.preferred_source,
+        kind: Some(request::kind(&route.next_hop)),
+    }
+}
+
+impl RouteTable for FakeKernel {
     async fn snapshot(&mut self) -> Result<Snapshot, NetlinkError> {
-        Ok(self.now.clone())
+        Ok(self.look())
     }
 
     async fn apply(&mut self, change: &Change) -> Result<(), NetlinkError> {
-        self.asked.push(change.clone());
-        let own = |route: &Route| {
-            let is_own = route.protocol == self.protocol && route.next_hop.ifindex().is_some();
-            is_own.then_some(()).ok_or_else(impossible)
-        };
-        match change {
-            Change::Add(route) => {
-                own(route)?;
-                self.add_exclusively(route.clone())
-            }
-            Change::AddBeside(route) => {
-                own(route)?;
-                self.append(route.clone())
-            }
-            Change::Delete(route) => {
-                own(route)?;
-                self.delete(route);
-                Ok(())
-            }
-            Change::TakeOver(route) => {
-                route.next_hop.ifindex().ok_or_else(impossible)?;
-                self.delete(route);
-                Ok(())
-            }
-            Change::Restore(route) if route.wire.is_empty() => Err(impossible()),
-            Change::Restore(route) => self.add_exclusively(route.clone()),
-            Change::AddRule(_)
-            | Change::DeleteRule(_)
-            | Change::AddNexthop(_)
-            | Change::ReplaceNexthop(_)
-            | Change::DeleteNexthop(_) => Err(impossible()),
-        }
+        self.change(change)
     }
 
     async fn doubt(&mut self, ifindex: Ifindex, address: IpAddr) -> Result<(), NetlinkError> {
@@ -213,37 +243,77 @@ impl RouteTable for FakeRoutes {
     }
 }
 
-/// The kernel's key, in the main table.
-fn slot(route: &Route) -> (bool, crate::units::TableId, crate::units::Metric) {
-    (route.ipv6(), route.table, route.metric)
-}
-
-fn same(a: &Route, b: &Route) -> bool {
-    slot(a) == slot(b)
-        && (a.protocol, &a.next_hop, a.preferred_source)
-            == (b.protocol, &b.next_hop, b.preferred_source)
-}
-
-/// Whether an address's connected network holds a gateway.
-fn covers(own: &Address, gateway: IpAddr) -> bool {
-    let prefix_len = u32::from(own.prefix_len);
-    match (own.address, gateway) {
-        (IpAddr::V4(own), IpAddr::V4(gateway)) => {
-            let mask = u32::MAX.checked_shl(32 - prefix_len).unwrap_or(0);
-            own.to_bits() & mask == gateway.to_bits() & mask
+impl FakeKernel {
+    /// [`RouteTable::apply`] without waiting.
+    pub fn change(&mut self, change: &Change) -> Result<(), NetlinkError> {
+        self.asked.push(change.clone());
+        match change {
+            Change::Add(route) => {
+                self.only_own(route)?;
+                self.add(route)
+            }
+            Change::AddBeside(route) => {
+                self.only_own(route)?;
+                self.add_beside(route)
+            }
+            Change::Delete(route) => {
+                self.only_own(route)?;
+                self.delete(route)
+            }
+            Change::TakeOver(route) => {
+                route.next_hop.ifindex().ok_or_else(impossible)?;
+                self.delete(route)
+            }
+            Change::Restore(route) if route.wire.is_empty() => Err(impossible()),
+            Change::Restore(route) => self.add(route),
+            Change::AddRule(rule) => match self.add_rule(rule) {
+                Err(Errno(libc::EEXIST)) => Ok(()),
+                answer => answer.map_err(refused),
+            },
+            Change::DeleteRule(rule) => match self.delete_rule(&RuleDeletion::from(rule)) {
+                Err(Errno(libc::ENOENT)) => Ok(()),
+                answer => answer.map_err(refused),
+            },
+            Change::AddNexthop(object) => {
+                self.only_own_object(object)?;
+                match self.add_nexthop(object) {
+                    Err(Errno(libc::EEXIST)) if self.objects.get(&object.id) == Some(object) => {
+                        Ok(())
+                    }
+                    answer => answer.map_err(refused),
+                }
+            }
+            Change::ReplaceNexthop(object) => {
+                self.only_own_object(object)?;
+                if !self.objects.contains_key(&object.id) {
+                    return Err(refused(Errno(libc::ENOENT)));
+                }
+                self.replace_nexthop(object).map_err(refused)
+            }
+            Change::DeleteNexthop(object) => {
+                if object.protocol != self.protocol {
+                    return Err(impossible());
+                }
+                match self.objects.get(&object.id) {
+                    Some(other) if other.protocol == self.protocol => {
+                        self.delete_nexthop(object.id).map_err(refused)
+                    }
+                    _ => Ok(()),
+                }
+            }
         }
-        (IpAddr::V6(own), IpAddr::V6(gateway)) => {
-            let mask = u128::MAX.checked_shl(128 - prefix_len).unwrap_or(0);
-            own.to_bits() & mask == gateway.to_bits() & mask
-        }
-        _ => false,
+    }
+
+    fn only_own_object(&self, object: &Nexthop) -> Result<(), NetlinkError> {
+        let is_own = object.protocol == self.protocol;
+        is_own.then_some(()).ok_or_else(impossible)
     }
 }
 
-fn refused(errno: i32) -> NetlinkError {
+fn refused(errno: Errno) -> NetlinkError {
     NetlinkError::Refused {
         what: "a change to the model".to_owned(),
-        source: io::Error::from_raw_os_error(errno),
+        source: io::Error::from_raw_os_error(errno.0),
         hint: None,
     }
 }

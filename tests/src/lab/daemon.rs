@@ -1,7 +1,7 @@
 //! The real daemon, in a namespace.
 
 use std::{
-    env,
+    env, fs,
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
     time::Duration,
@@ -10,7 +10,11 @@ use std::{
 use serde_json::Value;
 
 use crate::lab::{
-    namespace::Namespace, process::Process, settings::Settings, status, wait::try_wait_until,
+    namespace::Namespace,
+    process::Process,
+    settings::Settings,
+    status,
+    wait::{try_wait_until, wait_until},
 };
 
 /// Loading and verifying the programs takes most of a start.
@@ -54,6 +58,24 @@ impl Daemon {
             .arg("--socket")
             .arg(socket);
         Self::spawn(command, socket.to_owned())
+    }
+
+    /// Starts a process that is pingu once it is continued (`SIGCONT`): until then it is stopped.
+    #[track_caller]
+    pub fn start_stopped(namespace: &Namespace, settings: &Settings) -> Self {
+        let mut command = namespace.command("sh");
+        command.args(["-c", "kill -STOP $$ && exec \"$@\"", "sh"]);
+        command.arg(binary()).arg("--config").arg(settings.write());
+        let daemon = Self::spawn(command, settings.socket());
+        let stat = format!("/proc/{}/stat", daemon.process.id());
+        wait_until("the process to stop itself", STOP_DEADLINE, || {
+            match fs::read_to_string(&stat) {
+                // The name before the state ends with the only parenthesis.
+                Ok(line) if line.contains(") T ") => Ok(()),
+                other => Err(format!("{other:?}")),
+            }
+        });
+        daemon
     }
 
     fn spawn(mut command: Command, socket: PathBuf) -> Self {

@@ -1,16 +1,20 @@
 //! A real DHCP server whose offers change: dnsmasq, without its name server.
 
-use std::{fs, net::Ipv4Addr, path::Path};
+use std::{fs, net::Ipv4Addr, path::Path, time::Duration};
 
 use tempfile::TempDir;
 
 use crate::lab::{
     process::Process,
     provider::{Provider, ROUTER_SIDE},
+    wait::wait_until,
 };
 
 /// Two minutes are the least that it gives; clients are told to come back sooner by their own configuration.
 const LEASE_SECONDS: u32 = 120;
+
+/// It reads its options anew within milliseconds.
+const HEARD_DEADLINE: Duration = Duration::from_secs(10);
 
 /// A DHCP server with one address to give away, at a provider's end of the router's wire.
 pub struct Dnsmasq {
@@ -30,7 +34,6 @@ impl Dnsmasq {
         command.args([
             "--keep-in-foreground",
             "--log-facility=-",
-            "--log-dhcp",
             "--user=root",
             "--port=0",
             "--no-resolv",
@@ -56,13 +59,18 @@ impl Dnsmasq {
     /// Names another gateway in every lease that it gives or renews from now on.
     #[track_caller]
     pub fn offer_gateway(&self, gateway: Ipv4Addr) {
+        let read = format!(": read {}", self.directory.path().display());
+        let heard = || self.process.log().matches(&read).count();
+        let before = heard();
         write_options(self.directory.path(), gateway);
         self.process.signal(libc::SIGHUP);
-    }
-
-    /// What it has written so far.
-    pub fn log(&self) -> String {
-        self.process.log()
+        wait_until("dnsmasq to read its options", HEARD_DEADLINE, || {
+            if heard() > before {
+                Ok(())
+            } else {
+                Err(self.process.log())
+            }
+        });
     }
 }
 

@@ -2,14 +2,19 @@
 //! what the kernel and the wire say. Needs root, iproute2, nftables, tcpdump and busybox.
 
 mod accuracy;
+mod advertisements;
 mod diagnosis;
 mod disturbances;
 mod failover;
 mod fights;
 mod forgery;
+mod gateway_kinds;
 mod gateways;
 mod harness;
 mod hindrances;
+mod interfaces;
+mod kill_points;
+mod leases;
 mod lifecycle;
 mod loss;
 mod memory;

@@ -144,7 +144,7 @@ fn with_sticky_file() -> (Settings, std::path::PathBuf) {
 }
 
 fn write(file: &Path, content: &[u8]) {
-    fs::write(file, content).unwrap();
+    fs::write(file, content).expect("the file of a test can be written");
 }
 
 #[test]

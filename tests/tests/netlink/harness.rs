@@ -31,6 +31,23 @@ pub struct Lab {
     pub peer: Namespace,
 }
 
+/// Runs a test in an empty namespace, on a runtime like the daemon's.
+pub fn in_namespace(test: impl AsyncFnOnce() + Send + 'static) {
+    let namespace = Namespace::new().unwrap();
+    // Addresses come by the tests' own doing, and settle at once.
+    for (name, value) in [("accept_dad", "0"), ("addr_gen_mode", "1")] {
+        let name = format!("net.ipv6.conf.default.{name}");
+        namespace.sysctl(&name, value).unwrap();
+    }
+    namespace.run(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(test());
+    });
+}
+
 /// Runs a test in a router of its own, on a runtime like the daemon's.
 pub fn lab(test: impl AsyncFnOnce(Lab) + Send + 'static) {
     let router = Namespace::new().unwrap();

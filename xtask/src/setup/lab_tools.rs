@@ -15,7 +15,7 @@ struct Tool {
     purpose: &'static str,
 }
 
-const TOOLS: [Tool; 13] = [
+const TOOLS: [Tool; 14] = [
     tool("ip", "iproute2", "namespaces, devices and routes"),
     tool(
         "tc",
@@ -46,6 +46,11 @@ const TOOLS: [Tool; 13] = [
     ),
     tool("dhclient", "isc-dhcp-client", "a DHCP client"),
     tool("dhcpcd", "dhcpcd-base", "another DHCP client"),
+    tool(
+        "conntrack",
+        "conntrack",
+        "the connections that the kernel keeps",
+    ),
     tool("radvd", "radvd", "router advertisements"),
     tool("bird", "bird2", "a routing protocol that passes routes on"),
     tool(

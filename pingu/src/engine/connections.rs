@@ -1,0 +1,134 @@
+//! Whose connections end: what becomes of flows over an uplink when it dies, and when traffic leaves it although it is up.
+//!
+//! One for each group, and for each family where the families of a group may prefer different uplinks.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use crate::{config::Failback, units::UplinkId};
+
+pub mod addresses;
+
+/// An uplink whose connections are to be deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Flush {
+    /// The uplink.
+    pub uplink: UplinkId,
+    /// Why.
+    pub reason: Reason,
+}
+
+/// Why an uplink's connections are deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It is not up any more, and there is another way.
+    Died,
+    /// Traffic left it for a better one, and the group fails back hard.
+    Left,
+    /// Traffic left it so long ago that what stayed has had its time.
+    Drained,
+}
+
+/// The connections of a group's uplinks.
+#[derive(Debug)]
+pub struct Connections {
+    failback: Failback,
+    members: BTreeMap<UplinkId, Member>,
+    /// The last look found an uplink that carries traffic.
+    has_way: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Member {
+    /// It carried traffic when some uplink last did.
+    active: bool,
+    /// It was up or active after its connections were last deleted: there may be some, if only such that came in over it.
+    may_have: bool,
+    /// When what is left on it ends.
+    drained_at: Option<Instant>,
+}
+
+impl Connections {
+    /// Of a group of which nothing is known yet.
+    pub fn new(failback: Failback, members: impl IntoIterator<Item = UplinkId>) -> Self {
+        let members = members.into_iter().map(|id| (id, Member::default()));
+        Self {
+            failback,
+            members: members.collect(),
+            has_way: false,
+        }
+    }
+
+    /// Takes what the kernel does: the uplinks that new flows leave by, as its table has it (deleting before the routes have moved
+    /// would let the flows come back where they were); several in mode `balance`, otherwise `Option::as_slice`. Gives what is to be
+    /// deleted now.
+    ///
+    /// With no uplink active nothing is decided: a flow without another way is better off waiting for its own. `up` says whether
+    /// an uplink that is not active works; one of which nothing is known does not.
+    pub fn observe(
+        &mut self,
+        active: &[UplinkId],
+        up: impl Fn(UplinkId) -> bool,
+        now: Instant,
+    ) -> Vec<Flush> {
+        self.has_way = active.iter().any(|id| self.members.contains_key(id));
+        if !self.has_way {
+            return Vec::new();
+        }
+        let failback = self.failback;
+        let flush = |(&uplink, member): (&UplinkId, &mut Member)| {
+            let reason = if active.contains(&uplink) {
+                member.carries();
+                None
+            } else if up(uplink) {
+                member.stands_by(failback, now)
+            } else {
+                member.is_down()
+            };
+            reason.map(|reason| Flush { uplink, reason })
+        };
+        self.members.iter_mut().filter_map(flush).collect()
+    }
+
+    /// When to observe again, if nothing else happens before.
+    pub fn next_wake(&self) -> Option<Instant> {
+        let ends = self.members.values().filter_map(|member| member.drained_at);
+        ends.min().filter(|_| self.has_way)
+    }
+}
+
+impl Member {
+    fn carries(&mut self) {
+        *self = Self {
+            active: true,
+            may_have: true,
+            drained_at: None,
+        };
+    }
+
+    fn stands_by(&mut self, failback: Failback, now: Instant) -> Option<Reason> {
+        let left = std::mem::take(&mut self.active);
+        self.may_have = true;
+        match failback {
+            Failback::Hard => left.then_some(Reason::Left),
+            Failback::Soft => None,
+            Failback::Drain(time) => {
+                if left {
+                    self.drained_at = Some(now + time);
+                }
+                let is_over = self.drained_at.is_some_and(|end| end <= now);
+                is_over.then(|| {
+                    self.drained_at = None;
+                    Reason::Drained
+                })
+            }
+        }
+    }
+
+    fn is_down(&mut self) -> Option<Reason> {
+        let had = std::mem::take(self).may_have;
+        had.then_some(Reason::Died)
+    }
+}
+
+#[cfg(test)]
+mod tests;
