@@ -17,6 +17,7 @@ use crate::{
     units::{GroupId, Ifindex, PathId, UplinkId},
 };
 
+mod active;
 mod adoption;
 mod burst;
 pub mod connections;

@@ -30,6 +30,8 @@ pub use request::{Addition, Answer, Deletion, Errno, Filter, RuleDeletion, Verb}
 
 /// `RT_SCOPE_LINK`.
 pub(crate) const SCOPE_LINK: u8 = 253;
+/// `LOOPBACK_IFINDEX`: where IPv6 keeps the routes that lead nowhere.
+const LOOPBACK: Ifindex = Ifindex(1);
 /// `RTPROT_KERNEL`.
 const PROTOCOL_KERNEL: Protocol = Protocol(2);
 
@@ -206,6 +208,7 @@ fn exact(route: &Route) -> Deletion {
             None,
         ),
         NextHop::Object(id) => (None, None, Some(*id)),
+        NextHop::Unreachable | NextHop::Blackhole if route.ipv6() => (Some(LOOPBACK), None, None),
         _ => (None, None, None),
     };
     Deletion {
@@ -285,6 +288,7 @@ impl FakeKernel {
             }
             Change::ReplaceNexthop(object) => {
                 self.only_own_object(object)?;
+                self.check_nexthop(object).map_err(refused)?;
                 if !self.objects.contains_key(&object.id) {
                     return Err(refused(Errno(libc::ENOENT)));
                 }

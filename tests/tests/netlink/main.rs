@@ -1,3 +1,5 @@
+//! The netlink adapters on a real kernel: what they read, write and hear, beside what `ip`, `conntrack` and `nft` say. Needs
+//! root; touches nothing but namespaces of its own.
 //! The rtnetlink adapter on a real kernel: what it reads, writes and hears, beside what `ip` says. Needs root; touches nothing
 //! but namespaces of its own.
 #![expect(
@@ -7,12 +9,15 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
 
 mod changes;
+mod connections;
 mod dumps;
 mod harness;
 mod interrupted;
 mod keys;
+mod marks;
 mod model;
 mod neighbours;
 mod news;
 mod policy;
 mod restore;
+mod router;
