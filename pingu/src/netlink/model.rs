@@ -30,6 +30,8 @@ pub use request::{Addition, Answer, Deletion, Errno, Filter, RuleDeletion, Verb}
 
 /// `RT_SCOPE_LINK`.
 pub(crate) const SCOPE_LINK: u8 = 253;
+/// `LOOPBACK_IFINDEX`: where IPv6 keeps the routes that lead nowhere.
+const LOOPBACK: Ifindex = Ifindex(1);
 /// `RTPROT_KERNEL`.
 const PROTOCOL_KERNEL: Protocol = Protocol(2);
 
@@ -48,6 +50,8 @@ pub struct FakeKernel {
     pub asked: Vec<Change>,
     /// Every neighbour that was asked for, in order.
     pub solicited: Vec<(Ifindex, IpAddr)>,
+    /// Every neighbour that was doubted, in order.
+    pub doubted: Vec<(Ifindex, IpAddr)>,
     protocol: Protocol,
 }
 
@@ -76,6 +80,7 @@ impl FakeKernel {
             neighbours: Vec::new(),
             asked: Vec::new(),
             solicited: Vec::new(),
+            doubted: Vec::new(),
             protocol,
         }
     }
@@ -203,6 +208,7 @@ fn exact(route: &Route) -> Deletion {
             None,
         ),
         NextHop::Object(id) => (None, None, Some(*id)),
+        NextHop::Unreachable | NextHop::Blackhole if route.ipv6() => (Some(LOOPBACK), None, None),
         _ => (None, None, None),
     };
     Deletion {
@@ -227,6 +233,11 @@ impl RouteTable for FakeKernel {
 
     async fn apply(&mut self, change: &Change) -> Result<(), NetlinkError> {
         self.change(change)
+    }
+
+    async fn doubt(&mut self, ifindex: Ifindex, address: IpAddr) -> Result<(), NetlinkError> {
+        self.doubted.push((ifindex, address));
+        Ok(())
     }
 
     async fn solicit(&mut self, ifindex: Ifindex, address: IpAddr) -> Result<(), NetlinkError> {
@@ -277,6 +288,7 @@ impl FakeKernel {
             }
             Change::ReplaceNexthop(object) => {
                 self.only_own_object(object)?;
+                self.check_nexthop(object).map_err(refused)?;
                 if !self.objects.contains_key(&object.id) {
                     return Err(refused(Errno(libc::ENOENT)));
                 }

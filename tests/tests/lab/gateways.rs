@@ -19,6 +19,9 @@ use pingu_tests::lab::{
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
+/// Until a gateway with other hardware is in use again: the kernel asks the old one three times, a second apart.
+const EXCHANGED_MAX: Duration = Duration::from_secs(8);
+
 /// How long an advertised router stays one: no test sees the end of it.
 const LIFETIME_S: u16 = 1800;
 
@@ -155,6 +158,36 @@ fn a_gateway_that_announces_other_hardware_is_followed() {
     let before = answered(&daemon.status().unwrap());
     daemon.wait_for("answers from there", DEADLINE, |status| {
         status::all_up(status, &["fibre"]) && answered(status) >= before + 12
+    });
+}
+
+/// The kernel itself would trust the old address for half a minute.
+#[test]
+fn a_gateway_whose_hardware_is_exchanged_without_a_word_is_found_again() {
+    let _turn = turn::shared();
+    let site = Plan::new(&["wan1"]).build();
+    let gateway = &site.providers[0].namespace;
+    let settings = Settings::quick().uplink("fibre", "wan1", "auto", 88);
+    let mut daemon = Daemon::start(&site.router, &settings);
+    daemon.wait_until_up(&["fibre"]);
+    // It learns nothing of whoever it would ask itself, and thereby says nothing.
+    let router = site.providers[0].router_address();
+    let hardware = site
+        .router
+        .mac("wan1")
+        .map(|byte| format!("{byte:02x}"))
+        .join(":");
+    gateway.ip(&format!(
+        "neighbour replace {router} dev {ROUTER_SIDE} lladdr {hardware} nud permanent"
+    ));
+    gateway.ip(&format!("link set {ROUTER_SIDE} address 02:00:00:00:00:99"));
+    gateway.ip(&format!(
+        "neighbour replace {router} dev {ROUTER_SIDE} lladdr {hardware} nud permanent"
+    ));
+    daemon.wait_until_down("fibre");
+    let before = answered(&daemon.status().unwrap());
+    daemon.wait_for("answers from there", EXCHANGED_MAX, |status| {
+        status::all_up(status, &["fibre"]) && answered(status) >= before + 6
     });
 }
 

@@ -107,7 +107,8 @@ fn errors_about_a_marked_connection_reach_the_lan() {
     let (site, _table) = marked_site();
     let flow = Udp::connect(&site.lan, FAR);
     site.lan.nft(
-        "table ip seen { counter errors { }\nchain c { type filter hook input priority 0; icmp type time-exceeded counter name errors\n}\n}",
+        "table ip seen { counter errors { }
+         chain c { type filter hook input priority 0; icmp type time-exceeded counter name errors; }\n}",
     );
     flow.0.set_ttl(1).unwrap();
     flow.0.send(b"?").unwrap();

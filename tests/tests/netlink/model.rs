@@ -7,7 +7,7 @@ mod kernel;
 mod operation;
 mod random;
 
-use std::fmt::Debug;
+use std::{collections::BTreeMap, fmt::Debug};
 
 use pingu::{
     netlink::{RouteTable, model::FakeKernel},
@@ -24,9 +24,12 @@ const RUNS: u64 = 500;
 /// Each has a namespace of its own.
 const WORKERS: u64 = 4;
 /// Operations of one run.
-const OPERATIONS: usize = 40;
+const OPERATIONS: usize = 60;
 /// Tables are compared after so many operations; answers, after each.
 const COMPARED_EVERY: usize = 5;
+
+/// Each kind of operation must have been done so often over all runs.
+const DONE_MIN: usize = 50;
 
 /// What makes a single run of the given seed.
 const SEED: &str = "PINGU_MODEL_SEED";
@@ -35,15 +38,19 @@ const SEED: &str = "PINGU_MODEL_SEED";
 fn the_model_is_as_the_kernel_in_500_runs() {
     if let Ok(seed) = std::env::var(SEED) {
         let seed = seed.parse().unwrap();
-        return in_namespace(async move || run(&mut Kernel::new(), seed, 1).await);
+        let one = async move || run(&mut Kernel::new(), seed, 1, &mut Tally::new()).await;
+        return in_namespace(one);
     }
+    let (report, reports) = std::sync::mpsc::channel();
     let workers = (0..WORKERS).map(|worker| {
+        let report = report.clone();
         std::thread::spawn(move || {
             in_namespace(async move || {
-                let mut kernel = Kernel::new();
+                let (mut kernel, mut tally) = (Kernel::new(), Tally::new());
                 for seed in (0..RUNS).filter(|seed| seed % WORKERS == worker) {
-                    run(&mut kernel, seed, COMPARED_EVERY).await;
+                    run(&mut kernel, seed, COMPARED_EVERY, &mut tally).await;
                 }
+                report.send(tally).unwrap();
             });
         })
     });
@@ -51,9 +58,26 @@ fn the_model_is_as_the_kernel_in_500_runs() {
     for worker in workers {
         worker.join().unwrap();
     }
+    drop(report);
+    let mut tally = Tally::new();
+    for (kind, [done, refused]) in reports.into_iter().flatten() {
+        let [all_done, all_refused] = tally.entry(kind).or_default();
+        *all_done += done;
+        *all_refused += refused;
+    }
+    // Or the runs tried too little.
+    let enough =
+        |[done, refused]: &[usize; 2]| *done >= DONE_MIN && done + refused >= RUNS as usize / 10;
+    assert!(
+        tally.len() == operation::KINDS && tally.values().all(enough),
+        "{tally:?}"
+    );
 }
 
-async fn run(kernel: &mut Kernel, seed: u64, compared_every: usize) {
+/// How often each kind of operation was done, and refused.
+type Tally = BTreeMap<&'static str, [usize; 2]>;
+
+async fn run(kernel: &mut Kernel, seed: u64, compared_every: usize, tally: &mut Tally) {
     let mut random = Random(seed);
     let mut model = kernel.begin().await;
     let mut done: Vec<String> = Vec::new();
@@ -72,6 +96,7 @@ async fn run(kernel: &mut Kernel, seed: u64, compared_every: usize) {
                 (i32::from(said.is_err()), expected)
             }
         };
+        tally.entry(operation.kind()).or_default()[usize::from(said != 0)] += 1;
         done.push(format!("{operation} = {said}"));
         assert_eq!(said, expected, "{}", story(seed, &done, &model));
         if operation.moves_links() {

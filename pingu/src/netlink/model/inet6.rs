@@ -7,7 +7,7 @@ use std::{
 
 use ipnet::IpNet;
 
-use super::{Addition, Answer, Deletion, Entry, Errno, FakeKernel, Verb};
+use super::{Addition, Answer, Deletion, Entry, Errno, FakeKernel, LOOPBACK, Verb};
 use crate::{
     network::NextHop,
     units::{Ifindex, Metric, TableId},
@@ -240,7 +240,8 @@ impl FakeKernel {
 fn takes(asked: &Deletion, entry: &Entry) -> bool {
     let hop_fits = match (&entry.next_hop, asked.object) {
         (NextHop::Object(id), Some(object)) => *id == object,
-        (NextHop::Object(_), None) => asked.ifindex.is_none() && asked.gateway.is_none(),
+        // Neither interface nor gateway are looked at.
+        (NextHop::Object(_), None) => true,
         (_, Some(_)) => false,
         (next_hop, None) => {
             let (ifindex, gateway) = match next_hop {
@@ -248,7 +249,7 @@ fn takes(asked: &Deletion, entry: &Entry) -> bool {
                     ifindex, gateway, ..
                 } => (Some(*ifindex), *gateway),
                 NextHop::Device { ifindex } => (Some(*ifindex), Ipv6Addr::UNSPECIFIED.into()),
-                _ => (None, Ipv6Addr::UNSPECIFIED.into()),
+                _ => (Some(LOOPBACK), Ipv6Addr::UNSPECIFIED.into()),
             };
             asked.ifindex.is_none_or(|asked| Some(asked) == ifindex)
                 && asked.gateway.is_none_or(|asked| asked == gateway)

@@ -48,12 +48,17 @@ impl FakeKernel {
     /// Deletes a link, and the other one of its pair.
     pub fn delete_link(&mut self, ifindex: Ifindex) -> Answer {
         self.set_link(ifindex, false)?;
+        for own in self.addresses.clone() {
+            if own.ifindex == ifindex {
+                // A secondary one may have gone with its primary.
+                let _ = self.delete_address(ifindex, own.address, own.prefix_len);
+            }
+        }
         let Some(device) = self.devices.remove(&ifindex) else {
             return Err(Errno(libc::ENODEV));
         };
         self.flush_nexthops(ifindex);
         self.drop_entries(|_, _, entry| entry.next_hop.ifindex() == Some(ifindex));
-        self.addresses.retain(|own| own.ifindex != ifindex);
         self.neighbours.retain(|entry| entry.ifindex != ifindex);
         if let End::Peer(peer) = device.end {
             // It is not there any more where the deletion began with it.

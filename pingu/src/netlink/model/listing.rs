@@ -55,7 +55,13 @@ impl Listed {
                 .filter(|_| matches!(hop, NextHop::Gateway { .. }));
             deletion
         };
-        self.hops.iter().map(of).collect()
+        // The kernel refuses a deletion with all that it shows of a route by an object: `ip route flush` leaves those.
+        let by_object = |hop: &&NextHop| matches!(hop, NextHop::Object(_));
+        self.hops
+            .iter()
+            .filter(|hop| !by_object(hop))
+            .map(of)
+            .collect()
     }
 
     fn route(&self, next_hop: NextHop) -> Route {

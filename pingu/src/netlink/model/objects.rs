@@ -29,7 +29,12 @@ impl FakeKernel {
         if self.objects.contains_key(&object.id) && self.is_group(object.id) != is_group {
             return Err(Errno(libc::EINVAL));
         }
-        self.objects.insert(object.id, object.clone());
+        let mut object = object.clone();
+        if let Some(before) = self.objects.get(&object.id).filter(|_| is_group) {
+            // A group keeps what made it.
+            object.protocol = before.protocol;
+        }
+        self.objects.insert(object.id, object);
         Ok(())
     }
 
@@ -114,7 +119,7 @@ impl FakeKernel {
         }
     }
 
-    fn check_nexthop(&self, object: &Nexthop) -> Answer {
+    pub(super) fn check_nexthop(&self, object: &Nexthop) -> Answer {
         let invalid = Err(Errno(libc::EINVAL));
         match &object.kind {
             NexthopKind::Single(hop) => {

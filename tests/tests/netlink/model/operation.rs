@@ -45,7 +45,38 @@ impl Family {
     }
 }
 
+/// How many [`Operation::kind`]s there are.
+pub const KINDS: usize = 22;
+
 impl Operation {
+    /// Its name in a tally.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Route(Verb::Add, _) => "route add",
+            Self::Route(Verb::Change, _) => "route change",
+            Self::Route(Verb::Replace, _) => "route replace",
+            Self::Route(Verb::Prepend, _) => "route prepend",
+            Self::Route(Verb::Append, _) => "route append",
+            Self::DeleteRoute(_) => "route del",
+            Self::Flush(_) => "route flush",
+            Self::AddAddress(..) => "addr add",
+            Self::DeleteAddress(..) => "addr del",
+            Self::Link(..) => "link set",
+            Self::AddPair(_) => "link add",
+            Self::DeletePair(_) => "link del",
+            Self::AddNexthop(_) => "nexthop add",
+            Self::ReplaceNexthop(_) => "nexthop replace",
+            Self::DeleteNexthop(_) => "nexthop del",
+            Self::AddRule(_) => "rule add",
+            Self::DeleteRule(_) => "rule del",
+            Self::Change(Change::Add(_)) => "Add",
+            Self::Change(Change::AddBeside(_)) => "AddBeside",
+            Self::Change(Change::Delete(_)) => "Delete",
+            Self::Change(Change::TakeOver(_)) => "TakeOver",
+            Self::Change(_) => "rules and nexthops",
+        }
+    }
+
     /// A link's state follows, some time after.
     pub fn moves_links(&self) -> bool {
         matches!(

@@ -19,13 +19,14 @@ const DESTINATIONS: [[&str; 3]; 2] = [
     ["0.0.0.0/0", "198.51.100.0/24", "10.0.0.0/8"],
     ["::/0", "2001:db8:100::/48", "2001:db8::/32"],
 ];
+/// Two for each uplink, and two more.
 const GATEWAYS: [[&str; 6]; 2] = [
     [
         "10.0.0.1",
         "10.0.0.7",
-        "10.0.5.1",
         "10.1.0.1",
         "10.1.0.7",
+        "10.0.5.1",
         "192.0.2.1",
     ],
     [
@@ -84,20 +85,20 @@ impl Random {
 
     pub fn operation(&mut self, model: &FakeKernel) -> Operation {
         match self.below(100) {
-            0..30 => self.route(),
+            0..30 => self.route(model),
             30..45 => Operation::DeleteRoute(self.deletion(model)),
             45..47 => self.flush(),
             47..53 => self.address(true),
             53..58 => self.address(false),
-            58..64 => self.link(),
-            64 => self.pair(model),
-            65..78 => self.nexthop(),
+            58..63 => self.link(),
+            63..65 => self.pair(model),
+            65..78 => self.nexthop(model),
             78..84 => self.rule(model),
             _ => self.change(model),
         }
     }
 
-    fn route(&mut self) -> Operation {
+    fn route(&mut self, model: &FakeKernel) -> Operation {
         const VERBS: [Verb; 7] = [
             Verb::Add,
             Verb::Add,
@@ -109,7 +110,18 @@ impl Random {
         ];
         let ipv6 = self.percent(50);
         let protocol = self.of(&PROTOCOLS);
-        let addition = self.addition(ipv6, protocol);
+        let mut addition = self.addition(ipv6, protocol);
+        let there = model.list(ipv6);
+        if !there.is_empty() && self.percent(40) {
+            let listed = self.of(&there);
+            addition = Addition {
+                destination: listed.destination,
+                table: listed.table,
+                metric: listed.metric,
+                tos: listed.tos,
+                ..addition
+            };
+        }
         Operation::Route(self.of(&VERBS), addition)
     }
 
@@ -170,9 +182,16 @@ impl Random {
     }
 
     fn gateway(&mut self, family: usize) -> NextHop {
+        let uplink = self.below(2);
+        let pool = &GATEWAYS[family];
+        let gateway = if self.percent(70) {
+            self.of(&pool[2 * uplink..2 * uplink + 2])
+        } else {
+            self.of(pool)
+        };
         NextHop::Gateway {
-            ifindex: self.of(&UPLINKS),
-            gateway: self.of(&GATEWAYS[family]).parse().unwrap(),
+            ifindex: UPLINKS[uplink],
+            gateway: gateway.parse().unwrap(),
             onlink: self.percent(10),
         }
     }
@@ -257,18 +276,21 @@ impl Random {
     }
 
     fn pair(&mut self, model: &FakeKernel) -> Operation {
-        let uplink = self.below(2);
-        if model
-            .devices()
-            .any(|device| device.link.ifindex == UPLINKS[uplink])
-        {
-            Operation::DeletePair(uplink)
-        } else {
-            Operation::AddPair(uplink)
+        let is_there = |uplink: &usize| {
+            let mut devices = model.devices();
+            devices.any(|device| device.link.ifindex == UPLINKS[*uplink])
+        };
+        match [0, 1].into_iter().find(|uplink| !is_there(uplink)) {
+            Some(missing) => Operation::AddPair(missing),
+            None => Operation::DeletePair(self.below(2)),
         }
     }
 
-    fn nexthop(&mut self) -> Operation {
+    fn nexthop(&mut self, model: &FakeKernel) -> Operation {
+        let there = model.nexthops();
+        if !there.is_empty() && self.percent(12) {
+            return Operation::DeleteNexthop(self.of(&there).id);
+        }
         let ipv6 = self.percent(50);
         let family = usize::from(ipv6);
         let group = self.percent(40);
@@ -375,24 +397,80 @@ impl Random {
             preferred_source: addition.preferred_source,
             wire: Vec::new(),
         };
-        let beside = own.iter().filter(|other| {
-            (other.table, other.destination, other.metric)
-                == (route.table, route.destination, route.metric)
+        let place = |route: &Route| (route.table, route.destination, route.metric);
+        // The engine asks for it only beside exactly one.
+        let mut alone = own.clone();
+        alone.retain(|route| {
+            own.iter()
+                .filter(|other| place(other) == place(route))
+                .count()
+                == 1
         });
-        let beside = beside.count();
+        alone.retain(|route| route.ipv6() == ipv6);
         let foreign: Vec<Route> = snapshot
             .routes
             .iter()
             .filter(|route| route.protocol != OWN && route.next_hop.ifindex().is_some())
             .cloned()
             .collect();
-        Operation::Change(match self.below(6) {
-            // The engine asks for it only beside exactly one.
-            0 | 1 if beside == 1 => Change::AddBeside(route),
+        let change = match self.below(7) {
+            0 | 1 if !alone.is_empty() => {
+                let other = self.of(&alone);
+                let (table, destination, metric) = place(&other);
+                Change::AddBeside(Route {
+                    destination,
+                    table,
+                    metric,
+                    ..route
+                })
+            }
             2 | 3 if !own.is_empty() => Change::Delete(self.of(&own)),
             4 if !foreign.is_empty() => Change::TakeOver(self.of(&foreign)),
             5 => Change::Delete(route),
+            6 => self.change_beside_routes(model),
             _ => Change::Add(route),
-        })
+        };
+        Operation::Change(change)
+    }
+
+    /// To a rule or a nexthop object of pingu's own.
+    fn change_beside_routes(&mut self, model: &FakeKernel) -> Change {
+        let mut operation = if self.percent(40) {
+            self.rule(model)
+        } else {
+            self.nexthop(model)
+        };
+        if let Operation::AddRule(rule) = &mut operation {
+            rule.protocol = OWN;
+        }
+        if let Operation::AddNexthop(object) | Operation::ReplaceNexthop(object) = &mut operation {
+            object.protocol = OWN;
+        }
+        match operation {
+            Operation::AddRule(rule) => Change::AddRule(rule),
+            Operation::AddNexthop(object) => Change::AddNexthop(object),
+            Operation::ReplaceNexthop(object) => Change::ReplaceNexthop(object),
+            Operation::DeleteNexthop(id) => {
+                let there = model.nexthops();
+                let found = there.into_iter().find(|object| object.id == id);
+                let found = found.filter(|object| object.protocol == OWN);
+                found.map_or_else(
+                    || Change::AddRule(self.new_own_rule()),
+                    Change::DeleteNexthop,
+                )
+            }
+            _ => {
+                let own = model.rules().iter().find(|rule| rule.protocol == OWN);
+                let own = own.cloned();
+                own.map_or_else(|| Change::AddRule(self.new_own_rule()), Change::DeleteRule)
+            }
+        }
+    }
+
+    fn new_own_rule(&mut self) -> Rule {
+        Rule {
+            protocol: OWN,
+            ..self.new_rule()
+        }
     }
 }
