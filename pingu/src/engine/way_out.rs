@@ -103,7 +103,7 @@ impl WayOut {
         }
     }
 
-    /// Whether a route of the main table is a default that leads this way, perhaps beside others.
+    /// Whether a default route of the main table leads this way.
     pub(crate) fn is_taught_by(&self, route: &Route) -> bool {
         let family = default_of(self.source.is_ipv6());
         let leads_here =

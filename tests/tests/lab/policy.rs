@@ -15,7 +15,6 @@ const DEADLINE: Duration = Duration::from_secs(10);
 
 fn with_tables() -> Settings {
     Settings::quick()
-        .probe("targets = [\"8.8.8.8\"]")
         .member(
             "fibre",
             "wan1",
@@ -39,7 +38,7 @@ fn running(settings: &Settings) -> (Site, Daemon) {
 
 /// The rules that lead to the tables of uplinks.
 fn rules(router: &Namespace) -> Vec<String> {
-    let both = router.ip("-4 rule show") + &router.ip("-6 rule show");
+    let both = router.ip("-details -4 rule show") + &router.ip("-details -6 rule show");
     let mut rules: Vec<String> = both
         .lines()
         .filter(|line| line.contains("lookup 20"))

@@ -154,10 +154,11 @@ impl Site {
 
 /// A connection's line without its timeout, which is the fifth word, and its use count.
 fn settled(line: &str) -> String {
-    let is_tcp = line.contains(" tcp ") || line.contains(" udp ");
+    let has_timeout = line.contains(" tcp ") || line.contains(" udp ");
     let words = line.split_whitespace().enumerate();
-    let lasting =
-        words.filter(|(place, word)| !(word.starts_with("use=") || is_tcp && *place == 4));
+    let passing =
+        |place: usize, word: &str| (has_timeout && place == 4) || word.starts_with("use=");
+    let lasting = words.filter(|(place, word)| !passing(*place, word));
     lasting.map(|(_, word)| word).collect::<Vec<_>>().join(" ")
 }
 
