@@ -200,6 +200,8 @@ pub struct GroupConfig {
     pub when_all_down: WhenAllDown,
     /// Where its routes lead to: one destination or more.
     pub prefixes: Vec<IpNet>,
+    /// What becomes of connections over an uplink that traffic leaves although it is up.
+    pub failback: Failback,
 }
 
 /// How the uplinks of a group share its routes (`mode`).

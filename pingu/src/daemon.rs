@@ -13,8 +13,8 @@ use crate::{
     config::Config,
     control::{Ask, Control, Request},
     daemon::{
-        back_off::BackOff, budget::WriteBudget, hooks::Hooks, instance::Instance, pins::Pins,
-        printer::Printer, saver::Saver, sticky::Sticky,
+        back_off::BackOff, budget::WriteBudget, connections::Flows, hooks::Hooks,
+        instance::Instance, pins::Pins, printer::Printer, saver::Saver, sticky::Sticky,
     },
     engine::{Engine, State},
     memory::{Memory, MemoryFile},
@@ -26,6 +26,7 @@ use crate::{
 mod actor;
 mod back_off;
 mod budget;
+mod connections;
 mod hooks;
 mod instance;
 mod limits;
@@ -86,6 +87,7 @@ struct Daemon {
     saver: Saver,
     pins: Pins,
     budget: WriteBudget,
+    flows: Flows,
     back_off: BackOff,
     last_look: Instant,
     look_at: Instant,
@@ -115,6 +117,7 @@ impl Daemon {
             KernelRoutes::new(config.protocol).context("cannot talk to the kernel's routing")?;
         let receive = config.receive_hook;
         let budget = WriteBudget::new(config.objects_max(), now);
+        let flows = Flows::new(&config);
         let mut engine = Engine::new(config, rand::random(), now);
         engine.remember_adopted(note.read());
         let file = MemoryFile::new(&engine.config().state_directory, engine.config().protocol);
@@ -143,6 +146,7 @@ impl Daemon {
             saver,
             pins,
             budget,
+            flows,
             back_off: BackOff::default(),
             last_look: now,
             look_at: now,
@@ -167,6 +171,9 @@ impl Daemon {
             }
             self.probe().await;
             self.log_states();
+            if self.flows.next_wake().is_some_and(|wake| wake <= clock()) {
+                self.flows.observe(&self.engine, clock());
+            }
             if self.converged != Some(self.engine.revision()) {
                 self.converge().await;
                 self.log_warnings();
@@ -190,7 +197,11 @@ impl Daemon {
     }
 
     async fn next_event(&mut self) -> Event {
-        let wakes = [self.engine.next_wake(), self.saver.next_wake()];
+        let wakes = [
+            self.engine.next_wake(),
+            self.saver.next_wake(),
+            self.flows.next_wake(),
+        ];
         let due = wakes.into_iter().flatten().fold(self.look_at, Instant::min);
         let due = if self.hooks_due { clock() } else { due };
         let [(int, on_int), (term, on_term), (hup, on_hup)] = &mut self.signals;
@@ -276,6 +287,7 @@ impl Daemon {
         self.last_look = now;
         self.look_at = now + AUDIT_EVERY;
         self.engine.network(snapshot, now);
+        self.flows.observe(&self.engine, now);
         self.hooks_due = true;
         Ok(())
     }
@@ -286,6 +298,11 @@ impl Daemon {
         for (ifindex, address) in self.engine.solicitations(clock()) {
             if let Err(error) = self.routes.solicit(ifindex, address).await {
                 tracing::debug!(%ifindex, %address, %error, "cannot ask for a neighbour");
+            }
+        }
+        for (ifindex, address) in self.engine.doubts(clock()) {
+            if let Err(error) = self.routes.doubt(ifindex, address).await {
+                tracing::debug!(%ifindex, %address, %error, "cannot ask anew for a neighbour");
             }
         }
     }

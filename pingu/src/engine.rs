@@ -17,6 +17,7 @@ use crate::{
     units::{GroupId, Ifindex, PathId, UplinkId},
 };
 
+mod active;
 mod adoption;
 mod burst;
 pub mod connections;
@@ -28,6 +29,7 @@ mod fights;
 mod health;
 mod knowledge;
 mod memory;
+mod neighbours;
 mod path;
 mod quorum;
 mod random;
@@ -57,13 +59,6 @@ use random::Random;
 use uplink::Uplink;
 use way_out::{Readiness, WayOut};
 
-/// How often a neighbour that answers is confirmed again, so that the kernel notices when it stops: well inside the kernel's
-/// own reachable time (15 to 45 s).
-const CONFIRM_EVERY: Duration = Duration::from_secs(5);
-
-/// How often a neighbour that does not answer is asked for again: the kernel's own retransmission time.
-const RESOLVE_EVERY: Duration = Duration::from_secs(1);
-
 /// The engine.
 #[derive(Debug)]
 pub struct Engine {
@@ -77,6 +72,8 @@ pub struct Engine {
     neighbours: BTreeMap<(Ifindex, IpAddr), NeighbourState>,
     /// When each neighbour was last asked for.
     solicited: BTreeMap<(Ifindex, IpAddr), Instant>,
+    /// When each neighbour was last doubted.
+    doubted: BTreeMap<(Ifindex, IpAddr), Instant>,
     adopted: Vec<Route>,
     /// Gateways learned by this run or an earlier one.
     hints: memory::Hints,
@@ -138,6 +135,7 @@ impl Engine {
             snapshot: Snapshot::default(),
             neighbours: BTreeMap::new(),
             solicited: BTreeMap::new(),
+            doubted: BTreeMap::new(),
             adopted: Vec::new(),
             hints: memory::Hints::default(),
             refusals: Vec::new(),
@@ -221,8 +219,12 @@ impl Engine {
             .iter()
             .map(|n| ((n.ifindex, n.address), n.state))
             .collect();
-        self.solicited
-            .retain(|(ifindex, _), _| snapshot.links.iter().any(|link| link.ifindex == *ifindex));
+        let is_there = |(ifindex, _): &(Ifindex, IpAddr)| {
+            let mut links = snapshot.links.iter();
+            links.any(|link| link.ifindex == *ifindex)
+        };
+        self.solicited.retain(|key, _| is_there(key));
+        self.doubted.retain(|key, _| is_there(key));
         self.snapshot = snapshot;
         self.fights.forget(now);
         self.forget_stale_adopted();
@@ -326,30 +328,6 @@ impl Engine {
     pub fn next_wake(&self) -> Option<Instant> {
         let probing = self.wakes.peek().map(|Reverse((at, _))| *at);
         probing.into_iter().chain(self.next_turn()).min()
-    }
-
-    /// The neighbours that the kernel should be asked for; asking is noted.
-    pub fn solicitations(&mut self, now: Instant) -> Vec<(Ifindex, IpAddr)> {
-        let mut due = Vec::new();
-        for path in 0..self.paths.len() {
-            let Some(key) = self.neighbour_of(PathId(path as u32)) else {
-                continue;
-            };
-            let every = match self.neighbours.get(&key) {
-                Some(NeighbourState::Fixed(_)) => continue,
-                Some(NeighbourState::Usable(_)) => CONFIRM_EVERY,
-                Some(NeighbourState::Incomplete | NeighbourState::Failed) | None => RESOLVE_EVERY,
-            };
-            if self
-                .solicited
-                .get(&key)
-                .is_none_or(|&last| now >= last + every)
-            {
-                self.solicited.insert(key, now);
-                due.push(key);
-            }
-        }
-        due
     }
 
     fn refresh_readiness(&mut self, id: PathId, now: Instant) {

@@ -2,7 +2,7 @@
 //!
 //! Modules in reading order: numbers that mean something; what is configured; what the kernel knows; what is probed; what is
 //! thought and decided, without a clock or a socket; how the kernel is read and written; which marks a firewall table of pingu's own
-//! sets; what survives a crash; how a running daemon is asked; the loop that joins them.
+//! sets; what survives a crash; how a running daemon is asked; what is installed; the loop that joins them.
 
 pub mod units;
 
@@ -25,5 +25,7 @@ pub mod adopted;
 pub mod memory;
 
 pub mod control;
+
+pub mod install;
 
 pub mod daemon;

@@ -9,7 +9,7 @@ use std::{
 use clap::{Parser, Subcommand};
 use pingu::{
     config::{Config, LoadError},
-    control, daemon,
+    control, daemon, install,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -65,6 +65,24 @@ enum Verb {
         #[arg(long, value_name = "PATH", default_value = "/run/pingu/pingu.sock")]
         socket: PathBuf,
     },
+    /// Gives pingu's protocol and the uplinks' tables names in `ip route`.
+    Install {
+        /// The configuration.
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+        /// Installs below this directory instead of `/`.
+        #[arg(long, value_name = "DIR", default_value = "/")]
+        root: PathBuf,
+    },
+    /// Removes what `install` has written, and nothing else.
+    Uninstall {
+        /// Not needed, and not read: what is to go is known without.
+        #[arg(short, long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Removes below this directory instead of `/`.
+        #[arg(long, value_name = "DIR", default_value = "/")]
+        root: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -73,6 +91,11 @@ fn main() -> ExitCode {
         (Some(Verb::Check { config }), _) => check(&config),
         (Some(Verb::Status { json, socket }), _) => finish(status(json, &socket)),
         (Some(Verb::Pin { name, socket, .. }), _) => finish(pin(name.as_deref(), &socket)),
+        (Some(Verb::Install { config, root }), _) => match load(&config) {
+            Ok(config) => finish(tell(install::install(&config, &root))),
+            Err(code) => code,
+        },
+        (Some(Verb::Uninstall { root, .. }), _) => finish(tell(install::uninstall(&root))),
         (None, Some(config)) => run(&config, cli.daemon.socket),
         (None, None) => {
             eprintln!("pingu: give a configuration with --config FILE, or a verb; see --help");
@@ -153,6 +176,14 @@ fn pin(name: Option<&str>, socket: &Path) -> anyhow::Result<()> {
     print(&match answer.pinned {
         Some(name) => format!("{name} is pinned\n"),
         None => "nothing is pinned\n".to_owned(),
+    })
+}
+
+fn tell(done: Result<Vec<install::Deed>, install::InstallError>) -> anyhow::Result<()> {
+    let lines: Vec<String> = done?.iter().map(|deed| format!("{deed}\n")).collect();
+    print(&match lines.concat() {
+        nothing if nothing.is_empty() => "there is nothing to do\n".to_owned(),
+        text => text,
     })
 }
 

@@ -62,6 +62,13 @@ pub trait RouteTable {
         }
     }
 
+    /// Asks the kernel to find out whether a neighbour still is where it was (`NUD_PROBE`); the answer arrives as news.
+    fn doubt(
+        &mut self,
+        ifindex: Ifindex,
+        address: IpAddr,
+    ) -> impl Future<Output = Result<(), NetlinkError>>;
+
     /// Asks the kernel to resolve or confirm a neighbour (`NTF_USE`); the answer arrives as news.
     fn solicit(
         &mut self,
@@ -322,6 +329,16 @@ impl RouteTable for KernelRoutes {
             return outcomes;
         }
         self.apply_in_batches(changes).await
+    }
+
+    async fn doubt(&mut self, ifindex: Ifindex, address: IpAddr) -> Result<(), NetlinkError> {
+        let what = format!("asking anew for neighbour {address} on interface {ifindex}");
+        let request = apply::doubt(ifindex, address);
+        match self.requests.change(&what, request, 0).await {
+            // It is gone, or being asked for already.
+            Err(error) if error.is(&[libc::ENOENT, libc::EINVAL]) => Ok(()),
+            done => done,
+        }
     }
 
     async fn solicit(&mut self, ifindex: Ifindex, address: IpAddr) -> Result<(), NetlinkError> {

@@ -214,6 +214,21 @@ fn uplinks<'t>(
         .into_iter()
         .map(|draft| draft.config)
         .collect::<Option<_>>()?;
+    for (index, group) in groups.list.iter().enumerate() {
+        let members = uplinks
+            .iter()
+            .filter(|uplink| uplink.group.index() == index);
+        let unmarked = group.value.failback.unmarked(members);
+        if !unmarked.is_empty() {
+            let message = format!(
+                "group {:?} lets connections stay on an uplink that traffic has left, which needs `fwmark` (and `table`) in every \
+                 uplink of it: {} has none",
+                group.value.name,
+                unmarked.join(", ")
+            );
+            top.error(group.span.clone(), message);
+        }
+    }
     let slots: u64 = uplinks
         .iter()
         .map(|uplink| {

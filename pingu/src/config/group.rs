@@ -6,7 +6,9 @@ use ipnet::IpNet;
 use toml::de::DeValue;
 
 use super::{
-    GROUPS_MAX, GroupConfig, Mode, RulesConfig, WhenAllDown, keys,
+    Failback, GROUPS_MAX, GroupConfig, Mode, RulesConfig, WhenAllDown,
+    check::between,
+    keys,
     reader::{At, Reader},
     uplink::{NAME_ALLOWED, name_is_good},
 };
@@ -14,6 +16,8 @@ use crate::{network, units::Metric};
 
 /// The name of the only group, if none is written.
 pub(super) const IMPLICIT: &str = "default";
+
+const HOUR_MS: u64 = 3_600_000;
 
 /// A group of more destinations than this would take minutes to write.
 const PREFIXES_MAX: usize = 100_000;
@@ -35,6 +39,7 @@ impl Groups {
             start_metric: keys::START_METRIC_DEFAULT,
             when_all_down: WhenAllDown::Keep,
             prefixes: every_default(),
+            failback: Failback::Hard,
         };
         Self {
             list: vec![At { value, span: 0..0 }],
@@ -80,6 +85,7 @@ fn read(mut reader: Reader<'_, '_, '_>) -> Option<GroupConfig> {
     } else {
         Some(every_default())
     };
+    let failback = failback(&mut reader);
     let mode = mode.map_or(Mode::Metric, |at| at.value);
     if let (Mode::Metric, Some(at)) = (mode, &start_metric) {
         let message = "`start_metric` is for the modes \"ordered\" and \"balance\"; in mode \"metric\" each uplink has its \
@@ -93,7 +99,26 @@ fn read(mut reader: Reader<'_, '_, '_>) -> Option<GroupConfig> {
         start_metric: start_metric.map_or(keys::START_METRIC_DEFAULT, |at| Metric(at.value)),
         when_all_down: when_all_down.map_or(WhenAllDown::Keep, |at| at.value),
         prefixes: prefixes?,
+        failback: failback?,
     })
+}
+
+/// What becomes of connections; none with an error said.
+fn failback(reader: &mut Reader<'_, '_, '_>) -> Option<Failback> {
+    let given = reader.choice("failback", &Failback::WORDS);
+    let drain = reader.duration("drain", between(1_000, 24 * HOUR_MS));
+    let wrong =
+        (reader.has("failback") && given.is_none()) || (reader.has("drain") && drain.is_none());
+    let span = drain.as_ref().map(|at| at.span.clone());
+    let found = Failback::from_keys(given.map(|at| at.value), drain.map(|at| at.value));
+    if let (None, Some(span)) = (found, span) {
+        let message = format!(
+            "`{}` lets connections stay for a while, and `failback = \"hard\"` does not",
+            reader.key("drain")
+        );
+        reader.error(span, message);
+    }
+    found.filter(|_| !wrong)
 }
 
 fn every_default() -> Vec<IpNet> {

@@ -2,7 +2,9 @@
 
 use std::{fmt::Write, net::IpAddr, time::Duration};
 
-use super::{Config, Gateway, GroupConfig, Mode, Quorum, Rule, UplinkConfig, duration, keys};
+use super::{
+    Config, Failback, Gateway, GroupConfig, Mode, Quorum, Rule, UplinkConfig, duration, keys,
+};
 
 /// A key of an uplink as text, none where it is absent.
 type Key = (&'static str, fn(&UplinkConfig) -> Option<String>);
@@ -192,6 +194,14 @@ fn write_group(out: &mut String, group: &GroupConfig) {
     let when_all_down = keys::word(&keys::WHEN_ALL_DOWN, &group.when_all_down);
     line(out, "when_all_down", &text(when_all_down));
     line(out, "prefixes", &list(group.prefixes.iter()));
+    match group.failback {
+        Failback::Drain(time) => line(out, "drain", &text(&duration::write(time))),
+        failback => line(
+            out,
+            "failback",
+            &text(keys::word(&Failback::WORDS, &failback)),
+        ),
+    }
 }
 
 fn policy(out: &mut String, uplink: &UplinkConfig) {

@@ -214,6 +214,7 @@ impl Daemon {
         if self.engine.config().on_exit == OnExit::Keep {
             return Ok(());
         }
+        self.flows.end().await;
         let snapshot = self.fresh_snapshot().await?;
         let own = self.engine.config().protocol;
         let mut adopted = self.engine.adopted().to_vec();

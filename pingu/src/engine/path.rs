@@ -78,6 +78,8 @@ pub(crate) struct Path {
     extra_burst: Option<Instant>,
     /// When the last of those was due.
     extra_before: Option<Instant>,
+    /// Another path's failure waits for this one's verdict: it is looked for before the deadline.
+    awaited: bool,
     /// Since when the next hop's link-layer address has been unknown.
     resolving_since: Option<Instant>,
     bursts: VecDeque<Burst>,
@@ -127,6 +129,7 @@ impl Path {
             next_burst: now,
             extra_burst: None,
             extra_before: None,
+            awaited: false,
             resolving_since: None,
             bursts: VecDeque::new(),
             lost: VecDeque::new(),
@@ -144,6 +147,7 @@ impl Path {
             self.health.start_over();
             self.evidence = Evidence::default();
             self.extra_burst = None;
+            self.awaited = false;
             self.bursts.iter_mut().for_each(Burst::abandon);
         } else if was_blocked {
             self.next_burst = now;
@@ -182,10 +186,11 @@ impl Path {
         probe: &ProbeConfig,
         now: Instant,
     ) -> Option<Instant> {
+        let was_awaited = std::mem::replace(&mut self.awaited, true);
         let newest = self.bursts.back();
         let on_its_way = newest.is_some_and(|burst| !burst.decided && burst.started > began);
         if on_its_way || self.extra_burst.is_some() || self.is_blocked() {
-            return None;
+            return (!was_awaited).then_some(now);
         }
         let sending = probe.spacing * u32::from(probe.count);
         let unsent = newest.filter(|burst| burst.next_send(probe.spacing).is_some());
@@ -234,6 +239,7 @@ impl Path {
                     was_up,
                     started: burst.started,
                 });
+                self.awaited = false;
                 self.evidence.note(verdict, burst, probe.spacing);
                 self.health.judge(verdict, &health.rule, now);
             } else if let Some(judged) = &mut self.judged
@@ -362,7 +368,7 @@ impl Path {
         for burst in &self.bursts {
             if let Some(due) = burst.next_send(probe.spacing) {
                 sooner(waits_until.map_or(due, |until| until.max(due)));
-            } else if !burst.decided && !is_up {
+            } else if !burst.decided && (!is_up || self.awaited) {
                 sooner(now + self.look_again);
                 self.look_again = (self.look_again * 2).min(LOOK_AGAIN_MAX);
             }

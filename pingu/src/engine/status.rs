@@ -9,11 +9,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::Mode,
-    engine::{Engine, RttSummary, State, path::Path, routes, uplink::Uplink},
-    network::{NextHop, Route},
+    engine::{Engine, RttSummary, State, path::Path, uplink::Uplink},
+    network::Route,
     probe::EngineKind,
-    units::{GroupId, Metric, UplinkId},
+    units::{Metric, UplinkId},
 };
 
 /// Which hooks serve an uplink.
@@ -150,48 +149,6 @@ impl Engine {
         }
     }
 
-    /// The uplink that the kernel's default route leaves by.
-    pub fn active(&self) -> Option<UplinkId> {
-        let routes = &self.snapshot.routes;
-        let chosen =
-            routes::kernel_choice(routes, false).or_else(|| routes::kernel_choice(routes, true))?;
-        self.leads_to(chosen).first().copied()
-    }
-
-    /// The uplinks that a route leaves by: several for a group of nexthop objects.
-    pub fn leads_to(&self, route: &Route) -> Vec<UplinkId> {
-        let groups = || (0..self.config.groups.len()).map(|index| GroupId(index as u16));
-        if let NextHop::Object(object) = route.next_hop {
-            let mut all = groups().map(|group| self.members_of_object(group, object));
-            return all.find(|ids| !ids.is_empty()).unwrap_or_default();
-        }
-        if let NextHop::Several { hops, .. } = &route.next_hop {
-            let all = (0..self.uplinks.len()).map(|index| UplinkId(index as u16));
-            let over_it = |id: &UplinkId| {
-                let ifindex = self.interface_index(*id);
-                hops.iter().any(|hop| Some(hop.ifindex) == ifindex)
-            };
-            return all.filter(over_it).collect();
-        }
-        let own_metric = |id: &UplinkId| {
-            let config = &self.config.uplinks[id.index()];
-            self.group(config.group).mode == Mode::Metric
-                && route.protocol == self.config.protocol
-                && route.metric == config.metric
-        };
-        let ids = || (0..self.uplinks.len()).map(|index| UplinkId(index as u16));
-        let by_metric = ids().find(own_metric);
-        let id = by_metric.or_else(|| groups().find_map(|group| self.owner(group, route)));
-        id.into_iter().collect()
-    }
-
-    /// Whether the uplink whose interface a route leaves by is up.
-    pub fn is_up_by(&self, route: &Route) -> bool {
-        let ids = (0..self.uplinks.len()).map(|index| UplinkId(index as u16));
-        ids.filter(|id| self.uplinks[id.index()].state_noted == State::Up)
-            .any(|id| self.interface_index(id) == route.next_hop.ifindex())
-    }
-
     /// Takes what the kernel refused in the last attempt to make it agree.
     pub fn note_refusals(&mut self, refusals: Vec<String>) {
         self.refusals = refusals;
@@ -214,15 +171,6 @@ impl Engine {
                     uplink.reason(config, &self.paths),
                 )
             })
-    }
-
-    pub(super) fn interface_index(&self, id: UplinkId) -> Option<crate::units::Ifindex> {
-        let interface = &self.config.uplinks[id.index()].interface;
-        self.snapshot
-            .links
-            .iter()
-            .find(|link| link.is_called(interface))
-            .map(|link| link.ifindex)
     }
 
     fn uplink_status(

@@ -105,10 +105,10 @@ impl WayOut {
 
     /// Whether a default route of the main table leads this way.
     pub(crate) fn is_taught_by(&self, route: &Route) -> bool {
-        let leads_here = |hop: &network::Hop| {
-            (hop.ifindex, hop.gateway, hop.onlink) == (self.ifindex, self.gateway, self.onlink)
-        };
-        route.destination == default_of(self.source.is_ipv6())
+        let family = default_of(self.source.is_ipv6());
+        let leads_here =
+            |hop: &network::Hop| (hop.ifindex, hop.gateway) == (self.ifindex, self.gateway);
+        route.destination == family
             && route.table == TableId::MAIN
             && route.next_hop.hops().iter().any(leads_here)
     }

@@ -79,11 +79,20 @@ pub(crate) fn restoration(route: &Route) -> Option<RawMessage> {
 
 /// The request that makes the kernel resolve or confirm a neighbour.
 pub(crate) fn solicitation(ifindex: Ifindex, address: IpAddr) -> RawMessage {
+    neighbour(ifindex, address, libc::NUD_NONE, libc::NTF_USE)
+}
+
+/// The request that makes the kernel ask a neighbour anew, at the link-layer address that it knows.
+pub(crate) fn doubt(ifindex: Ifindex, address: IpAddr) -> RawMessage {
+    neighbour(ifindex, address, libc::NUD_PROBE, 0)
+}
+
+fn neighbour(ifindex: Ifindex, address: IpAddr, state: u16, flags: u8) -> RawMessage {
     // struct ndmsg: family, padding, interface, state, flags, type.
     let mut body = vec![family(address.is_ipv6()), 0, 0, 0];
     body.extend_from_slice(&ifindex.0.to_ne_bytes());
-    body.extend_from_slice(&libc::NUD_NONE.to_ne_bytes());
-    body.extend_from_slice(&[libc::NTF_USE, 0]);
+    body.extend_from_slice(&state.to_ne_bytes());
+    body.extend_from_slice(&[flags, 0]);
     push_address(&mut body, libc::NDA_DST, address);
     RawMessage {
         kind: libc::RTM_NEWNEIGH,

@@ -50,6 +50,8 @@ pub struct FakeKernel {
     pub asked: Vec<Change>,
     /// Every neighbour that was asked for, in order.
     pub solicited: Vec<(Ifindex, IpAddr)>,
+    /// Every neighbour that was doubted, in order.
+    pub doubted: Vec<(Ifindex, IpAddr)>,
     protocol: Protocol,
 }
 
@@ -78,6 +80,7 @@ impl FakeKernel {
             neighbours: Vec::new(),
             asked: Vec::new(),
             solicited: Vec::new(),
+            doubted: Vec::new(),
             protocol,
         }
     }
@@ -230,6 +233,11 @@ impl RouteTable for FakeKernel {
 
     async fn apply(&mut self, change: &Change) -> Result<(), NetlinkError> {
         self.change(change)
+    }
+
+    async fn doubt(&mut self, ifindex: Ifindex, address: IpAddr) -> Result<(), NetlinkError> {
+        self.doubted.push((ifindex, address));
+        Ok(())
     }
 
     async fn solicit(&mut self, ifindex: Ifindex, address: IpAddr) -> Result<(), NetlinkError> {

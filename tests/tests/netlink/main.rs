@@ -1,5 +1,5 @@
-//! The rtnetlink adapter on a real kernel: what it reads, writes and hears, beside what `ip` says. Needs root; touches nothing
-//! but namespaces of its own.
+//! The netlink adapters on a real kernel: what they read, write and hear, beside what `ip`, `conntrack` and `nft` say. Needs
+//! root; touches nothing but namespaces of its own.
 #![expect(
     clippy::disallowed_methods,
     reason = "tests wait for the kernel by the clock"
@@ -7,12 +7,15 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
 
 mod changes;
+mod connections;
 mod dumps;
 mod harness;
 mod interrupted;
 mod keys;
+mod marks;
 mod model;
 mod neighbours;
 mod news;
 mod policy;
 mod restore;
+mod router;

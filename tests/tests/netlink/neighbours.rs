@@ -101,3 +101,42 @@ async fn settled(lab: &mut Lab, ifindex: Ifindex, text: &str) -> NeighbourState 
         }
     }
 }
+
+/// The kernel trusts a reachable entry for half a minute; doubted, it finds out at once.
+#[test]
+fn a_doubted_neighbour_that_is_gone_fails_and_one_that_answers_stays() {
+    lab(async |mut lab| {
+        let up0 = lab.ifindex("up0").await;
+        for (text, gone) in [("10.0.0.1", "10.0.0.66"), ("2001:db8::1", "2001:db8::66")] {
+            let mac = NeighbourState::Usable(lab.peer.mac("peer0").unwrap());
+            assert_eq!(settled(&mut lab, up0, text).await, mac);
+            ip(&format!(
+                "neigh add {gone} lladdr 02:00:00:00:00:66 dev up0 nud reachable"
+            ));
+            let mut watch = Watch::new(OWN).unwrap();
+            for text in [text, gone] {
+                let address: IpAddr = text.parse().unwrap();
+                lab.routes.doubt(up0, address).await.unwrap();
+            }
+            let mut probed = false;
+            loop {
+                let News::Neighbour(entry) = next(&mut watch).await else {
+                    continue;
+                };
+                if entry.address.to_string() == text {
+                    assert_eq!(entry.state, mac);
+                    probed = true;
+                }
+                if entry.address.to_string() == gone && entry.state == NeighbourState::Failed {
+                    break;
+                }
+            }
+            assert!(probed, "{text}");
+            let shown = ip(&format!("neigh show {text} dev up0"));
+            assert!(shown.contains("REACHABLE"), "{shown}");
+        }
+        // One that is not there is no error.
+        let nobody: IpAddr = "10.0.0.67".parse().unwrap();
+        lab.routes.doubt(up0, nobody).await.unwrap();
+    });
+}

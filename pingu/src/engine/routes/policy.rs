@@ -63,7 +63,12 @@ impl Engine {
     }
 
     /// An uplink's own addresses of a family: all of its interface, or with several uplinks on it, or one given, the one that it uses.
-    fn own_addresses(&self, id: UplinkId, ifindex: Ifindex, ipv6: bool) -> Vec<&Address> {
+    pub(in crate::engine) fn own_addresses(
+        &self,
+        id: UplinkId,
+        ifindex: Ifindex,
+        ipv6: bool,
+    ) -> Vec<&Address> {
         let config = &self.config.uplinks[id.index()];
         let shares = (0..self.config.uplinks.len()).any(|index| {
             index != id.index() && self.interface_index(UplinkId(index as u16)) == Some(ifindex)

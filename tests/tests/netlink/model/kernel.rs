@@ -273,6 +273,7 @@ pub fn add_pair(model: &mut FakeKernel, uplink: usize) {
         let link = Link {
             ifindex,
             name: name(ifindex).to_owned(),
+            alternative_names: Vec::new(),
             layer: LinkLayer::Ethernet([2, 0, 0, 0, 0, ifindex.0 as u8]),
             admin_up: false,
             carrier: false,
