@@ -46,7 +46,7 @@ impl Family {
 }
 
 /// How many [`Operation::kind`]s there are.
-pub const KINDS: usize = 22;
+pub const KINDS: usize = 23;
 
 impl Operation {
     /// Its name in a tally.
@@ -73,6 +73,7 @@ impl Operation {
             Self::Change(Change::AddBeside(_)) => "AddBeside",
             Self::Change(Change::Delete(_)) => "Delete",
             Self::Change(Change::TakeOver(_)) => "TakeOver",
+            Self::Change(Change::Restore(_)) => "Restore",
             Self::Change(_) => "rules and nexthops",
         }
     }
