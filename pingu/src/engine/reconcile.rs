@@ -33,8 +33,8 @@ pub(crate) type Place = (TableId, IpNet, Metric);
 ///
 /// Additions come before deletions, so that at no instant there is less than before: nexthop objects before the routes that use
 /// them, routes before the rules that lead to them. An own route is deleted only in sight of another to the same destination that
-/// is wanted, or leads as the best that is wanted, or where the set lets the destination end: an addition may be refused. A place held by somebody else's route is left
-/// alone and reported. In sync, the plan is empty.
+/// is wanted, or leads as the best that is wanted, or where the set lets the destination end: an addition may be refused. A place
+/// held by somebody else's route is left alone and reported. In sync, the plan is empty.
 pub fn plan(actual: &Snapshot, desired: &RouteSet, own: Protocol) -> Plan {
     let mut plan = Plan::default();
     let taken = nexthop_additions(actual, desired, own, &mut plan);
