@@ -174,6 +174,12 @@ impl Provider {
         ));
     }
 
+    /// Drops exactly the next so many echo replies to the router.
+    #[track_caller]
+    pub fn lose_first(&self, lost: u32) {
+        self.lose_of_each(lost, u32::MAX);
+    }
+
     /// Nothing passes to these addresses.
     #[track_caller]
     pub fn block(&self, addresses: &[Ipv4Addr]) {

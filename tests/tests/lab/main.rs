@@ -25,4 +25,5 @@ mod policy;
 mod redistribution;
 mod rivals;
 mod running;
+mod steering;
 mod uplinks;
