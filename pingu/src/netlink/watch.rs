@@ -12,6 +12,7 @@ use crate::{
     netlink::{
         codec::RouteHeader,
         dump::{self, neighbour, route_table},
+        sieve,
     },
     network::{Deed, Interference, News},
     units::{Protocol, TableId},
@@ -68,6 +69,7 @@ impl Watch {
         let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
         set_receive_buffer(socket.socket_ref(), bytes)?;
         socket.socket_mut().bind_auto()?;
+        sieve::attach(socket.socket_ref(), protocol)?;
         for group in GROUPS {
             socket.socket_mut().add_membership(group)?;
         }
