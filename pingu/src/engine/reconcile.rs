@@ -1,6 +1,9 @@
 //! What is against what should be: the changes that make them agree, additions before deletions.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
+};
 
 use ipnet::IpNet;
 
@@ -195,6 +198,7 @@ fn route_deletions(
             _ => None,
         })
         .collect();
+    let mut stale: Vec<&Route> = Vec::new();
     for route in actual.routes.iter().filter(|route| is_own(route, own)) {
         let destination = (route.table, route.destination);
         let may_go = match stands.get(&destination) {
@@ -210,9 +214,13 @@ fn route_deletions(
             || desired.kept_tables.contains(&(route.table, route.ipv6()))
             || conflicts.contains(&place(route));
         if !stays && !exchanged.contains(&place(route)) {
-            plan.changes.push(Change::Delete(route.clone()));
+            stale.push(route);
         }
     }
+    // The worst first: else what stood behind another stale one would carry the traffic until its own turn.
+    stale.sort_by_key(|route| Reverse(route.metric));
+    let deletions = stale.into_iter().cloned().map(Change::Delete);
+    plan.changes.extend(deletions);
 }
 
 /// Objects that nothing uses any more; with one that is used the kernel would delete its routes. Users go first, and another look

@@ -13,7 +13,7 @@ use crate::{
         reconcile::{is_own, place},
         routes::RouteSet,
     },
-    network::Route,
+    network::{NextHop, Route},
     units::{Protocol, TableId},
 };
 
@@ -64,6 +64,12 @@ impl<'a> Exchanges<'a> {
         let destination = destination(wanted);
         if self.begun.contains(&destination) {
             return Turn::Later;
+        }
+        if matches!(wanted.next_hop, NextHop::Unreachable | NextHop::Blackhole) {
+            // It carries nothing that must not be interrupted. And beside an IPv6 route by a nexthop object it could not be deleted:
+            // the kernel takes that for any route of its protocol and metric, whatever leads where.
+            self.begun.insert(destination);
+            return Turn::Instead;
         }
         let others = self.there.get(&destination).into_iter().flatten();
         let meanwhile = others
