@@ -381,3 +381,24 @@ fn a_table_of_marks_that_somebody_takes_away_is_back_in_seconds() {
         }
     });
 }
+
+/// As after a kill between the last route and the deletion.
+#[test]
+fn a_start_on_a_dead_uplink_ends_the_connections_that_were_left_there() {
+    let _turn = turn::alone();
+    let settings = by_address();
+    let careless = by_address().top("flush_connections = false");
+    let (site, mut daemon) = with_servers(&careless);
+    let flow = Udp::connect(&site.lan, "8.8.8.8");
+    settle(&site, 1);
+    fail_over(&site, &mut daemon);
+    let _other = Udp::connect(&site.lan, "1.1.1.1");
+    let both = settle(&site, 2);
+    daemon.kill();
+    assert_eq!(connections(&site), both);
+    let mut daemon = Daemon::start(&site.router, &settings);
+    daemon.wait_until_down("fibre");
+    let left = both.into_iter().filter(|line| line.contains(LTE));
+    wait_for_connections(&site, &left.collect::<Vec<_>>());
+    assert_eq!(flow.seen_as().to_string(), LTE);
+}
