@@ -41,8 +41,8 @@ fn by_mark(group: &str) -> Settings {
     Settings::quick()
         .top("mark_connections = true")
         .group(&format!("name = \"wan\"\n{group}"))
-        .uplink_with("fibre", "wan1", "auto", 88, &marked(201, 0x100))
-        .uplink_with("lte", "wan2", "auto", 89, &marked(202, 0x200))
+        .member("fibre", "wan1", "auto", &marked(201, 0x100))
+        .member("lte", "wan2", "auto", &marked(202, 0x200))
 }
 
 /// A site whose providers take only what has their own addresses, with servers in front and inside, and its daemon.
@@ -95,10 +95,13 @@ fn settle(site: &Site, count: usize) -> Vec<String> {
     })
 }
 
+/// A deletion follows its cause at once; the next look at everything would be far later than this.
+const DELETION_MAX: Duration = Duration::from_secs(5);
+
 /// Waits until exactly these are left.
 #[track_caller]
 fn wait_for_connections(site: &Site, expected: &[String]) {
-    wait_until("the deletion", DEADLINE, || match connections(site) {
+    wait_until("the deletion", DELETION_MAX, || match connections(site) {
         found if found == expected => Ok(()),
         found => Err(format!("{found:#?} instead of {expected:#?}")),
     });
@@ -246,7 +249,7 @@ fn a_hard_failback_ends_the_connections_over_the_uplink_that_is_left() {
 #[test]
 fn a_soft_failback_leaves_old_connections_where_they_are_and_new_ones_take_the_better_uplink() {
     let _turn = turn::alone();
-    let settings = by_mark("failback = \"soft\"");
+    let settings = by_mark("mode = \"ordered\"\nfailback = \"soft\"");
     let (site, mut daemon) = with_servers(&settings);
     let (lan, router) = (&site.lan, &site.router);
     let dead = Udp::connect(lan, "8.8.8.8");
@@ -280,6 +283,19 @@ fn a_soft_failback_leaves_old_connections_where_they_are_and_new_ones_take_the_b
         assert_eq!(Udp::connect(from, "8.8.8.8").seen_as().to_string(), FIBRE);
     }
     assert_eq!(old[0].seen_as().to_string(), LTE);
+
+    // They end with their uplink, although no route moves: in this mode it keeps its place behind the other.
+    site.providers[1].black_hole();
+    daemon.wait_until_down("lte");
+    wait_until(
+        "the old connections to go",
+        DELETION_MAX,
+        || match connections(&site) {
+            left if left.iter().all(|line| line.contains(" mark=256 ")) => Ok(()),
+            left => Err(format!("{left:#?}")),
+        },
+    );
+    assert_eq!(old_udp.seen_as().to_string(), FIBRE);
 }
 
 #[test]
