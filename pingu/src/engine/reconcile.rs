@@ -1,14 +1,22 @@
 //! What is against what should be: the changes that make them agree, additions before deletions.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
+};
 
 use ipnet::IpNet;
 
 use crate::{
-    engine::routes::RouteSet,
+    engine::{
+        reconcile::exchange::{Exchanges, Turn},
+        routes::RouteSet,
+    },
     network::{Change, NextHop, Nexthop, NexthopKind, Route, Rule, Selector, Snapshot},
     units::{Metric, NexthopId, Protocol, TableId},
 };
+
+mod exchange;
 
 /// What to write, in order, and what cannot be written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,13 +36,13 @@ pub(crate) type Place = (TableId, IpNet, Metric);
 ///
 /// Additions come before deletions, so that at no instant there is less than before: nexthop objects before the routes that use
 /// them, routes before the rules that lead to them. An own route is deleted only in sight of another to the same destination that
-/// is wanted, or where the set lets the destination end: an addition may be refused. A place held by somebody else's route is left
-/// alone and reported. In sync, the plan is empty.
+/// is wanted, or leads as the best that is wanted, or where the set lets the destination end: an addition may be refused. A place
+/// held by somebody else's route is left alone and reported. In sync, the plan is empty.
 pub fn plan(actual: &Snapshot, desired: &RouteSet, own: Protocol) -> Plan {
     let mut plan = Plan::default();
     let taken = nexthop_additions(actual, desired, own, &mut plan);
     let index = Index::new(&actual.routes);
-    route_additions(&index, desired, own, &taken, &mut plan);
+    route_additions(actual, &index, desired, own, &taken, &mut plan);
     let is_missing = |rule: &&Rule| !actual.rules.contains(rule);
     let missing_rules = desired.rules.iter().filter(is_missing).cloned();
     plan.changes.extend(missing_rules.map(Change::AddRule));
@@ -125,12 +133,15 @@ fn nexthop_additions(
 }
 
 fn route_additions(
+    actual: &Snapshot,
     index: &Index<'_>,
     desired: &RouteSet,
     own: Protocol,
     taken: &HashSet<NexthopId>,
     plan: &mut Plan,
 ) {
+    // Only made where it is needed: a table may hold ten thousand routes.
+    let mut exchanges: Option<Exchanges<'_>> = None;
     for wanted in &desired.wanted {
         if matches!(&wanted.next_hop, NextHop::Object(id) if taken.contains(id)) {
             continue;
@@ -138,13 +149,27 @@ fn route_additions(
         let there = index.at(&place(wanted));
         if let Some(foreign) = there.iter().find(|route| !is_own(route, own)) {
             plan.conflicts.push((*foreign).clone());
+        } else if there.is_empty() {
+            plan.changes.push(Change::Add(wanted.clone()));
         } else if !there.iter().any(|route| same(route, wanted)) {
-            plan.changes.push(if there.is_empty() {
-                Change::Add(wanted.clone())
-            } else {
-                Change::AddBeside(wanted.clone())
-            });
+            let turn = exchanges
+                .get_or_insert_with(|| Exchanges::new(&actual.routes, desired, own))
+                .turn(wanted);
+            exchange(turn, wanted, there, plan);
         }
+    }
+}
+
+/// Plans the addition to a place that other own routes hold.
+fn exchange(turn: Turn, wanted: &Route, there: &[&Route], plan: &mut Plan) {
+    match turn {
+        Turn::Beside => plan.changes.push(Change::AddBeside(wanted.clone())),
+        Turn::Instead => {
+            let old = there.iter().map(|route| Change::Delete((*route).clone()));
+            plan.changes.extend(old);
+            plan.changes.push(Change::Add(wanted.clone()));
+        }
+        Turn::Later => {}
     }
 }
 
@@ -165,6 +190,15 @@ fn route_deletions(
             .or_default() |= index.has(wanted);
     }
     let conflicts: HashSet<Place> = plan.conflicts.iter().map(place).collect();
+    let exchanged: HashSet<Place> = plan
+        .changes
+        .iter()
+        .filter_map(|change| match change {
+            Change::Delete(route) => Some(place(route)),
+            _ => None,
+        })
+        .collect();
+    let mut stale: Vec<&Route> = Vec::new();
     for route in actual.routes.iter().filter(|route| is_own(route, own)) {
         let destination = (route.table, route.destination);
         let may_go = match stands.get(&destination) {
@@ -179,10 +213,14 @@ fn route_deletions(
             || desired.kept.contains(&place(route))
             || desired.kept_tables.contains(&(route.table, route.ipv6()))
             || conflicts.contains(&place(route));
-        if !stays {
-            plan.changes.push(Change::Delete(route.clone()));
+        if !stays && !exchanged.contains(&place(route)) {
+            stale.push(route);
         }
     }
+    // The worst first: else what stood behind another stale one would carry the traffic until its own turn.
+    stale.sort_by_key(|route| Reverse(route.metric));
+    let deletions = stale.into_iter().cloned().map(Change::Delete);
+    plan.changes.extend(deletions);
 }
 
 /// Objects that nothing uses any more; with one that is used the kernel would delete its routes. Users go first, and another look
