@@ -3,6 +3,7 @@
 
 mod accuracy;
 mod advertisements;
+mod connections;
 mod diagnosis;
 mod disturbances;
 mod failover;
