@@ -10,6 +10,7 @@ use pingu::{
     config::Config,
     engine::{Engine, State, reconcile},
     netlink::{KernelRoutes, RouteTable},
+    network::Change,
     probe::{ProbeOrder, ProbeTransport, SendResult, Stamps},
     units::SlotId,
 };
@@ -27,6 +28,9 @@ const STEPS_MAX: usize = 1_000;
 
 /// One plan adds, the next deletes; more than a few would never end.
 const PLANS_MAX: usize = 4;
+
+/// As the daemon has it: with more changes than this their acknowledgements count as a look.
+const CHANGES_SEEN_MAX: usize = 512;
 
 /// How a group shares its routes, in the words of the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -199,20 +203,47 @@ impl Mover {
         let before = made.whole;
         for _ in 0..PLANS_MAX {
             let own = self.engine.config().protocol;
+            let objects = self.engine.nexthop_set();
+            let ahead = reconcile::plan_nexthops(self.engine.snapshot(), &objects, own);
+            self.write(&ahead, begin, before, made).await?;
             let set = self.engine.route_set();
-            let changes = reconcile::plan(self.engine.snapshot(), &set, own).changes;
-            if changes.is_empty() {
+            let mut changes = reconcile::plan(self.engine.snapshot(), &set, own).changes;
+            changes.retain(|change| !ahead.contains(change));
+            if changes.is_empty() && ahead.is_empty() {
                 return Ok(());
             }
-            let begin_writing = Instant::now();
-            let outcomes = self.routes.apply_all(&changes).await;
-            made.writing += begin_writing.elapsed();
-            made.whole = before + begin.elapsed();
-            made.changes += changes.len();
-            let refused = outcomes.into_iter().find_map(Result::err);
-            ensure!(refused.is_none(), "a change was refused: {refused:?}");
+            self.write(&changes, begin, before, made).await?;
+            if changes.len() > CHANGES_SEEN_MAX {
+                self.engine.acknowledge(&changes);
+                let deletions = reconcile::plan_deletions(self.engine.snapshot(), &set, own);
+                self.write(&deletions, begin, before, made).await?;
+            }
             self.look().await?;
         }
         bail!("the table does not come to rest");
+    }
+
+    async fn write(
+        &mut self,
+        changes: &[Change],
+        begin: Instant,
+        before: Duration,
+        made: &mut Move,
+    ) -> Result<()> {
+        let begin_writing = Instant::now();
+        let outcomes = self.routes.apply_all(changes).await;
+        let wrote = begin_writing.elapsed();
+        let refused = outcomes.into_iter().find_map(Result::err);
+        ensure!(refused.is_none(), "a change was refused: {refused:?}");
+        // An object that nothing uses any more goes when all has moved.
+        if !changes
+            .iter()
+            .all(|change| matches!(change, Change::DeleteNexthop(_)))
+        {
+            made.writing += wrote;
+            made.whole = before + begin.elapsed();
+            made.changes += changes.len();
+        }
+        Ok(())
     }
 }

@@ -45,7 +45,7 @@ pub(super) fn run(options: &Options, count: u32) -> Result<Vec<Row>> {
         }
     }
     let reference = samples.median("ip -batch route replace");
-    Ok(samples.rows(count, reference))
+    Ok(samples.rows(count, Some(reference)))
 }
 
 fn set_compatible(fixture: &Fixture, compatible: bool) -> Result<()> {

@@ -12,7 +12,8 @@ const MESSAGES_PER_DATAGRAM: usize = 512;
 /// The kernel answers at once.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-const HEADER_BYTES: usize = 16;
+/// Size in bytes of `struct nlmsghdr`.
+pub(super) const HEADER_BYTES: usize = 16;
 const ROUTE_HEADER_BYTES: usize = 12;
 const DATAGRAM_BYTES_MAX: usize = 64 << 10;
 const ANSWER_RECEIVE_BUFFER_BYTES: i32 = 4 << 20;
@@ -23,9 +24,34 @@ const ROUTE_NEXTHOP_ID: u16 = 30;
 /// The first of the prefixes that move: a /32 each, so that ten thousand of them are ten thousand entries.
 pub(super) const FIRST_PREFIX: u32 = u32::from_be_bytes([100, 64, 0, 0]);
 
+/// They all are in this network (RFC 6598), where nothing else is.
+const PREFIXES_MASK: u32 = u32::MAX << 22;
+
+/// The first of the prefixes of somebody else's.
+const FIRST_FOREIGN: u32 = u32::from_be_bytes([20, 0, 0, 0]);
+
 /// A prefix that moves.
 pub(super) fn prefix(number: u32) -> Ipv4Addr {
     Ipv4Addr::from(FIRST_PREFIX + number)
+}
+
+/// Whether an address is one of those that move.
+pub(super) fn is_moving(address: u32) -> bool {
+    address & PREFIXES_MASK == FIRST_PREFIX
+}
+
+/// A prefix of somebody else's.
+pub(super) fn foreign_prefix(number: u32) -> Ipv4Addr {
+    Ipv4Addr::from(FIRST_FOREIGN + number)
+}
+
+/// Where a route to one address leads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct HostWay {
+    pub(super) to: u32,
+    pub(super) metric: u32,
+    /// The interface's number.
+    pub(super) by: u32,
 }
 
 /// A route to one address.
@@ -84,14 +110,26 @@ impl Wire {
     }
 
     /// By which interface each prefix leaves: of the routes to it in the main table the one with the lowest metric, and of those the
-    /// first that the kernel lists. Nexthop objects are looked up in `interface_of`.
+    /// first that the kernel lists. `interface_of` tells for nexthop objects.
     pub(super) fn ways(&mut self, interface_of: &BTreeMap<u32, u32>) -> Result<BTreeMap<u32, u32>> {
+        let mut best: BTreeMap<u32, HostWay> = BTreeMap::new();
+        for way in self.list(interface_of)? {
+            let known = best.entry(way.to).or_insert(way);
+            if way.metric < known.metric {
+                *known = way;
+            }
+        }
+        Ok(best.into_iter().map(|(to, way)| (to, way.by)).collect())
+    }
+
+    /// Every route of the main table to a prefix that moves, in the kernel's order.
+    pub(super) fn list(&mut self, interface_of: &BTreeMap<u32, u32>) -> Result<Vec<HostWay>> {
         let mut request = Vec::new();
         push_header(&mut request, libc::RTM_GETROUTE, libc::NLM_F_DUMP as u16);
         request.extend([libc::AF_INET as u8, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         close(&mut request, 0);
         self.socket.send(&request)?;
-        let mut best: BTreeMap<u32, (u32, u32)> = BTreeMap::new();
+        let mut ways = Vec::new();
         loop {
             let answer = self.socket.receive(&mut self.buffer)?;
             let mut rest = answer.context("the kernel does not answer")?;
@@ -100,21 +138,17 @@ impl Wire {
                 let kind = u16::from_ne_bytes([rest[4], rest[5]]);
                 ensure!(kind != libc::NLMSG_ERROR as u16, "the dump was refused");
                 if kind == libc::NLMSG_DONE as u16 {
-                    return Ok(best.into_iter().map(|(to, (_, by))| (to, by)).collect());
+                    return Ok(ways);
                 }
-                if let Some((to, metric, by)) = way(&rest[HEADER_BYTES..length], interface_of)
-                    && best.get(&to).is_none_or(|(lowest, _)| metric < *lowest)
-                {
-                    best.insert(to, (metric, by));
-                }
+                ways.extend(way(&rest[HEADER_BYTES..length], interface_of));
                 rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
             }
         }
     }
 }
 
-/// The destination, metric and interface of a route of the main table to one address.
-fn way(body: &[u8], interface_of: &BTreeMap<u32, u32>) -> Option<(u32, u32, u32)> {
+/// Where a route of the main table to a prefix that moves leads.
+pub(super) fn way(body: &[u8], interface_of: &BTreeMap<u32, u32>) -> Option<HostWay> {
     if body[1] != 32 || body[4] != libc::RT_TABLE_MAIN {
         return None;
     }
@@ -133,7 +167,12 @@ fn way(body: &[u8], interface_of: &BTreeMap<u32, u32>) -> Option<(u32, u32, u32)
         }
         rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
     }
-    Some((to?, metric, by?))
+    let to = to.filter(|to| is_moving(*to))?;
+    Some(HostWay {
+        to,
+        metric,
+        by: by?,
+    })
 }
 
 /// Datagrams that do this with these routes.
@@ -207,7 +246,12 @@ mod tests {
         let datagrams = datagrams(Verb::Add, &[ROUTE]);
         let body = &datagrams[0][HEADER_BYTES..];
         let to = u32::from(ROUTE.destination);
-        assert_eq!(way(body, &BTreeMap::new()), Some((to, 100, 3)));
+        let expected = HostWay {
+            to,
+            metric: 100,
+            by: 3,
+        };
+        assert_eq!(way(body, &BTreeMap::new()), Some(expected));
     }
 
     #[test]
