@@ -90,6 +90,12 @@ fn networkd_that_is_restarted_takes_pingus_routes_which_are_back_in_a_second_and
 #[track_caller]
 fn managed(more: &str) -> (Site, Networkd) {
     let site = Plan::new(&["wan1", "wan2"]).without_defaults().build();
+    for provider in &site.providers {
+        site.router.ip(&format!(
+            "address flush dev {} scope global",
+            provider.interface()
+        ));
+    }
     let networkd = Networkd::start(&site.router, &site.providers, LEARNED_METRIC, more);
     (site, networkd)
 }
