@@ -1,7 +1,7 @@
 //! A real systemd-networkd, without systemd: it needs a `/run` of its own, in which udev seems to have finished with every interface.
 //! Where it takes udev for absent, as in a container, it configures before it has seen what is there, and tidies nothing up.
 
-use std::{fmt::Write, fs, time::Duration};
+use std::{fmt::Write, fs, net::Ipv4Addr, time::Duration};
 
 use tempfile::TempDir;
 
@@ -84,10 +84,13 @@ fn network_file(provider: &Provider, metric: u32, more: &str) -> String {
         provider.interface()
     );
     let (address, address_v6) = (provider.router_address(), provider.router_address_v6());
+    // It takes an address that the kernel holds for its own only if it is told all of it.
+    let [a, b, c, _] = address.octets();
+    let broadcast = Ipv4Addr::new(a, b, c, 255);
     let gateway = provider.gateway();
     write!(
         text,
-        "Address={address}/24\nAddress={address_v6}/64\n[Route]\nGateway={gateway}\nMetric={metric}\n{more}"
+        "[Address]\nAddress={address}/24\nBroadcast={broadcast}\n[Address]\nAddress={address_v6}/64\n[Route]\nGateway={gateway}\nMetric={metric}\n{more}"
     )
     .expect("a string takes all text");
     text
