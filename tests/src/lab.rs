@@ -17,6 +17,7 @@ pub mod forger;
 pub mod frr;
 pub mod load;
 pub mod namespace;
+pub mod network_manager;
 pub mod networkd;
 pub mod packet;
 pub mod pinger;
