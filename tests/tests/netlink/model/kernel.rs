@@ -278,7 +278,6 @@ pub fn add_pair(model: &mut FakeKernel, uplink: usize) {
             admin_up: false,
             carrier: false,
             mtu_bytes: 1500,
-            alternative_names: Vec::new(),
         };
         model.add_link(link, End::Peer(other));
     }
