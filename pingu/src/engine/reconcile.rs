@@ -57,7 +57,7 @@ pub fn plan(actual: &Snapshot, desired: &RouteSet, own: Protocol) -> Plan {
     let takeovers = desired
         .taken_over
         .iter()
-        .filter(|learned| replaced(learned, &index, desired));
+        .filter(|learned| replaced(learned, actual, &index, desired, own));
     plan.changes
         .extend(takeovers.cloned().map(Change::TakeOver));
     nexthop_deletions(actual, desired, own, &mut plan);
@@ -260,19 +260,32 @@ fn nexthop_deletions(actual: &Snapshot, desired: &RouteSet, own: Protocol, plan:
 }
 
 /// Whether a learned route may be taken over: in sight of the own route over its interface, or of any own one where none is wanted
-/// there. The next look, after the additions, shows it.
-fn replaced(learned: &Route, index: &Index<'_>, desired: &RouteSet) -> bool {
+/// there. The next look, after the additions, shows it. And only if its traffic then leaves by the own one, and not by what a
+/// stranger has between the two.
+fn replaced(
+    learned: &Route,
+    actual: &Snapshot,
+    index: &Index<'_>,
+    desired: &RouteSet,
+    own: Protocol,
+) -> bool {
     let interface = learned.next_hop.ifindex();
-    let to_the_same = || {
-        desired.wanted.iter().filter(|wanted| {
-            (wanted.table, wanted.destination) == (learned.table, learned.destination)
-        })
-    };
+    let to_the_same =
+        |route: &&Route| (route.table, route.destination) == (learned.table, learned.destination);
+    let wanted = || desired.wanted.iter().filter(to_the_same);
     let over_it = |wanted: &&Route| wanted.next_hop.ifindex() == interface;
-    let any_over_it = to_the_same().any(|wanted| over_it(&wanted));
-    to_the_same()
-        .filter(|wanted| !any_over_it || over_it(wanted))
-        .any(|wanted| index.has(wanted))
+    let any_over_it = wanted().any(|wanted| over_it(&wanted));
+    let standing = wanted().filter(|wanted| index.has(wanted));
+    let best = standing.clone().map(|route| route.metric).min();
+    let stays_between = |route: &Route| {
+        !is_own(route, own)
+            && route.is_for_all()
+            && !desired.taken_over.contains(route)
+            && route.metric > learned.metric
+            && best.is_some_and(|best| route.metric < best)
+    };
+    let mut stands = standing.filter(|wanted| !any_over_it || over_it(wanted));
+    stands.next().is_some() && !actual.routes.iter().filter(to_the_same).any(stays_between)
 }
 
 /// What takes everything of ours back: adopted routes return first, and rules go before the tables that they lead to.

@@ -223,6 +223,14 @@ pub fn repair(world: &mut World, random: &mut Random) {
             }
             let _ = world.kernel.add_address(ifindex, address, length);
         }
+        let (address, length) = setting::another_address(uplink, random.percent(50));
+        if random.percent(50) {
+            let done = world.kernel.add_address(ifindex, address, length);
+            world.tell(format!("another address {address}: {done:?}"));
+        } else {
+            let done = world.kernel.delete_address(ifindex, address, length);
+            world.tell(format!("without {address}: {done:?}"));
+        }
         for ipv6 in [false, true] {
             let done = setting::lease(&mut world.kernel, uplink, ifindex, ipv6, false);
             world.tell(format!("repaired {ifindex} (IPv6 {ipv6}): {done}"));

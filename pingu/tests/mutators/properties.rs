@@ -4,10 +4,13 @@ use pingu::{
     engine::RouteSet,
     netlink::model::{FakeKernel, Listed},
     network::{Address, Change, NextHop, Nexthop, NexthopKind, Route, Rule, default_of},
-    units::TableId,
+    units::{Protocol, TableId},
 };
 
 use crate::world::World;
+
+/// `RTPROT_KERNEL`.
+const KERNEL: Protocol = Protocol(2);
 
 /// Everything of others, and whether there is a way out.
 pub struct Foreign {
@@ -25,9 +28,8 @@ impl Foreign {
         routes.retain(|listed| listed.protocol != world.own);
         let mut nexthops = kernel.nexthops();
         nexthops.retain(|object| object.protocol != world.own);
-        let mark = world.engine.rule_mark();
         let mut rules = kernel.rules().to_vec();
-        rules.retain(|rule| !mark.is_own(rule, world.own));
+        rules.retain(|rule| !is_own(world, rule));
         Self {
             routes,
             rules,
@@ -114,6 +116,12 @@ fn singles(kernel: &FakeKernel, hop: &NextHop) -> Vec<NextHop> {
     }
 }
 
+/// Whether pingu made a rule: strangers have protocols of their own, and the kernel's lead to its tables.
+fn is_own(world: &World, rule: &Rule) -> bool {
+    rule.protocol == world.own
+        || (rule.protocol == KERNEL && !TableId::BUILT_IN.contains(&rule.table))
+}
+
 /// Where no way out is wanted, the last default may go.
 fn may_end(set: &RouteSet, ipv6: bool) -> bool {
     let mut wanted = set
@@ -197,9 +205,8 @@ pub fn check_desired(world: &World) {
             world.story()
         );
     }
-    let mark = world.engine.rule_mark();
     let mut own: Vec<&Rule> = world.kernel.rules().iter().collect();
-    own.retain(|rule| mark.is_own(rule, world.own));
+    own.retain(|rule| is_own(world, rule));
     for wanted in &set.rules {
         assert!(
             own.contains(&wanted),

@@ -81,6 +81,14 @@ pub fn addresses(uplink: usize) -> [(IpAddr, u8); 2] {
     [(v4, 24), (v6, 64)]
 }
 
+/// An address that it may have beside them, in a network of its own.
+pub fn another_address(uplink: usize, ipv6: bool) -> (IpAddr, u8) {
+    match ipv6 {
+        false => ([172, 16, uplink as u8, 2].into(), 24),
+        true => (format!("2001:db8:10{uplink}::2").parse().unwrap(), 64),
+    }
+}
+
 /// One of its gateways.
 pub fn gateway(uplink: usize, ipv6: bool, second: bool) -> IpAddr {
     let host = if second { 254 } else { 1 };

@@ -224,7 +224,15 @@ impl World {
                 is_fresh = false;
             }
             let before = Foreign::of(self);
-            let outcome = self.write(&change);
+            // The kernel may be out of memory, or out of patience.
+            let refuses = meddler
+                .as_deref_mut()
+                .is_some_and(|random| random.percent(10));
+            let outcome = if refuses {
+                Err(NetlinkError::Closed)
+            } else {
+                self.write(&change)
+            };
             self.tell(format!("pingu: {change:?}: {}", told(&outcome)));
             before.check(self, &change, &set, is_fresh);
             match outcome {
