@@ -11,12 +11,13 @@ use std::{
 };
 
 use crate::{
-    config::{Config, UplinkConfig},
+    config::{Config, GroupConfig, UplinkConfig},
     network::{LinkLayer, Neighbour, NeighbourState, Route, Snapshot},
     probe::{ProbeOrder, ProbeTransport, SendResult},
     units::{GroupId, Ifindex, PathId, UplinkId},
 };
 
+mod acknowledged;
 mod active;
 mod adoption;
 mod burst;
@@ -66,6 +67,8 @@ pub struct Engine {
     uplinks: Vec<Uplink>,
     /// The uplinks of each group, in the order of the configuration.
     members: Vec<Vec<UplinkId>>,
+    /// Of each group: whether it has IPv4 destinations, and IPv6 ones.
+    families: Vec<[bool; 2]>,
     paths: Vec<Path>,
     targets: Vec<Target>,
     snapshot: Snapshot,
@@ -125,6 +128,7 @@ impl Engine {
         Self {
             rankings: vec![Ranking::default(); config.groups.len()],
             contests: vec![Contest::default(); config.groups.len()],
+            families: config.groups.iter().map(families).collect(),
             pinned: None,
             wake_of: vec![None; paths.len()],
             config,
@@ -357,6 +361,14 @@ impl Engine {
             self.wakes.push(Reverse((at, id)));
         }
     }
+}
+
+/// Whether a group has IPv4 destinations, and IPv6 ones.
+fn families(group: &GroupConfig) -> [bool; 2] {
+    [false, true].map(|ipv6| {
+        let mut prefixes = group.prefixes.iter();
+        prefixes.any(|prefix| prefix.network().is_ipv6() == ipv6)
+    })
 }
 
 /// The shortest time between two looks at the same path, so that a wake-up always makes progress.

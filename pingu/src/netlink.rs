@@ -3,7 +3,7 @@
 use std::{io, net::IpAddr};
 
 use crate::{
-    netlink::{batch::Batch, codec::RawMessage, request::Requests},
+    netlink::{batch::Batch, codec::RawMessage, request::Requests, tables::Tables},
     network::{Change, Nexthop, Route, Rule, Snapshot},
     units::{Ifindex, Protocol},
 };
@@ -39,6 +39,10 @@ mod nexthops;
 mod request;
 
 mod rules;
+
+mod sieve;
+
+mod tables;
 
 /// The kernel's route table, or a model of it.
 pub trait RouteTable {
@@ -108,6 +112,9 @@ pub struct KernelRoutes {
     protocol: Protocol,
     /// Opened when it is first needed.
     batch: Option<Batch>,
+    tables: Tables,
+    /// A dump of the main table shows IPv4 networks by their numbers.
+    main_ascends: bool,
 }
 
 impl KernelRoutes {
@@ -117,6 +124,8 @@ impl KernelRoutes {
             requests: Requests::new()?,
             protocol,
             batch: None,
+            tables: Tables::default(),
+            main_ascends: false,
         })
     }
 
@@ -196,7 +205,7 @@ impl KernelRoutes {
         let request = apply::addition(route).ok_or_else(|| impossible(&what))?;
         match self.requests.change(&what, request, flags).await {
             Err(error) if error.is(&[libc::EEXIST]) => {
-                let is_there = self.is_there(route).await?;
+                let is_there = self.is_there(route)?;
                 is_there.then_some(()).ok_or(error)
             }
             done => done,
@@ -205,7 +214,7 @@ impl KernelRoutes {
 
     /// The kernel appends behind anybody's route, and for IPv6 merges with it: the slot has to be proven ours.
     async fn add_beside(&mut self, route: &Route) -> Result<(), NetlinkError> {
-        let routes = self.routes_at(route).await?;
+        let routes = self.routes_at(route)?;
         // One for some packets only has a place of its own.
         let is_foreign = |other: &&Route| other.protocol != self.protocol && other.is_for_all();
         let foreign = routes.iter().find(is_foreign);
@@ -224,7 +233,7 @@ impl KernelRoutes {
         let request = apply::deletion(route).ok_or_else(|| impossible(&what))?;
         if route.metric.0 == 0 {
             // To the kernel a metric of 0 in a deletion means any.
-            if !self.is_there(route).await? {
+            if !self.is_there(route)? {
                 return Ok(());
             }
         }
@@ -232,15 +241,15 @@ impl KernelRoutes {
             // EINVAL: the route's nexthop object is gone, and the route with it.
             Err(error) if error.is(&[libc::ESRCH, libc::ENOENT, libc::ENODEV, libc::EINVAL]) => {
                 // A foreign route that was appended to an own IPv6 one looks like an own one, and stays.
-                let is_there = self.is_there(route).await?;
+                let is_there = self.is_there(route)?;
                 (!is_there).then_some(()).ok_or(error)
             }
             done => done,
         }
     }
 
-    async fn is_there(&mut self, route: &Route) -> Result<bool, NetlinkError> {
-        let routes = self.routes_at(route).await?;
+    fn is_there(&mut self, route: &Route) -> Result<bool, NetlinkError> {
+        let routes = self.routes_at(route)?;
         Ok(routes.iter().any(|other| same(other, route)))
     }
 
@@ -250,7 +259,7 @@ impl KernelRoutes {
         let restored = self.requests.change(&what, request, apply::INTO_FREE_SLOT);
         match restored.await {
             Err(error) if error.is(&[libc::EEXIST]) => {
-                let routes = self.default_routes(route.ipv6()).await?;
+                let routes = self.default_routes(route.ipv6())?;
                 let is_there = routes.iter().any(|other| other.wire == route.wire);
                 is_there.then_some(()).ok_or(error)
             }
@@ -274,10 +283,10 @@ impl RouteTable for KernelRoutes {
             .requests
             .dump("address", &dump::addresses_request())
             .await?;
-        let mut routes = self.default_routes(false).await?;
-        routes.extend(self.default_routes(true).await?);
-        routes.extend(self.other_own_routes(false).await?);
-        routes.extend(self.other_own_routes(true).await?);
+        let mut routes = self.default_routes(false)?;
+        routes.extend(self.default_routes(true)?);
+        routes.extend(self.other_own_routes(false)?);
+        routes.extend(self.other_own_routes(true)?);
         let mut rules = self.rules(false).await?;
         rules.extend(self.rules(true).await?);
         let nexthops = self.nexthops().await?;

@@ -9,3 +9,4 @@ pub mod namespace;
 mod peers;
 pub mod probe;
 pub mod report;
+pub mod routes;

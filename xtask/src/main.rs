@@ -62,7 +62,7 @@ enum Verb {
     },
     /// Measure pingu beside its peers in network namespaces, as root
     Bench {
-        /// Handed to the benchmarks: probe or forward, and --help after either for more
+        /// Handed to the benchmarks: probe, forward or routes, and --help after any for more
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },

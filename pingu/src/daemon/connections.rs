@@ -82,7 +82,7 @@ impl Flows {
         let mut due: Vec<Flush> = Vec::new();
         for (index, connections) in self.groups.iter_mut().enumerate() {
             let active = engine.active_in(GroupId(index as u16));
-            due.extend(connections.observe(&active, |id| engine.is_up(id), now));
+            due.extend(connections.observe(&active, |id| engine.state_of(id), now));
         }
         for flush in due {
             if self.flush || flush.reason == Reason::Drained {

@@ -19,8 +19,23 @@ const INTERFACE_MARK: &str = "#";
 /// More changes than this at once are logged by their number, and each at level debug.
 const CHANGES_LOGGED_MAX: usize = 32;
 
+/// With more changes than this the acknowledgements count as a look, which would take tens of milliseconds among ten thousand routes.
+const CHANGES_SEEN_MAX: usize = 512;
+
 /// Refusals that status shows at once: ten thousand for the same reason say no more than a few.
 const REFUSALS_MAX: usize = 16;
+
+/// What became of one attempt to make the kernel agree.
+#[derive(Debug, Default)]
+struct Round {
+    /// Something was written.
+    wrote: bool,
+    /// Until when the first of those that were held is.
+    held_until: Option<Instant>,
+    /// Changes beyond the budget.
+    withheld: usize,
+    refusals: Vec<String>,
+}
 
 impl Daemon {
     /// Makes the kernel's routes agree with what the engine wants.
@@ -28,53 +43,69 @@ impl Daemon {
         self.converged = Some(self.engine.revision());
         self.put_back_in_vain().await;
         let own = self.engine.config().protocol;
-        let plan = reconcile::plan(self.engine.snapshot(), &self.engine.route_set(), own);
-        if plan.changes.is_empty() {
-            self.back_off.reset();
-            self.engine.note_refusals(Vec::new());
-            return;
-        }
         let now = clock();
-        let looks_anyway_at = self.look_at;
-        self.look_at = now;
-        let mut held_until: Option<Instant> = None;
-        let mut allowed = Vec::with_capacity(plan.changes.len());
-        let mut withheld = 0;
-        for change in plan.changes {
-            if let Change::Add(route) | Change::AddBeside(route) = &change {
+        let mut round = Round::default();
+        // One message may move every route: it goes before all of them are compared.
+        let objects = self.engine.nexthop_set();
+        let ahead = reconcile::plan_nexthops(self.engine.snapshot(), &objects, own);
+        self.make(&ahead, now, &mut round).await;
+        let set = self.engine.route_set();
+        let mut changes = reconcile::plan(self.engine.snapshot(), &set, own).changes;
+        changes.retain(|change| !ahead.contains(change));
+        let made = self.make(&changes, now, &mut round).await;
+        if made.len() > CHANGES_SEEN_MAX {
+            self.engine.acknowledge(&made);
+            let deletions = reconcile::plan_deletions(self.engine.snapshot(), &set, own);
+            self.make(&deletions, now, &mut round).await;
+        }
+        if round.refusals.is_empty() {
+            self.back_off.reset();
+        }
+        if let Some(until) = round.held_until.filter(|_| !round.wrote) {
+            self.look_at = self.look_at.min(until);
+        } else if round.wrote {
+            self.look_at = now;
+        }
+        if round.withheld > 0 {
+            tracing::warn!(
+                withheld = round.withheld,
+                "routes change faster than they may be written; waiting"
+            );
+            self.look_at = now + BACK_OFF;
+        }
+        if !round.refusals.is_empty() {
+            self.look_at = now + self.back_off.pause();
+        }
+        round.refusals.truncate(REFUSALS_MAX);
+        self.engine.note_refusals(round.refusals);
+    }
+
+    /// Makes those changes that the budget and the fights with others allow, and returns those that the kernel has acknowledged.
+    async fn make(&mut self, changes: &[Change], now: Instant, round: &mut Round) -> Vec<Change> {
+        let mut allowed = Vec::with_capacity(changes.len());
+        for change in changes {
+            if let Change::Add(route) | Change::AddBeside(route) = change {
                 if let Some(until) = self.engine.restoration_held(route, now) {
-                    held_until = Some(held_until.map_or(until, |other| other.min(until)));
+                    let earlier = round.held_until.map_or(until, |other| other.min(until));
+                    round.held_until = Some(earlier);
                     continue;
                 }
                 self.engine.restored(route, now);
             }
             // A deletion takes nothing from the budget: each had its addition, and it may be the failover.
             if change.is_deletion() || self.budget.take(now) {
-                allowed.push(change);
+                allowed.push(change.clone());
             } else {
-                withheld += 1;
+                round.withheld += 1;
             }
         }
-        let refusals = self.write_all(&allowed).await;
+        if allowed.is_empty() {
+            return allowed;
+        }
+        round.wrote = true;
+        let made = self.write_all(allowed, &mut round.refusals).await;
         self.watch.know_own(self.routes.ports());
-        if allowed.is_empty()
-            && let Some(until) = held_until
-        {
-            self.look_at = looks_anyway_at.min(until);
-        }
-        if withheld > 0 {
-            tracing::warn!(
-                withheld,
-                "routes change faster than they may be written; waiting"
-            );
-            self.look_at = now + BACK_OFF;
-        }
-        if refusals.is_empty() {
-            self.back_off.reset();
-        } else {
-            self.look_at = now + self.back_off.pause();
-        }
-        self.engine.note_refusals(refusals);
+        made
     }
 
     /// Puts back what an earlier run adopted and this one would not.
@@ -101,27 +132,29 @@ impl Daemon {
         }
     }
 
-    /// Makes changes in their order, and returns the refusals.
-    async fn write_all(&mut self, changes: &[Change]) -> Vec<String> {
-        let mut refusals = Vec::new();
+    /// Makes changes in their order, and returns those that were made.
+    async fn write_all(
+        &mut self,
+        mut plain: Vec<Change>,
+        refusals: &mut Vec<String>,
+    ) -> Vec<Change> {
         // Takeovers are noted one by one before they are made; a plan has them behind everything that is added.
-        let plain = changes
-            .iter()
-            .position(|change| matches!(change, Change::TakeOver(_)))
-            .unwrap_or(changes.len());
-        let (plain, rest) = changes.split_at(plain);
-        let mut outcomes = self.routes.apply_all(plain).await;
-        self.reach(plain, &mut outcomes).await;
-        let mut made = 0;
-        for (change, outcome) in plain.iter().zip(outcomes) {
+        let is_takeover = |change: &Change| matches!(change, Change::TakeOver(_));
+        let takeovers = plain.iter().position(is_takeover).unwrap_or(plain.len());
+        let rest = plain.split_off(takeovers);
+        let mut outcomes = self.routes.apply_all(&plain).await;
+        self.reach(&plain, &mut outcomes).await;
+        let is_many = plain.len() > CHANGES_LOGGED_MAX;
+        let mut made = Vec::with_capacity(plain.len());
+        for (change, outcome) in plain.into_iter().zip(outcomes) {
             match outcome {
+                Ok(()) if is_many => {
+                    tracing::debug!("{}", self.with_names(&change.to_string()));
+                    made.push(change);
+                }
                 Ok(()) => {
-                    made += 1;
-                    if plain.len() <= CHANGES_LOGGED_MAX {
-                        tracing::info!("{}", self.with_names(&change.to_string()));
-                    } else {
-                        tracing::debug!("{}", self.with_names(&change.to_string()));
-                    }
+                    tracing::info!("{}", self.with_names(&change.to_string()));
+                    made.push(change);
                 }
                 Err(error) => {
                     if !change.is_deletion() {
@@ -131,19 +164,21 @@ impl Daemon {
                 }
             }
         }
-        if plain.len() > CHANGES_LOGGED_MAX {
-            tracing::info!(made, refused = refusals.len(), "many changes");
+        if is_many {
+            tracing::info!(made = made.len(), refused = refusals.len(), "many changes");
         }
         for change in rest {
-            if let Err(error) = self.write(change).await {
-                if !change.is_deletion() {
-                    self.budget.refund();
+            match self.write(&change).await {
+                Ok(()) => made.push(change),
+                Err(error) => {
+                    if !change.is_deletion() {
+                        self.budget.refund();
+                    }
+                    refusals.push(format!("{error:#}"));
                 }
-                refusals.push(format!("{error:#}"));
             }
         }
-        refusals.truncate(REFUSALS_MAX);
-        refusals
+        made
     }
 
     /// Makes those changes that were refused because no connected network holds their gateway once more, with the gateway declared

@@ -36,11 +36,11 @@ pub(crate) type Place = (TableId, IpNet, Metric);
 ///
 /// Additions come before deletions, so that at no instant there is less than before: nexthop objects before the routes that use
 /// them, routes before the rules that lead to them. An own route is deleted only in sight of another to the same destination that
-/// is wanted, or leads as the best that is wanted, or where the set lets the destination end: an addition may be refused. A place held by somebody else's route is left
-/// alone and reported. In sync, the plan is empty.
+/// is wanted, or leads as the best that is wanted, or where the set lets the destination end: an addition may be refused. A place
+/// held by somebody else's route is left alone and reported. In sync, the plan is empty.
 pub fn plan(actual: &Snapshot, desired: &RouteSet, own: Protocol) -> Plan {
     let mut plan = Plan::default();
-    let taken = nexthop_additions(actual, desired, own, &mut plan);
+    let taken = nexthop_additions(actual, &desired.nexthops, own, &mut plan);
     let index = Index::new(&actual.routes);
     route_additions(actual, &index, desired, own, &taken, &mut plan);
     let is_missing = |rule: &&Rule| !actual.rules.contains(rule);
@@ -62,6 +62,21 @@ pub fn plan(actual: &Snapshot, desired: &RouteSet, own: Protocol) -> Plan {
         .extend(takeovers.cloned().map(Change::TakeOver));
     nexthop_deletions(actual, desired, own, &mut plan);
     plan
+}
+
+/// What [`plan`] begins with: new and changed nexthop objects. One message moves every route that uses one, so it need not wait until
+/// ten thousand routes have been compared.
+pub fn plan_nexthops(actual: &Snapshot, wanted: &[Nexthop], own: Protocol) -> Vec<Change> {
+    let mut plan = Plan::default();
+    nexthop_additions(actual, wanted, own, &mut plan);
+    plan.changes
+}
+
+/// What may be deleted behind a plan whose additions the kernel has acknowledged: own routes only. All else waits for a look.
+pub fn plan_deletions(acknowledged: &Snapshot, desired: &RouteSet, own: Protocol) -> Vec<Change> {
+    let mut changes = plan(acknowledged, desired, own).changes;
+    changes.retain(|change| matches!(change, Change::Delete(_)));
+    changes
 }
 
 /// Routes of one look, found by their keys: a table may hold ten thousand of them.
@@ -97,7 +112,7 @@ fn is_own(route: &Route, own: Protocol) -> bool {
 /// Plans new and changed nexthop objects, and returns the numbers that somebody else has.
 fn nexthop_additions(
     actual: &Snapshot,
-    desired: &RouteSet,
+    desired: &[Nexthop],
     own: Protocol,
     plan: &mut Plan,
 ) -> HashSet<NexthopId> {
@@ -108,7 +123,6 @@ fn nexthop_additions(
         .collect();
     let mut taken = HashSet::new();
     let (singles, groups): (Vec<&Nexthop>, Vec<&Nexthop>) = desired
-        .nexthops
         .iter()
         .partition(|object| !matches!(object.kind, NexthopKind::Group(_)));
     for wanted in singles.into_iter().chain(groups) {

@@ -101,6 +101,27 @@ impl Engine {
         set
     }
 
+    /// The nexthop objects that should be there: what to write first, since one message moves every route that uses one. It takes no
+    /// longer for ten thousand destinations than for one.
+    pub fn nexthop_set(&self) -> Vec<Nexthop> {
+        let mut set = RouteSet::default();
+        for index in 0..self.config.groups.len() {
+            let group = GroupId(index as u16);
+            for ipv6 in [false, true] {
+                if self.group(group).mode == Mode::Balance && self.leads_somewhere(group, ipv6) {
+                    let standing = self.standing_now(group, ipv6);
+                    self.family_routes(group, &standing, ipv6, &mut set);
+                }
+            }
+        }
+        set.nexthops
+    }
+
+    /// Whether a group has destinations of a family.
+    fn leads_somewhere(&self, group: GroupId, ipv6: bool) -> bool {
+        self.families[group.index()][usize::from(ipv6)]
+    }
+
     /// How own rules are told from others'.
     pub fn rule_mark(&self) -> RuleMark {
         let rules = &self.config.rules;

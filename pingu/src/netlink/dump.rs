@@ -192,6 +192,33 @@ pub(crate) fn route(body: &[u8], own: Protocol) -> Option<Route> {
     })
 }
 
+/// The kernel's key of a route.
+pub(crate) type Place = (TableId, IpNet, Metric);
+
+/// The place of a route in an `RTM_NEWROUTE` body.
+pub(crate) fn place(body: &[u8]) -> Option<Place> {
+    let header = RouteHeader::read(body)?;
+    let (mut table, mut metric) = (u32::from(header.table), 0);
+    let mut destination = default_of(header.family == INET6);
+    for (kind, value) in attributes(body, RouteHeader::LEN) {
+        match kind {
+            libc::RTA_DST => {
+                destination = IpNet::new(address(value)?, header.destination_len).ok()?;
+            }
+            libc::RTA_TABLE => table = number(value)?,
+            libc::RTA_PRIORITY => metric = number(value)?,
+            _ => {}
+        }
+    }
+    Some((TableId(table), destination, Metric(metric)))
+}
+
+/// The number of an IPv4 route's network in an `RTM_NEWROUTE` body; none if it has no destination.
+pub(crate) fn network_v4(body: &[u8]) -> Option<u32> {
+    let destination = attributes(body, RouteHeader::LEN).find(|(kind, _)| *kind == libc::RTA_DST);
+    Some(u32::from_be(number(destination?.1)?))
+}
+
 /// The body without what tells the route's state rather than its configuration: the kernel refuses `linkdown` in a request.
 fn wire(header: &RouteHeader, body: &[u8]) -> Vec<u8> {
     let configured = RouteHeader {

@@ -1,47 +1,97 @@
 //! What one look at the kernel is put together from.
 
+use std::collections::HashSet;
+
 use crate::{
     netlink::{
         KernelRoutes, NetlinkError,
         codec::{RawMessage, RouteHeader, family, push_attribute},
-        dump, multipath, nexthops, rules,
+        dump::{self, Place},
+        multipath, nexthops, rules,
+        tables::Sight,
     },
     network::{Nexthop, Route, Rule},
     units::TableId,
 };
 
+/// So many routes in ascending order are no accident; below that, a whole dump takes less than a millisecond.
+const ASCENT_FROM: usize = 1_000;
+
+/// The order in which a dump shows its routes.
+#[derive(Debug, Default)]
+struct Order {
+    last: u32,
+    routes: usize,
+    descends: bool,
+}
+
+impl Order {
+    /// Takes the next route's network.
+    fn note(&mut self, network: Option<u32>) {
+        let network = network.unwrap_or(0);
+        self.descends |= network < self.last;
+        self.last = network;
+        self.routes += 1;
+    }
+
+    /// Whether there is no doubt that networks come by their numbers.
+    fn proves_ascent(&self) -> bool {
+        !self.descends && self.routes >= ASCENT_FROM
+    }
+}
+
+/// Asks for a table.
+fn table_request(table: TableId, ipv6: bool) -> RawMessage {
+    let header = RouteHeader {
+        family: family(ipv6),
+        ..RouteHeader::default()
+    };
+    let mut body = header.write();
+    push_attribute(&mut body, libc::RTA_TABLE, &table.0.to_ne_bytes());
+    RawMessage {
+        kind: libc::RTM_GETROUTE,
+        body,
+    }
+}
+
+/// A table that nobody has used yet is none: the main one of a namespace without any route, too.
+fn none_without_table<T>(seen: Result<Vec<T>, NetlinkError>) -> Result<Vec<T>, NetlinkError> {
+    match seen {
+        Err(error) if error.is(&[libc::ENOENT]) => Ok(Vec::new()),
+        seen => seen,
+    }
+}
+
 impl KernelRoutes {
     /// Everybody's default routes of the main table.
-    pub(super) async fn default_routes(&mut self, ipv6: bool) -> Result<Vec<Route>, NetlinkError> {
-        let header = RouteHeader {
-            family: family(ipv6),
-            table: libc::RT_TABLE_MAIN,
-            ..RouteHeader::default()
-        };
-        let mut body = header.write();
-        push_attribute(&mut body, libc::RTA_TABLE, &TableId::MAIN.0.to_ne_bytes());
-        let request = RawMessage {
-            kind: libc::RTM_GETROUTE,
-            body,
-        };
+    ///
+    /// The kernel keeps IPv4 routes by their networks' numbers, and so the defaults come first: where a whole dump of a large table
+    /// has shown that it is so, the next ones end behind them.
+    pub(super) fn default_routes(&mut self, ipv6: bool) -> Result<Vec<Route>, NetlinkError> {
+        let request = table_request(TableId::MAIN, ipv6);
         let what = if ipv6 { "IPv6 route" } else { "IPv4 route" };
-        let messages = match self.requests.dump(what, &request).await {
-            // A namespace without any IPv4 route has no main table yet.
-            Err(error) if error.is(&[libc::ENOENT]) => Vec::new(),
-            messages => messages?,
-        };
-        let bodies = messages.iter().map(|message| message.body.as_slice());
-        Ok(bodies
-            .filter_map(|body| dump::default_route(body, self.protocol))
-            .flat_map(|route| multipath::apart(route, self.protocol))
+        let (own, ends_early) = (self.protocol, self.main_ascends && !ipv6);
+        let mut order = Order::default();
+        let seen = self.tables.dump(what, &request, |body| {
+            if ends_early {
+                if dump::network_v4(body).is_some_and(|network| network != 0) {
+                    return Sight::Enough;
+                }
+            } else if !ipv6 {
+                order.note(dump::network_v4(body));
+            }
+            dump::default_route(body, own).map_or(Sight::Pass, Sight::Keep)
+        });
+        self.main_ascends |= seen.is_ok() && order.proves_ascent();
+        let routes = none_without_table(seen)?;
+        Ok(routes
+            .into_iter()
+            .flat_map(|route| multipath::apart(route, own))
             .collect())
     }
 
     /// The own routes of every table but the main one's defaults, which come with everybody's.
-    pub(super) async fn other_own_routes(
-        &mut self,
-        ipv6: bool,
-    ) -> Result<Vec<Route>, NetlinkError> {
+    pub(super) fn other_own_routes(&mut self, ipv6: bool) -> Result<Vec<Route>, NetlinkError> {
         let header = RouteHeader {
             family: family(ipv6),
             protocol: self.protocol.0,
@@ -56,25 +106,28 @@ impl KernelRoutes {
         } else {
             "own IPv4 route"
         };
-        let messages = self.requests.dump(what, &request).await?;
+        let own = self.protocol;
         let is_other = |route: &Route| !(route.table == TableId::MAIN && route.is_default());
-        let bodies = messages.iter().map(|message| message.body.as_slice());
-        Ok(bodies
-            .filter_map(|body| dump::route(body, self.protocol))
+        let routes = self.tables.dump(what, &request, |body| {
             // A kernel that does not filter shows everybody's.
-            .filter(|route| route.protocol == self.protocol && is_other(route))
-            .flat_map(|route| multipath::apart(route, self.protocol))
+            let of_own = RouteHeader::read(body).filter(|header| header.protocol == own.0);
+            let route = of_own.and_then(|_| dump::route(body, own)).filter(is_other);
+            route.map_or(Sight::Pass, Sight::Keep)
+        })?;
+        Ok(routes
+            .into_iter()
+            .flat_map(|route| multipath::apart(route, own))
             .collect())
     }
 
     /// The routes of this one's table and family at its place.
-    pub(super) async fn routes_at(&mut self, wanted: &Route) -> Result<Vec<Route>, NetlinkError> {
+    pub(super) fn routes_at(&mut self, wanted: &Route) -> Result<Vec<Route>, NetlinkError> {
         if wanted.table == TableId::MAIN && wanted.is_default() {
-            let mut routes = self.default_routes(wanted.ipv6()).await?;
+            let mut routes = self.default_routes(wanted.ipv6())?;
             routes.retain(|route| route.is_for_all() && route.metric == wanted.metric);
             return Ok(routes);
         }
-        let mut routes = self.routes_of_table(wanted.table, wanted.ipv6()).await?;
+        let mut routes = self.routes_of_table(wanted.table, wanted.ipv6())?;
         routes.retain(|route| {
             (route.destination, route.metric) == (wanted.destination, wanted.metric)
                 && route.is_for_all()
@@ -83,32 +136,37 @@ impl KernelRoutes {
     }
 
     /// Everybody's routes of a table and family.
-    pub(super) async fn routes_of_table(
+    fn routes_of_table(&mut self, table: TableId, ipv6: bool) -> Result<Vec<Route>, NetlinkError> {
+        let own = self.protocol;
+        let seen = self
+            .tables
+            .dump("route", &table_request(table, ipv6), |body| {
+                let route = dump::route(body, own).filter(|route| route.table == table);
+                route.map_or(Sight::Pass, Sight::Keep)
+            });
+        Ok(none_without_table(seen)?
+            .into_iter()
+            .flat_map(|route| multipath::apart(route, own))
+            .collect())
+    }
+
+    /// Those of the places in a table and family where others have routes.
+    pub(super) fn places_of_others(
         &mut self,
         table: TableId,
         ipv6: bool,
-    ) -> Result<Vec<Route>, NetlinkError> {
-        let header = RouteHeader {
-            family: family(ipv6),
-            ..RouteHeader::default()
-        };
-        let mut body = header.write();
-        push_attribute(&mut body, libc::RTA_TABLE, &table.0.to_ne_bytes());
-        let request = RawMessage {
-            kind: libc::RTM_GETROUTE,
-            body,
-        };
-        let messages = match self.requests.dump("route", &request).await {
-            // There is no such table yet.
-            Err(error) if error.is(&[libc::ENOENT]) => Vec::new(),
-            messages => messages?,
-        };
-        let bodies = messages.iter().map(|message| message.body.as_slice());
-        Ok(bodies
-            .filter_map(|body| dump::route(body, self.protocol))
-            .filter(|route| route.table == table)
-            .flat_map(|route| multipath::apart(route, self.protocol))
-            .collect())
+        places: &HashSet<Place>,
+    ) -> Result<HashSet<Place>, NetlinkError> {
+        let own = self.protocol;
+        let seen = self
+            .tables
+            .dump("route", &table_request(table, ipv6), |body| {
+                let foreign = RouteHeader::read(body).filter(|header| header.protocol != own.0);
+                let place = foreign.and_then(|_| dump::place(body));
+                let asked_for = place.filter(|place| places.contains(place));
+                asked_for.map_or(Sight::Pass, Sight::Keep)
+            });
+        Ok(none_without_table(seen)?.into_iter().collect())
     }
 
     pub(super) async fn rules(&mut self, ipv6: bool) -> Result<Vec<Rule>, NetlinkError> {
@@ -130,5 +188,27 @@ impl KernelRoutes {
         };
         let bodies = messages.iter().map(|message| message.body.as_slice());
         Ok(bodies.filter_map(nexthops::nexthop).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn order(networks: impl Iterator<Item = u32>) -> Order {
+        let mut order = Order::default();
+        for network in networks {
+            order.note((network != 0).then_some(network));
+        }
+        order
+    }
+
+    #[test]
+    fn only_a_large_table_in_ascending_order_proves_it() {
+        let many = ASCENT_FROM as u32;
+        assert!(order(0..many).proves_ascent());
+        assert!(!order(0..many - 1).proves_ascent());
+        assert!(!order((0..many).chain([0])).proves_ascent());
+        assert!(!Order::default().proves_ascent());
     }
 }

@@ -1,17 +1,14 @@
 //! Many changes at once: whatever a plain message can say goes into a batch, the rest one by one between batches.
 
-use std::collections::{HashMap, HashSet, hash_map::Entry};
-
-use ipnet::IpNet;
+use std::collections::{HashMap, HashSet};
 
 use crate::{
-    netlink::{KernelRoutes, NetlinkError, RouteTable, apply, batch::Batch, codec::RawMessage},
+    netlink::{
+        KernelRoutes, NetlinkError, RouteTable, apply, batch::Batch, codec::RawMessage, dump::Place,
+    },
     network::{Change, Route},
-    units::{Metric, TableId},
+    units::TableId,
 };
-
-/// The kernel's key of a route.
-type Place = (TableId, IpNet, Metric);
 
 impl KernelRoutes {
     /// Makes changes in their order. A change that a batch could not make is tried once more by itself, which tells what has
@@ -20,7 +17,7 @@ impl KernelRoutes {
         &mut self,
         changes: &[Change],
     ) -> Vec<Result<(), NetlinkError>> {
-        let foreign = match self.foreign_places(changes).await {
+        let foreign = match self.foreign_places(changes) {
             Ok(foreign) => foreign,
             Err(error) => {
                 tracing::debug!(%error, "no batch without a look at the places");
@@ -98,26 +95,23 @@ impl KernelRoutes {
         }
     }
 
-    /// The places of others in every table where something is to be added beside: a look at each table instead of one at each place.
-    async fn foreign_places(
+    /// Those places of others where something is to be added beside: a look at each table instead of one at each place.
+    fn foreign_places(
         &mut self,
         changes: &[Change],
     ) -> Result<HashMap<(TableId, bool), HashSet<Place>>, NetlinkError> {
-        let mut foreign: HashMap<(TableId, bool), HashSet<Place>> = HashMap::new();
+        let mut wanted: HashMap<(TableId, bool), HashSet<Place>> = HashMap::new();
         for change in changes {
-            let Change::AddBeside(route) = change else {
-                continue;
-            };
-            if let Entry::Vacant(empty) = foreign.entry((route.table, route.ipv6())) {
-                let there = self.routes_of_table(route.table, route.ipv6()).await?;
-                let others = there
-                    .iter()
-                    .filter(|other| other.is_for_all() && other.protocol != self.protocol)
-                    .map(place);
-                empty.insert(others.collect());
+            if let Change::AddBeside(route) = change {
+                let places = wanted.entry((route.table, route.ipv6())).or_default();
+                places.insert(place(route));
             }
         }
-        Ok(foreign)
+        let taken = wanted.into_iter().map(|((table, ipv6), places)| {
+            let taken = self.places_of_others(table, ipv6, &places)?;
+            Ok(((table, ipv6), taken))
+        });
+        taken.collect()
     }
 }
 

@@ -19,17 +19,17 @@ use crate::netlink::{
 
 /// How long the kernel may be silent within one request. It answers in microseconds, or milliseconds while somebody else holds
 /// the lock of all network configuration; five seconds are a fault, and waiting longer would hide it.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How often an interrupted dump is repeated. Each repetition needs a change of the same table within the milliseconds of a
 /// dump: eight in a row mean that the table never rests, and the caller's next look comes soon anyway.
-const DUMP_ATTEMPTS_MAX: usize = 8;
+pub(crate) const DUMP_ATTEMPTS_MAX: usize = 8;
 
 /// `NLMSGERR_ATTR_MSG`: the kernel's words on an error.
 const EXTENDED_ACK_TEXT: u16 = 1;
 
 /// Size in bytes of `struct nlmsghdr`, which a capped error repeats.
-const MESSAGE_HEADER_LEN: usize = 16;
+pub(crate) const MESSAGE_HEADER_LEN: usize = 16;
 
 /// A socket for requests and the task that serves it.
 #[derive(Debug)]
@@ -133,7 +133,8 @@ impl Requests {
     }
 }
 
-fn refused(what: &str, source: io::Error, extended_ack: &[u8]) -> NetlinkError {
+/// What the kernel refused, with its own words among these attributes.
+pub(crate) fn refused(what: &str, source: io::Error, extended_ack: &[u8]) -> NetlinkError {
     let hint = attributes(extended_ack, 0)
         .find(|(kind, _)| *kind == EXTENDED_ACK_TEXT)
         .map(|(_, text)| {

@@ -12,6 +12,7 @@ use crate::{
     netlink::{
         codec::RouteHeader,
         dump::{self, neighbour, route_table},
+        sieve,
     },
     network::{Deed, Interference, News},
     units::{Protocol, TableId},
@@ -68,6 +69,7 @@ impl Watch {
         let mut socket = TokioSocket::new(NETLINK_ROUTE)?;
         set_receive_buffer(socket.socket_ref(), bytes)?;
         socket.socket_mut().bind_auto()?;
+        sift(&socket, protocol, &[]);
         for group in GROUPS {
             socket.socket_mut().add_membership(group)?;
         }
@@ -82,7 +84,10 @@ impl Watch {
 
     /// Tells the ports of pingu's own sockets: what was asked for there is nobody else's deed.
     pub fn know_own(&mut self, ports: Vec<u32>) {
-        self.own_ports = ports;
+        if self.own_ports != ports {
+            self.own_ports = ports;
+            sift(&self.socket, self.protocol, &self.own_ports);
+        }
     }
 
     /// Waits for the next news. Nothing is lost if the future is dropped.
@@ -213,6 +218,13 @@ fn remember(pending: &mut VecDeque<News>, news: News) {
         pending.remove(place);
     }
     pending.push_back(news);
+}
+
+/// Without a filter everything is heard, and what does not matter is sorted out here.
+fn sift(socket: &TokioSocket, own: Protocol, ports: &[u32]) {
+    if let Err(error) = sieve::attach(socket.socket_ref(), own, ports) {
+        tracing::debug!(%error, "the news cannot be filtered in the kernel");
+    }
 }
 
 /// Asks for a receive buffer beyond the system's limit, and takes what the limit allows without the privilege.

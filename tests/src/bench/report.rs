@@ -12,6 +12,17 @@ pub fn median(values: impl Iterator<Item = f64>) -> f64 {
     }
 }
 
+/// The values that a quarter of all are at or below, and at or above; not numbers where there are none.
+pub fn quartiles(values: impl Iterator<Item = f64>) -> [f64; 2] {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let quarter = values.len() / 4;
+    match values.len() {
+        0 => [f64::NAN; 2],
+        length => [values[quarter], values[length - 1 - quarter]],
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -21,5 +32,13 @@ mod tests {
         assert_eq!(median([3.0, 1.0, 2.0].into_iter()), 2.0);
         assert_eq!(median([4.0, 1.0, 2.0, 3.0].into_iter()), 2.5);
         assert!(median([].into_iter()).is_nan());
+    }
+
+    #[test]
+    fn quartiles_leave_a_quarter_on_either_side() {
+        let values = (1..=9).rev().map(f64::from);
+        assert_eq!(quartiles(values), [3.0, 7.0]);
+        assert_eq!(quartiles([5.0].into_iter()), [5.0, 5.0]);
+        assert!(quartiles([].into_iter())[0].is_nan());
     }
 }

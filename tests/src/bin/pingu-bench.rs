@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use pingu_tests::bench::{forward, probe};
+use pingu_tests::bench::{forward, probe, routes};
 
 #[derive(Parser)]
 #[command(about = "Measures pingu beside its peers, in namespaces of its own. Needs root.")]
@@ -20,6 +20,8 @@ enum Benchmark {
     Probe(probe::Options),
     /// What the programs add to a forwarded packet that is not pingu's
     Forward(forward::Options),
+    /// How fast routes move, against ip -batch and ip nexthop, and what a churning table costs
+    Routes(routes::Options),
 }
 
 fn main() -> Result<()> {
@@ -32,6 +34,10 @@ fn main() -> Result<()> {
         Benchmark::Forward(options) => {
             let report = forward::run(&options)?;
             print(arguments.json, &report, forward::table)
+        }
+        Benchmark::Routes(options) => {
+            let report = routes::run(&options)?;
+            print(arguments.json, &report, routes::table)
         }
     }
 }

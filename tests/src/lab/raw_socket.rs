@@ -76,6 +76,19 @@ impl RawSocket {
         )
     }
 
+    /// Hears what the kernel announces to these groups.
+    pub fn join(&self, groups: &[u32]) -> io::Result<()> {
+        for group in groups {
+            self.set(libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, group)?;
+        }
+        Ok(())
+    }
+
+    /// Asks for so many bytes of receive buffer, beyond the system's limit.
+    pub fn set_receive_buffer(&self, bytes: i32) -> io::Result<()> {
+        self.set(libc::SOL_SOCKET, libc::SO_RCVBUFFORCE, &bytes)
+    }
+
     /// Sends one message.
     pub fn send(&self, message: &[u8]) -> io::Result<()> {
         // SAFETY: pointer and length describe the slice.
@@ -127,20 +140,25 @@ impl RawSocket {
             tv_sec: receive_timeout.as_secs() as libc::time_t,
             tv_usec: receive_timeout.subsec_micros().into(),
         };
-        // SAFETY: pointer and length describe `timeout`, which is what SO_RCVTIMEO takes.
+        let socket = Self { fd };
+        socket.set(libc::SOL_SOCKET, libc::SO_RCVTIMEO, &timeout)?;
+        Ok(socket)
+    }
+
+    fn set<V>(&self, level: i32, option: i32, value: &V) -> io::Result<()> {
+        // SAFETY: pointer and length describe the value; the callers' types are what their options take.
         let set = unsafe {
             libc::setsockopt(
-                fd.as_raw_fd(),
-                libc::SOL_SOCKET,
-                libc::SO_RCVTIMEO,
-                (&raw const timeout).cast(),
-                size_of::<libc::timeval>() as u32,
+                self.fd.as_raw_fd(),
+                level,
+                option,
+                (&raw const *value).cast(),
+                size_of::<V>() as u32,
             )
         };
-        if set < 0 {
-            Err(io::Error::last_os_error())
-        } else {
-            Ok(Self { fd })
+        match set {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
         }
     }
 

@@ -1,9 +1,12 @@
 //! The table that marks connections by their uplink: what stays where it began, what does not, and what the table leaves alone.
 
 use pingu::{config::Config, firewall::MarkTable};
-use pingu_tests::lab::wait::wait_until;
+use pingu_tests::lab::{
+    flows::{Tcp, Udp},
+    wait::wait_until,
+};
 
-use crate::router::{BY_UP1, DEADLINE, FAR, FAR_V6, Site, Tcp, UP0, UP1, Udp};
+use crate::router::{BY_UP1, DEADLINE, FAR, FAR_V6, Site, UP0, UP1};
 
 /// What the daemon itself does with `table` and `fwmark`.
 const RULES: &str = "

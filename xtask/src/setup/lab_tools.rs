@@ -15,7 +15,7 @@ struct Tool {
     purpose: &'static str,
 }
 
-const TOOLS: [Tool; 14] = [
+const TOOLS: [Tool; 16] = [
     tool("ip", "iproute2", "namespaces, devices and routes"),
     tool(
         "tc",
@@ -53,6 +53,12 @@ const TOOLS: [Tool; 14] = [
     ),
     tool("radvd", "radvd", "router advertisements"),
     tool("bird", "bird2", "a routing protocol that passes routes on"),
+    tool("vtysh", "frr", "another one"),
+    tool(
+        "networkctl",
+        "systemd",
+        "a manager that removes foreign routes",
+    ),
     tool(
         "strace",
         "strace",

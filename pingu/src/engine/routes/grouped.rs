@@ -44,46 +44,26 @@ impl Family {
 impl Engine {
     pub(super) fn group_routes(&self, group: GroupId, set: &mut RouteSet) {
         let config = self.group(group);
-        let steered = self.rankings[group.index()].preferred.is_some();
         for ipv6 in [false, true] {
-            if of_family(&config.prefixes, ipv6).next().is_none() {
+            if !self.leads_somewhere(group, ipv6) {
                 continue;
             }
             let standing = self.standing_now(group, ipv6);
-            let unreachable = config.when_all_down == WhenAllDown::Unreachable
-                && !steered
-                && !standing.is_empty()
-                && self.all_down(group);
-            let mut family = match config.mode {
-                _ if unreachable => {
-                    let mut family = Family::default();
-                    family.place(self.first_metric(group), NextHop::Unreachable, None);
-                    family
-                }
-                Mode::Metric => self.by_metric(&standing, ipv6),
-                Mode::Ordered => self.in_order(group, &standing, ipv6),
-                Mode::Balance => self.balanced(group, &standing, ipv6, set),
-            };
-            if self.any_up(group) {
-                // What cannot be left by is no last resort.
-                family.kept.clear();
-            }
-            if family.placed.is_empty() {
-                self.last_resort(group, &standing, ipv6, &mut family);
-            }
-            for destination in of_family(&config.prefixes, ipv6) {
-                let route = |placed: &Placed| {
+            let family = self.family_routes(group, &standing, ipv6, set);
+            // The best of all destinations come first: traffic follows them.
+            for placed in &family.placed {
+                for destination in of_family(&config.prefixes, ipv6) {
                     let Placed {
                         metric,
                         next_hop,
                         source,
                     } = placed.clone();
                     let (table, own) = (TableId::MAIN, self.config.protocol);
-                    own_route(destination, table, metric, own, next_hop, source)
-                };
-                for placed in &family.placed {
-                    set.want(route(placed));
+                    let route = own_route(destination, table, metric, own, next_hop, source);
+                    set.want(route);
                 }
+            }
+            for destination in of_family(&config.prefixes, ipv6) {
                 for &metric in &family.kept {
                     set.kept.insert((TableId::MAIN, destination, metric));
                 }
@@ -94,8 +74,42 @@ impl Engine {
         }
     }
 
+    /// What a group wants in one family, whatever the destination; nexthop objects go into the set.
+    pub(super) fn family_routes(
+        &self,
+        group: GroupId,
+        standing: &[UplinkId],
+        ipv6: bool,
+        set: &mut RouteSet,
+    ) -> Family {
+        let config = self.group(group);
+        let steered = self.rankings[group.index()].preferred.is_some();
+        let unreachable = config.when_all_down == WhenAllDown::Unreachable
+            && !steered
+            && !standing.is_empty()
+            && self.all_down(group);
+        let mut family = match config.mode {
+            _ if unreachable => {
+                let mut family = Family::default();
+                family.place(self.first_metric(group), NextHop::Unreachable, None);
+                family
+            }
+            Mode::Metric => self.by_metric(standing, ipv6),
+            Mode::Ordered => self.in_order(group, standing, ipv6),
+            Mode::Balance => self.balanced(group, standing, ipv6, set),
+        };
+        if self.any_up(group) {
+            // What cannot be left by is no last resort.
+            family.kept.clear();
+        }
+        if family.placed.is_empty() {
+            self.last_resort(group, standing, ipv6, &mut family);
+        }
+        family
+    }
+
     /// The uplinks of a group that shall have routes of a family, the wanted one first.
-    fn standing_now(&self, group: GroupId, ipv6: bool) -> Vec<UplinkId> {
+    pub(super) fn standing_now(&self, group: GroupId, ipv6: bool) -> Vec<UplinkId> {
         let ranking = &self.rankings[group.index()];
         if let Some(preferred) = ranking.preferred {
             let pinned = self.pinned == Some(preferred);

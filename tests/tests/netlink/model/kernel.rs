@@ -11,16 +11,14 @@ use ipnet::IpNet;
 use pingu::{
     netlink::{
         KernelRoutes, RouteTable,
-        model::{End, FakeKernel, Listed},
+        model::{FakeKernel, Listed},
     },
-    network::{
-        Change, Link, LinkLayer, NextHop, Nexthop, NexthopKind, Route, Rule, Selector, default_of,
-    },
+    network::{Change, Link, NextHop, Nexthop, NexthopKind, Route, Rule, Selector, default_of},
     units::{Ifindex, Metric, NexthopId, Protocol, TableId},
 };
 use serde_json::Value;
 
-use super::operation::{Family, Operation, name, pair};
+use super::operation::{Family, Operation, add_pair, name, pair};
 use super::random::ADDRESSES;
 use crate::harness::{DEADLINE, OWN};
 
@@ -263,23 +261,6 @@ impl Drop for Speaker {
         // It ends with its input; that it is gone already is as good.
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// A veth pair of the model.
-pub fn add_pair(model: &mut FakeKernel, uplink: usize) {
-    let (here, there) = (UPLINKS[uplink], PEERS[uplink]);
-    for (ifindex, other) in [(here, there), (there, here)] {
-        let link = Link {
-            ifindex,
-            name: name(ifindex).to_owned(),
-            alternative_names: Vec::new(),
-            layer: LinkLayer::Ethernet([2, 0, 0, 0, 0, ifindex.0 as u8]),
-            admin_up: false,
-            carrier: false,
-            mtu_bytes: 1500,
-        };
-        model.add_link(link, End::Peer(other));
     }
 }
 
