@@ -281,7 +281,7 @@ fn replaced(
         !is_own(route, own)
             && route.is_for_all()
             && !desired.taken_over.contains(route)
-            && route.metric > learned.metric
+            && route.metric >= learned.metric
             && best.is_some_and(|best| route.metric < best)
     };
     let mut stands = standing.filter(|wanted| !any_over_it || over_it(wanted));

@@ -58,7 +58,10 @@ impl Foreign {
             let had = self.ways_out[usize::from(ipv6)];
             let has = after.ways_out[usize::from(ipv6)];
             assert!(
-                has || !had || !is_fresh || may_end(set, ipv6),
+                has || !had
+                    || !is_fresh
+                    || may_end(set, ipv6)
+                    || refused_by_others(world, change, ipv6),
                 "{change:?} took the last default (IPv6 {ipv6})\n{}",
                 world.story()
             );
@@ -66,19 +69,26 @@ impl Foreign {
     }
 }
 
-/// Whether the default that the kernel takes leads somewhere.
-fn way_out(kernel: &FakeKernel, ipv6: bool) -> bool {
-    let listed = kernel.list(ipv6);
-    let mut defaults: Vec<&Listed> = listed
-        .iter()
-        .filter(|listed| {
-            listed.table == TableId::MAIN
-                && listed.destination == default_of(ipv6)
-                && listed.tos == 0
-        })
-        .collect();
+/// Whether a route of an uplink that is down was all that stood before a stranger's refusal of everything.
+fn refused_by_others(world: &World, change: &Change, ipv6: bool) -> bool {
+    let by_others =
+        |best: Listed| best.protocol != world.own && best.hops == [NextHop::Unreachable];
+    matches!(change, Change::Delete(_)) && choice(&world.kernel, ipv6).is_some_and(by_others)
+}
+
+/// The default that the kernel takes.
+fn choice(kernel: &FakeKernel, ipv6: bool) -> Option<Listed> {
+    let mut defaults = kernel.list(ipv6);
+    defaults.retain(|listed| {
+        listed.table == TableId::MAIN && listed.destination == default_of(ipv6) && listed.tos == 0
+    });
     defaults.sort_by_key(|listed| listed.metric);
-    let Some(best) = defaults.first() else {
+    defaults.into_iter().next()
+}
+
+/// Whether it leads somewhere.
+fn way_out(kernel: &FakeKernel, ipv6: bool) -> bool {
+    let Some(best) = choice(kernel, ipv6) else {
         return false;
     };
     let has_carrier = |hop: &NextHop| {
