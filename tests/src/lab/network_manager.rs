@@ -27,12 +27,13 @@ const UNPACKED: &str = "tools/network-manager";
 const SHUT_IN: &str = "for directory in /run /var/lib; do mount -t tmpfs tmpfs $directory || exit 1; done\n\
      mount -t sysfs -o ro sysfs /sys && mkdir -p /run/dbus /run/NetworkManager /run/connections || exit 1\n\
      cp \"$1\"/*.nmconnection /run/connections && chmod 600 /run/connections/* || exit 1\n\
-     dbus-daemon --config-file=\"$1\"/bus.conf --nopidfile --fork || exit 1\n\
-     exec \"$2\" --no-daemon --config=\"$1\"/main.conf --config-dir=/run/none --system-config-dir=/run/none \
+     dbus-daemon --config-file=\"$1\"/bus.conf --nopidfile --nofork &\n\
+     until [ -S /run/dbus/system_bus_socket ]; do kill -0 $! || exit 1; done\n\
+     exec \"$2\" --debug --config=\"$1\"/main.conf --config-dir=/run/none --system-config-dir=/run/none \
      --intern-config=/run/intern.conf --state-file=/run/state --pid-file=/run/nm.pid";
 
 const BUS: &str = "<busconfig><type>system</type><listen>unix:path=/run/dbus/system_bus_socket</listen><auth>EXTERNAL</auth>\
-     <policy context=\"default\"><allow send_destination=\"*\"/><allow own=\"*\"/><allow user=\"*\"/></policy></busconfig>";
+     <policy context=\"default\"><allow send_destination=\"*\"/><allow eavesdrop=\"true\"/><allow own=\"*\"/><allow user=\"*\"/></policy></busconfig>";
 
 const MAIN: &str = "[main]\nplugins=keyfile\ndns=none\nrc-manager=unmanaged\nno-auto-default=*\nsystemd-resolved=false\n\
      hostname-mode=none\n[logging]\nlevel=INFO\n[keyfile]\npath=/run/connections\nunmanaged-devices=";
@@ -54,7 +55,10 @@ impl NetworkManager {
         };
         write("bus.conf", BUS);
         let interfaces: Vec<&str> = providers.iter().map(Provider::interface).collect();
-        let others = format!("except:interface-name:{}", interfaces.join(","));
+        let others = format!(
+            "*;except:interface-name:{}",
+            interfaces.join(";except:interface-name:")
+        );
         write("main.conf", &format!("{MAIN}{others}\n"));
         for (metric, provider) in (metric..).zip(providers) {
             let file = format!("{}.nmconnection", provider.interface());
