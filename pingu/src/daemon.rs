@@ -170,8 +170,9 @@ impl Daemon {
                     .follow(&mut self.engine, &mut self.transport, clock());
             }
             self.probe().await;
-            self.log_states();
-            if self.flows.next_wake().is_some_and(|wake| wake <= clock()) {
+            let changed = self.log_states();
+            // An uplink may also die without a route that would move.
+            if changed || self.flows.next_wake().is_some_and(|wake| wake <= clock()) {
                 self.flows.observe(&self.engine, clock());
             }
             if self.converged != Some(self.engine.revision()) {
@@ -316,13 +317,17 @@ impl Daemon {
         self.warnings = warnings;
     }
 
-    fn log_states(&mut self) {
+    /// Whether there was something to log.
+    fn log_states(&mut self) -> bool {
+        let mut changed = false;
         for (known, (uplink, state, reason)) in self.states.iter_mut().zip(self.engine.states()) {
             if *known != state {
                 tracing::info!(uplink, from = ?*known, to = ?state, reason, "uplink changed");
                 *known = state;
+                changed = true;
             }
         }
+        changed
     }
 }
 

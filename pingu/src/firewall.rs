@@ -9,9 +9,10 @@ use std::{io, process::Stdio, time::Duration};
 use tokio::{io::AsyncWriteExt, process::Command, time::timeout};
 
 use crate::{
-    config::Config,
-    firewall::ruleset::{Interface, ruleset},
+    config::{Config, FirewallMark},
+    firewall::ruleset::{Interface, REMOVAL, ruleset},
     netlink::nftables,
+    network::Link,
 };
 
 pub mod ruleset;
@@ -21,9 +22,6 @@ const NFT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Of what `nft` complains with, so much is told.
 const COMPLAINT_CHARS_MAX: usize = 400;
-
-/// Removes the table; that it is declared first makes it right where it is not there.
-const REMOVAL: &str = "table inet pingu\ndelete table inet pingu\n";
 
 /// Why the table could not be kept.
 #[derive(Debug, thiserror::Error)]
@@ -48,17 +46,19 @@ pub enum FirewallError {
 /// The table that should be there.
 #[derive(Debug)]
 pub struct MarkTable {
-    ruleset: String,
+    /// Every uplink's interface as configured, and its mark.
+    uplinks: Vec<(String, Option<FirewallMark>)>,
     loaded: Option<Loaded>,
 }
 
 /// What was there when it was last looked at.
 #[derive(Debug)]
 struct Loaded {
+    ruleset: String,
     /// The kernel's count of changes to all rulesets of this namespace.
     generation: u32,
-    /// The table as `nft` lists it.
-    listing: String,
+    /// The table as `nft` lists it; none where no interface can be named.
+    listing: Option<String>,
 }
 
 impl MarkTable {
@@ -68,38 +68,55 @@ impl MarkTable {
         if !config.mark_connections || !marked {
             return None;
         }
-        let interfaces = config.uplinks.iter().map(|uplink| Interface {
-            name: &uplink.interface,
-            mark: uplink.fwmark,
-        });
+        let uplinks = config.uplinks.iter();
         Some(Self {
-            ruleset: ruleset(&interfaces.collect::<Vec<_>>()),
+            uplinks: uplinks
+                .map(|uplink| (uplink.interface.clone(), uplink.fwmark))
+                .collect(),
             loaded: None,
         })
     }
 
-    /// Loads the table where it is not there as it should be, and says whether it did. The first call always loads it. One netlink
-    /// question while no ruleset changes, so that every slow look at the kernel may come here.
+    /// nftables knows an interface by its first name only, uplinks also by others.
+    fn ruleset(&self, links: &[Link]) -> String {
+        let interfaces = self.uplinks.iter().map(|(configured, mark)| {
+            let link = links.iter().find(|link| link.is_called(configured));
+            let name = link.map_or(configured, |link| &link.name);
+            Interface { name, mark: *mark }
+        });
+        ruleset(&interfaces.collect::<Vec<_>>())
+    }
+
+    /// Loads the table where it is not there as it should be, and says whether it did. The first call always loads it; so
+    /// does one after an uplink's interface got another name. One netlink question while no ruleset changes, so that every slow look
+    /// at the kernel may come here.
     ///
     /// # Errors
     /// When the table is not known to be there; the next call tries again.
-    pub async fn keep(&mut self) -> Result<bool, FirewallError> {
+    pub async fn keep(&mut self, links: &[Link]) -> Result<bool, FirewallError> {
         // Read before the listing: what changes after it is seen at the next call.
         let generation = nftables::generation().map_err(FirewallError::Kernel)?;
-        if let Some(loaded) = &mut self.loaded {
+        let ruleset = self.ruleset(links);
+        if let Some(loaded) = &mut self.loaded
+            && loaded.ruleset == ruleset
+        {
             if loaded.generation == generation {
                 return Ok(false);
             }
-            if list().await?.as_ref() == Some(&loaded.listing) {
+            if list().await? == loaded.listing {
                 loaded.generation = generation;
                 return Ok(false);
             }
         }
         self.loaded = None;
-        load(&self.ruleset).await?;
+        load(&ruleset).await?;
         let generation = nftables::generation().map_err(FirewallError::Kernel)?;
-        let listing = list().await?.ok_or(FirewallError::Vanished)?;
+        let listing = list().await?;
+        if listing.is_none() && ruleset != REMOVAL {
+            return Err(FirewallError::Vanished);
+        }
         self.loaded = Some(Loaded {
+            ruleset,
             generation,
             listing,
         });
@@ -154,5 +171,33 @@ async fn nft(arguments: &[&str], input: &str) -> Result<std::process::Output, Fi
     match timeout(NFT_TIMEOUT, run).await {
         Ok(output) => output.map_err(FirewallError::NoProgram),
         Err(_) => Err(FirewallError::TimedOut),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{network::LinkLayer, units::Ifindex};
+
+    #[test]
+    fn an_interface_is_named_as_nftables_knows_it() {
+        let text = "mark_connections = true\n[probe]\ntargets = [\"192.0.2.1\"]\n[[uplink]]\nname = \"a\"\ninterface = \"first-way\"\n\
+                    table = 1\nfwmark = 1\n";
+        let (config, _) = Config::parse(text, "f").unwrap();
+        let table = MarkTable::new(&config).unwrap();
+        let link = Link {
+            ifindex: Ifindex(7),
+            name: "enp7s0".to_owned(),
+            alternative_names: vec!["first-way".to_owned()],
+            layer: LinkLayer::Bare,
+            admin_up: true,
+            carrier: true,
+            mtu_bytes: 1500,
+        };
+        assert!(table.ruleset(&[]).contains("\"first-way\" : goto"));
+        assert!(table.ruleset(&[link]).contains("\"enp7s0\" : goto"));
+        let unmarked = text.replace("mark_connections = true\n", "");
+        let (config, _) = Config::parse(&unmarked, "f").unwrap();
+        assert!(MarkTable::new(&config).is_none());
     }
 }

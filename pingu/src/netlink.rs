@@ -215,7 +215,9 @@ impl KernelRoutes {
     /// The kernel appends behind anybody's route, and for IPv6 merges with it: the slot has to be proven ours.
     async fn add_beside(&mut self, route: &Route) -> Result<(), NetlinkError> {
         let routes = self.routes_at(route)?;
-        let foreign = routes.iter().find(|other| other.protocol != self.protocol);
+        // One for some packets only has a place of its own.
+        let is_foreign = |other: &&Route| other.protocol != self.protocol && other.is_for_all();
+        let foreign = routes.iter().find(is_foreign);
         if let Some(foreign) = foreign {
             return Err(NetlinkError::Refused {
                 what: format!("adding {}", route),

@@ -8,6 +8,7 @@ use super::{
     reader::{At, Reader},
     uplink::Draft,
 };
+use crate::firewall::ruleset::can_name;
 
 /// What becomes of connections over an uplink that traffic leaves although it is up (`failback`, `drain`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -102,7 +103,7 @@ impl Connections {
             } else {
                 interfaces.insert(&interface.value, (place, has_mark));
             }
-            if has_mark && !nft_can_name(&interface.value) {
+            if has_mark && !can_name(&interface.value) {
                 let message = format!(
                     "`mark_connections` cannot name the interface of uplink[{place}] in nftables: it has a quote, `*`, `\\` or a \
                      control character"
@@ -111,11 +112,6 @@ impl Connections {
             }
         }
     }
-}
-
-/// Whether a name means only itself between nft's quotes, which know no escapes but for a wildcard.
-fn nft_can_name(interface: &str) -> bool {
-    !interface.contains(|c: char| matches!(c, '"' | '*' | '\\') || c.is_control())
 }
 
 #[cfg(test)]

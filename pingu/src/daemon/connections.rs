@@ -6,7 +6,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
 
@@ -21,6 +21,7 @@ use crate::{
     },
     firewall::MarkTable,
     netlink::conntrack::{Conntrack, Selector},
+    network::Link,
     units::{GroupId, Ifindex, UplinkId},
 };
 
@@ -69,6 +70,9 @@ impl Flows {
 
     /// Takes a fresh look at the kernel, which may show that routes have moved.
     pub(super) fn observe(&mut self, engine: &Engine, now: Instant) {
+        if let Some(marks) = &self.marks {
+            marks.observe(&engine.snapshot().links);
+        }
         let uplinks = &engine.config().uplinks;
         for index in 0..uplinks.len() {
             let id = UplinkId(index as u16);
@@ -78,7 +82,7 @@ impl Flows {
         let mut due: Vec<Flush> = Vec::new();
         for (index, connections) in self.groups.iter_mut().enumerate() {
             let active = engine.active_in(GroupId(index as u16));
-            due.extend(connections.observe(&active, |id| engine.is_up(id), now));
+            due.extend(connections.observe(&active, |id| engine.state_of(id), now));
         }
         for flush in due {
             if self.flush || flush.reason == Reason::Drained {
@@ -151,14 +155,38 @@ impl Flows {
 #[derive(Debug)]
 struct Marks {
     task: JoinHandle<()>,
+    /// What the uplinks' interfaces are called.
+    links: watch::Sender<Vec<Link>>,
     ending: mpsc::Sender<oneshot::Sender<()>>,
 }
 
 impl Marks {
     fn start(table: MarkTable) -> Self {
         let (ending, asked) = mpsc::channel(1);
-        let task = tokio::spawn(keep(table, asked));
-        Self { task, ending }
+        let (links, names) = watch::channel(Vec::new());
+        let task = tokio::spawn(keep(table, names, asked));
+        Self {
+            task,
+            links,
+            ending,
+        }
+    }
+
+    fn observe(&self, links: &[Link]) {
+        self.links.send_if_modified(|known| {
+            let names = |links: &[Link]| {
+                let names = links.iter().map(|link| {
+                    let others = link.alternative_names.clone();
+                    (link.ifindex, link.name.clone(), others)
+                });
+                names.collect::<Vec<_>>()
+            };
+            let is_new = names(known) != names(links);
+            if is_new {
+                *known = links.to_vec();
+            }
+            is_new
+        });
     }
 
     async fn end(self) {
@@ -172,10 +200,15 @@ impl Marks {
     }
 }
 
-async fn keep(mut table: MarkTable, mut ending: mpsc::Receiver<oneshot::Sender<()>>) {
+async fn keep(
+    mut table: MarkTable,
+    mut names: watch::Receiver<Vec<Link>>,
+    mut ending: mpsc::Receiver<oneshot::Sender<()>>,
+) {
     let mut complaint = String::new();
     loop {
-        match table.keep().await {
+        let links = names.borrow_and_update().clone();
+        match table.keep(&links).await {
             Ok(true) => {
                 tracing::info!("connections are marked by their uplinks (table inet pingu)")
             }
@@ -188,8 +221,14 @@ async fn keep(mut table: MarkTable, mut ending: mpsc::Receiver<oneshot::Sender<(
                 complaint = text;
             }
         }
-        match tokio::time::timeout(MARKS_AUDIT_EVERY, ending.recv()).await {
-            Ok(Some(done)) => {
+        let ending = tokio::select! {
+            ending = ending.recv() => Some(ending),
+            // Its sender ends together with the other one.
+            Ok(()) = names.changed() => None,
+            () = tokio::time::sleep(MARKS_AUDIT_EVERY) => None,
+        };
+        match ending {
+            Some(Some(done)) => {
                 if let Err(error) = table.remove().await {
                     tracing::warn!(%error, "the table inet pingu could not be removed");
                 }
@@ -197,8 +236,8 @@ async fn keep(mut table: MarkTable, mut ending: mpsc::Receiver<oneshot::Sender<(
                 let _gone = done.send(());
                 return;
             }
-            Ok(None) => return,
-            Err(_) => {}
+            Some(None) => return,
+            None => {}
         }
     }
 }

@@ -67,9 +67,9 @@ impl Engine {
         active
     }
 
-    /// Whether an uplink is up.
-    pub fn is_up(&self, id: UplinkId) -> bool {
-        self.uplinks[id.index()].state_noted == State::Up
+    /// What is known of an uplink.
+    pub fn state_of(&self, id: UplinkId) -> State {
+        self.uplinks[id.index()].state_noted
     }
 
     /// The addresses that an uplink has: those of its interface, or with several uplinks on it the ones that it uses.

@@ -4,7 +4,7 @@
 
 use std::{collections::BTreeMap, time::Instant};
 
-use crate::{config::Failback, units::UplinkId};
+use crate::{config::Failback, engine::health::State, units::UplinkId};
 
 pub mod addresses;
 
@@ -37,11 +37,12 @@ pub struct Connections {
     has_way: bool,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 struct Member {
     /// It carried traffic when some uplink last did.
     active: bool,
-    /// It was up or active after its connections were last deleted: there may be some, if only such that came in over it.
+    /// It was up or active after its connections were last deleted: there may be some, if only such that came in over it. So there
+    /// may at a start: whoever ran before may have been killed between moving the routes and deleting.
     may_have: bool,
     /// When what is left on it ends.
     drained_at: Option<Instant>,
@@ -50,10 +51,14 @@ struct Member {
 impl Connections {
     /// Of a group of which nothing is known yet.
     pub fn new(failback: Failback, members: impl IntoIterator<Item = UplinkId>) -> Self {
-        let members = members.into_iter().map(|id| (id, Member::default()));
+        let found = Member {
+            active: false,
+            may_have: true,
+            drained_at: None,
+        };
         Self {
             failback,
-            members: members.collect(),
+            members: members.into_iter().map(|id| (id, found)).collect(),
             has_way: false,
         }
     }
@@ -62,12 +67,12 @@ impl Connections {
     /// would let the flows come back where they were); several in mode `balance`, otherwise `Option::as_slice`. Gives what is to be
     /// deleted now.
     ///
-    /// With no uplink active nothing is decided: a flow without another way is better off waiting for its own. `up` says whether
-    /// an uplink that is not active works; one of which nothing is known does not.
+    /// With no uplink active nothing is decided: a flow without another way is better off waiting for its own. `state` is that of an
+    /// uplink that is not active; nothing is taken from one of which nothing is known yet.
     pub fn observe(
         &mut self,
         active: &[UplinkId],
-        up: impl Fn(UplinkId) -> bool,
+        state: impl Fn(UplinkId) -> State,
         now: Instant,
     ) -> Vec<Flush> {
         self.has_way = active.iter().any(|id| self.members.contains_key(id));
@@ -79,10 +84,12 @@ impl Connections {
             let reason = if active.contains(&uplink) {
                 member.carries();
                 None
-            } else if up(uplink) {
-                member.stands_by(failback, now)
             } else {
-                member.is_down()
+                match state(uplink) {
+                    State::Up => member.stands_by(failback, now),
+                    State::Unknown => member.drains(now),
+                    State::Down => member.is_down(),
+                }
             };
             reason.map(|reason| Flush { uplink, reason })
         };
@@ -115,18 +122,20 @@ impl Member {
                 if left {
                     self.drained_at = Some(now + time);
                 }
-                let is_over = self.drained_at.is_some_and(|end| end <= now);
-                is_over.then(|| {
-                    self.drained_at = None;
-                    Reason::Drained
-                })
+                self.drains(now)
             }
         }
     }
 
+    fn drains(&mut self, now: Instant) -> Option<Reason> {
+        let over = self.drained_at.take_if(|end| *end <= now);
+        over.map(|_| Reason::Drained)
+    }
+
     fn is_down(&mut self) -> Option<Reason> {
-        let had = std::mem::take(self).may_have;
-        had.then_some(Reason::Died)
+        self.active = false;
+        self.drained_at = None;
+        std::mem::take(&mut self.may_have).then_some(Reason::Died)
     }
 }
 

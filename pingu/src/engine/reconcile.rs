@@ -1,14 +1,22 @@
 //! What is against what should be: the changes that make them agree, additions before deletions.
 
-use std::collections::{HashMap, HashSet, hash_map::Entry};
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, HashSet, hash_map::Entry},
+};
 
 use ipnet::IpNet;
 
 use crate::{
-    engine::routes::RouteSet,
+    engine::{
+        reconcile::exchange::{Exchanges, Turn},
+        routes::RouteSet,
+    },
     network::{Change, NextHop, Nexthop, NexthopKind, Route, Rule, Selector, Snapshot},
     units::{Metric, NexthopId, Protocol, TableId},
 };
+
+mod exchange;
 
 /// What to write, in order, and what cannot be written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,13 +36,13 @@ pub(crate) type Place = (TableId, IpNet, Metric);
 ///
 /// Additions come before deletions, so that at no instant there is less than before: nexthop objects before the routes that use
 /// them, routes before the rules that lead to them. An own route is deleted only in sight of another to the same destination that
-/// is wanted, or where the set lets the destination end: an addition may be refused. A place held by somebody else's route is left
-/// alone and reported. In sync, the plan is empty.
+/// is wanted, or leads as the best that is wanted, or where the set lets the destination end: an addition may be refused. A place
+/// held by somebody else's route is left alone and reported. In sync, the plan is empty.
 pub fn plan(actual: &Snapshot, desired: &RouteSet, own: Protocol) -> Plan {
     let mut plan = Plan::default();
     let taken = nexthop_additions(actual, &desired.nexthops, own, &mut plan);
     let index = Index::new(&actual.routes);
-    route_additions(&index, desired, own, &taken, &mut plan);
+    route_additions(actual, &index, desired, own, &taken, &mut plan);
     let is_missing = |rule: &&Rule| !actual.rules.contains(rule);
     let missing_rules = desired.rules.iter().filter(is_missing).cloned();
     plan.changes.extend(missing_rules.map(Change::AddRule));
@@ -49,7 +57,7 @@ pub fn plan(actual: &Snapshot, desired: &RouteSet, own: Protocol) -> Plan {
     let takeovers = desired
         .taken_over
         .iter()
-        .filter(|learned| replaced(learned, &index, desired));
+        .filter(|learned| replaced(learned, actual, &index, desired, own));
     plan.changes
         .extend(takeovers.cloned().map(Change::TakeOver));
     nexthop_deletions(actual, desired, own, &mut plan);
@@ -64,10 +72,16 @@ pub fn plan_nexthops(actual: &Snapshot, wanted: &[Nexthop], own: Protocol) -> Ve
     plan.changes
 }
 
-/// What may be deleted behind a plan whose additions the kernel has acknowledged: own routes only. All else waits for a look.
-pub fn plan_deletions(acknowledged: &Snapshot, desired: &RouteSet, own: Protocol) -> Vec<Change> {
+/// What may follow a plan that the kernel has acknowledged, without a look between: changes to own routes. All else waits for a look.
+pub fn plan_behind(acknowledged: &Snapshot, desired: &RouteSet, own: Protocol) -> Vec<Change> {
     let mut changes = plan(acknowledged, desired, own).changes;
-    changes.retain(|change| matches!(change, Change::Delete(_)));
+    // An exchange is a deletion and an addition: they stay together.
+    changes.retain(|change| {
+        matches!(
+            change,
+            Change::Delete(_) | Change::Add(_) | Change::AddBeside(_)
+        )
+    });
     changes
 }
 
@@ -146,12 +160,15 @@ fn nexthop_additions(
 }
 
 fn route_additions(
+    actual: &Snapshot,
     index: &Index<'_>,
     desired: &RouteSet,
     own: Protocol,
     taken: &HashSet<NexthopId>,
     plan: &mut Plan,
 ) {
+    // Only made where it is needed: a table may hold ten thousand routes.
+    let mut exchanges: Option<Exchanges<'_>> = None;
     for wanted in &desired.wanted {
         if matches!(&wanted.next_hop, NextHop::Object(id) if taken.contains(id)) {
             continue;
@@ -160,13 +177,28 @@ fn route_additions(
         let there = || index.at(&place);
         if let Some(foreign) = there().find(|route| !is_own(route, own)) {
             plan.conflicts.push(foreign.clone());
+        } else if there().next().is_none() {
+            plan.changes.push(Change::Add(wanted.clone()));
         } else if !there().any(|route| same(route, wanted)) {
-            plan.changes.push(if there().next().is_none() {
-                Change::Add(wanted.clone())
-            } else {
-                Change::AddBeside(wanted.clone())
-            });
+            let turn = exchanges
+                .get_or_insert_with(|| Exchanges::new(&actual.routes, desired, own))
+                .turn(wanted);
+            let there: Vec<&Route> = there().collect();
+            exchange(turn, wanted, &there, plan);
         }
+    }
+}
+
+/// Plans the addition to a place that other own routes hold.
+fn exchange(turn: Turn, wanted: &Route, there: &[&Route], plan: &mut Plan) {
+    match turn {
+        Turn::Beside => plan.changes.push(Change::AddBeside(wanted.clone())),
+        Turn::Instead => {
+            let old = there.iter().map(|route| Change::Delete((*route).clone()));
+            plan.changes.extend(old);
+            plan.changes.push(Change::Add(wanted.clone()));
+        }
+        Turn::Later => {}
     }
 }
 
@@ -186,6 +218,14 @@ fn route_deletions(
             .or_default() |= index.has(wanted);
     }
     let conflicts: HashSet<Place> = plan.conflicts.iter().map(place).collect();
+    let exchanged: HashSet<Place> = plan
+        .changes
+        .iter()
+        .filter_map(|change| match change {
+            Change::Delete(route) => Some(place(route)),
+            _ => None,
+        })
+        .collect();
     let mut stale: Vec<&Route> = Vec::new();
     for route in actual.routes.iter().filter(|route| is_own(route, own)) {
         let destination = (route.table, route.destination);
@@ -199,12 +239,12 @@ fn route_deletions(
             || desired.kept.contains(&place(route))
             || desired.kept_tables.contains(&(route.table, route.ipv6()))
             || conflicts.contains(&place(route));
-        if !stays {
+        if !stays && !exchanged.contains(&place(route)) {
             stale.push(route);
         }
     }
-    // Those that carry traffic go before those that stand behind them.
-    stale.sort_by_key(|route| route.metric);
+    // The worst first: else what stood behind another stale one would carry the traffic until its own turn.
+    stale.sort_by_key(|route| Reverse(route.metric));
     let deletions = stale.into_iter().cloned().map(Change::Delete);
     plan.changes.extend(deletions);
 }
@@ -232,19 +272,32 @@ fn nexthop_deletions(actual: &Snapshot, desired: &RouteSet, own: Protocol, plan:
 }
 
 /// Whether a learned route may be taken over: in sight of the own route over its interface, or of any own one where none is wanted
-/// there. The next look, after the additions, shows it.
-fn replaced(learned: &Route, index: &Index<'_>, desired: &RouteSet) -> bool {
+/// there. The next look, after the additions, shows it. And only if its traffic then leaves by the own one, and not by what a
+/// stranger has between the two.
+fn replaced(
+    learned: &Route,
+    actual: &Snapshot,
+    index: &Index<'_>,
+    desired: &RouteSet,
+    own: Protocol,
+) -> bool {
     let interface = learned.next_hop.ifindex();
-    let to_the_same = || {
-        desired.wanted.iter().filter(|wanted| {
-            (wanted.table, wanted.destination) == (learned.table, learned.destination)
-        })
-    };
+    let to_the_same =
+        |route: &&Route| (route.table, route.destination) == (learned.table, learned.destination);
+    let wanted = || desired.wanted.iter().filter(to_the_same);
     let over_it = |wanted: &&Route| wanted.next_hop.ifindex() == interface;
-    let any_over_it = to_the_same().any(|wanted| over_it(&wanted));
-    to_the_same()
-        .filter(|wanted| !any_over_it || over_it(wanted))
-        .any(|wanted| index.has(wanted))
+    let any_over_it = wanted().any(|wanted| over_it(&wanted));
+    let standing = wanted().filter(|wanted| index.has(wanted));
+    let best = standing.clone().map(|route| route.metric).min();
+    let stays_between = |route: &Route| {
+        !is_own(route, own)
+            && route.is_for_all()
+            && !desired.taken_over.contains(route)
+            && route.metric >= learned.metric
+            && best.is_some_and(|best| route.metric < best)
+    };
+    let mut stands = standing.filter(|wanted| !any_over_it || over_it(wanted));
+    stands.next().is_some() && !actual.routes.iter().filter(to_the_same).any(stays_between)
 }
 
 /// What takes everything of ours back: adopted routes return first, and rules go before the tables that they lead to.

@@ -12,7 +12,7 @@ use crate::{
     engine::{Engine, RttSummary, State, path::Path, uplink::Uplink},
     network::Route,
     probe::EngineKind,
-    units::{Metric, UplinkId},
+    units::{GroupId, Metric, UplinkId},
 };
 
 /// Which hooks serve an uplink.
@@ -72,7 +72,7 @@ pub struct UplinkStatus {
     pub reason: String,
     /// Since when it has been in this state (RFC 3339, UTC).
     pub since: String,
-    /// The kernel's default route leaves by it.
+    /// The kernel's routes of its group leave by it; in mode `balance`, or with two families, that may hold of several.
     pub active: bool,
     /// Which hooks serve it; null while its interface is not there.
     pub engine: Option<EngineKind>,
@@ -130,8 +130,16 @@ impl Engine {
     /// The published view. `wall` is the time of day at `now`.
     pub fn status(&self, now: Instant, wall: SystemTime) -> Status {
         let active = self.active();
+        let groups = 0..self.config.groups.len();
+        let active_in: Vec<Vec<UplinkId>> = groups
+            .map(|index| self.active_in(GroupId(index as u16)))
+            .collect();
         let uplinks = (0..self.uplinks.len())
-            .map(|index| self.uplink_status(UplinkId(index as u16), active, now, wall))
+            .map(|index| {
+                let id = UplinkId(index as u16);
+                let carries = &active_in[self.config.uplinks[index].group.index()];
+                self.uplink_status(id, carries.contains(&id), now, wall)
+            })
             .collect();
         Status {
             active: active.map(|id| self.config.uplinks[id.index()].name.clone()),
@@ -176,7 +184,7 @@ impl Engine {
     fn uplink_status(
         &self,
         id: UplinkId,
-        active: Option<UplinkId>,
+        active: bool,
         now: Instant,
         wall: SystemTime,
     ) -> UplinkStatus {
@@ -196,7 +204,7 @@ impl Engine {
             reason,
             since: Timestamp::try_from(since)
                 .map_or_else(|_| "unknown".to_owned(), |since| format!("{since:.3}")),
-            active: active == Some(id),
+            active,
             engine: match uplink.hook {
                 HookState::Attached(engine) => Some(engine),
                 HookState::Detached | HookState::Failed(_) => None,

@@ -7,7 +7,7 @@
 //! Packets that come in by an uplink never get it: what is left of their way is inside. Neither do packets of this machine that go
 //! inside, such as an ICMP error to a LAN host, which belongs to the marked connection that it is about.
 
-use std::fmt::Write;
+use std::{collections::BTreeSet, fmt::Write};
 
 use crate::config::FirewallMark;
 
@@ -20,35 +20,49 @@ const SKIP_LINK_LOCAL: &str = "ip daddr { 169.254.0.0/16, 224.0.0.0/4, 255.255.2
 \t\tip6 daddr { fe80::/10, ff00::/8 } accept
 \t\tip6 saddr fe80::/10 accept";
 
+/// Removes the table; that it is declared first makes it right where it is not there.
+pub(crate) const REMOVAL: &str = "table inet pingu\ndelete table inet pingu\n";
+
+/// `IFNAMSIZ` is 16 with the terminating NUL; alternative names are longer, and mean nothing here.
+const NAME_BYTES_MAX: usize = 15;
+
 /// An uplink's interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Interface<'a> {
-    /// Its name; nft has no way to write a quote in it.
+    /// Its name.
     pub name: &'a str,
     /// The mark of its connections, if it takes part. The masks of all are the same.
     pub mark: Option<FirewallMark>,
 }
 
-/// One transaction that puts the table in the place of whatever table of that name is there. At least one uplink has a mark; of
-/// several on one interface, which nothing tells apart here, the first counts.
+/// Whether a name means only itself between nft's quotes, which know no escapes but for a wildcard.
+pub(crate) fn can_name(interface: &str) -> bool {
+    !interface.contains(|c: char| matches!(c, '"' | '*' | '\\') || c.is_control())
+}
+
+/// One transaction that puts the table in the place of whatever table of that name is there. Of several uplinks on one interface,
+/// which nothing tells apart here, the first counts; an interface that nft cannot name is left out, and with none left the table is.
 pub fn ruleset(uplinks: &[Interface<'_>]) -> String {
+    let mut seen = BTreeSet::new();
+    let named: Vec<(usize, &Interface<'_>)> = uplinks
+        .iter()
+        .enumerate()
+        .filter(|(_, uplink)| can_name(uplink.name) && uplink.name.len() <= NAME_BYTES_MAX)
+        .filter(|(_, uplink)| seen.insert(uplink.name))
+        .collect();
     let marked = || {
-        let with_mark = |(index, uplink): (usize, &Interface<'_>)| Some((index, uplink.mark?));
-        uplinks.iter().enumerate().filter_map(with_mark)
+        let marked = named.iter();
+        marked.filter_map(|(index, uplink)| Some((*index, uplink.mark?)))
     };
-    let mask = marked().map(|(_, mark)| mark.mask).next().unwrap_or(0);
-    let is_first = |index: usize| {
-        let mut before = uplinks[..index].iter();
-        before.all(|other| other.name != uplinks[index].name)
+    let Some((_, FirewallMark { mask, .. })) = marked().next() else {
+        return REMOVAL.to_owned();
     };
-    let names = || {
-        uplinks
+    let all = join(
+        named
             .iter()
-            .enumerate()
-            .filter(|(index, _)| is_first(*index))
-    };
-    let all = join(names().map(|(_, uplink)| format!("\"{}\"", uplink.name)));
-    let by_name = join(names().map(|(index, uplink)| {
+            .map(|(_, uplink)| format!("\"{}\"", uplink.name)),
+    );
+    let by_name = join(named.iter().map(|(index, uplink)| {
         let verdict = match uplink.mark {
             Some(_) => format!("goto mark_{index}"),
             None => "accept".to_owned(),
@@ -63,9 +77,7 @@ pub fn ruleset(uplinks: &[Interface<'_>]) -> String {
 \t\tct mark & {mask:#010x} vmap {{ {by_mark} }}"
     );
     let mut text = format!(
-        "table inet pingu
-delete table inet pingu
-table inet pingu {{
+        "{REMOVAL}table inet pingu {{
 \tchain arrive {{
 \t\ttype filter hook prerouting priority {PRIORITY}; policy accept;
 \t\t{SKIP_LINK_LOCAL}
@@ -161,9 +173,12 @@ table inet pingu {
             interface("wan 0", mark(0x100)),
             interface("wan1", None),
             interface("wan2", mark(0x200)),
-            // A second uplink of an interface is not told apart.
+            // A second uplink of an interface is not told apart, and some names cannot be written.
             interface("wan1", None),
+            interface("wan\"*", mark(0x300)),
+            interface("an-alternative-name", mark(0x400)),
         ];
         assert_eq!(ruleset(&uplinks), TWO);
+        assert_eq!(ruleset(&uplinks[4..]), REMOVAL);
     }
 }

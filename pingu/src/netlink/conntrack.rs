@@ -76,7 +76,7 @@ pub enum ConntrackError {
 
 /// A thread that deletes entries in the network namespace that it was started in. It ends when this is dropped.
 ///
-/// A table of 100,000 entries takes the better part of a second, so it is none of the probing loop's business.
+/// A table of 100,000 entries takes a second or two, so it is none of the probing loop's business.
 #[derive(Debug)]
 pub struct Conntrack {
     jobs: SyncSender<Job>,

@@ -153,13 +153,13 @@ impl FakeKernel {
     }
 
     fn add_beside(&mut self, route: &Route) -> Result<(), NetlinkError> {
-        let (snapshot, own) = (self.look(), self.protocol);
-        let foreign = |other: &&Route| {
+        let foreign = |other: &Listed| {
             (other.table, other.destination, other.metric)
                 == (route.table, route.destination, route.metric)
-                && other.protocol != own
+                && other.tos == 0
+                && other.protocol != self.protocol
         };
-        if snapshot.routes.iter().find(foreign).is_some() {
+        if self.list(route.ipv6()).iter().any(foreign) {
             return Err(refused(Errno(libc::EEXIST)));
         }
         match self.route(Verb::Append, &Addition::from(route)) {

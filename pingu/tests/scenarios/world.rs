@@ -14,10 +14,12 @@ use pingu::{
         Address, Change, DEFAULT_V4, Link, LinkLayer, Neighbour, NeighbourState, NextHop, Route,
         Snapshot,
     },
-    probe::{EngineKind, ProbeOrder, ProbeTransport, SendResult, Stamps},
-    units::{Ifindex, Metric, Protocol, SlotId, TableId, UplinkId},
+    probe::EngineKind,
+    units::{Ifindex, Metric, Protocol, TableId, UplinkId},
 };
 use serde::Deserialize;
+
+use crate::wires::{Wire, Wires};
 
 /// Metrics of the routes that a DHCP client of this world installs: this plus the interface's number.
 const LEARNED_METRIC_BASE: u32 = 1000;
@@ -45,80 +47,6 @@ pub(crate) struct Setting {
     pub(crate) lease: Option<bool>,
     /// One target only.
     pub(crate) target: Option<IpAddr>,
-}
-
-#[derive(Clone, Debug)]
-struct Wire {
-    link: Link,
-    exists: bool,
-    answers: bool,
-    loss_percent: u8,
-    rtt: Duration,
-    jitter: Duration,
-    neighbour: bool,
-    lease: bool,
-    dead_targets: Vec<IpAddr>,
-    gateway: IpAddr,
-}
-
-/// The transport of this world: replies show when their time has come.
-struct Wires {
-    start: Instant,
-    now: Cell<Instant>,
-    wires: Vec<Wire>,
-    slots: BTreeMap<SlotId, (u64, Option<u64>)>,
-    random: u64,
-}
-
-impl Wires {
-    fn now_ns(&self) -> u64 {
-        1 + (self.now.get() - self.start).as_nanos() as u64
-    }
-
-    fn percent(&mut self) -> u8 {
-        self.random = self
-            .random
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        ((self.random >> 33) % 100) as u8
-    }
-}
-
-impl ProbeTransport for Wires {
-    fn send(&mut self, orders: &[ProbeOrder], results: &mut Vec<SendResult>) {
-        results.clear();
-        for order in orders {
-            let chance = self.percent();
-            let sent_ns = self.now_ns();
-            let wire = self
-                .wires
-                .iter()
-                .find(|wire| wire.link.ifindex == order.ifindex)
-                .expect("an interface");
-            let answered = wire.answers
-                && wire.link.carrier
-                && chance >= wire.loss_percent
-                && !wire.dead_targets.contains(&order.target);
-            let jitter = wire.jitter * u32::from(order.sequence % 2);
-            let reply = answered.then(|| sent_ns + (wire.rtt + jitter).as_nanos() as u64);
-            self.slots.insert(order.slot, (sent_ns, reply));
-            results.push(SendResult::Sent);
-        }
-    }
-
-    fn read(&self, slot: SlotId) -> Stamps {
-        let now_ns = self.now_ns();
-        match self.slots.get(&slot) {
-            Some(&(sent_ns, reply)) => Stamps {
-                sent_ns: Some(sent_ns),
-                received_ns: reply.filter(|&at| at <= now_ns),
-            },
-            None => Stamps {
-                sent_ns: None,
-                received_ns: None,
-            },
-        }
-    }
 }
 
 /// The engine in its world.

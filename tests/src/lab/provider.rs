@@ -8,7 +8,7 @@ use crate::lab::{dhcp, namespace::Namespace, site};
 pub const ROUTER_SIDE: &str = "r0";
 
 /// A provider's interface to the Internet.
-const INTERNET_SIDE: &str = "i0";
+pub(crate) const INTERNET_SIDE: &str = "i0";
 
 /// The nftables table that holds the faults.
 const FAULT: &str = "inet fault";
@@ -162,6 +162,31 @@ impl Provider {
             "counter seen {{ }}\ncounter dropped {{ }}\nchain forward {{ type filter hook forward priority 0;\n\
              icmp type echo-reply counter name seen\n\
              icmp type echo-reply numgen random mod 100 < {percent} counter name dropped drop\n}}"
+        ));
+    }
+
+    /// Of so many echo replies in a row to the router, drops exactly the first so many.
+    #[track_caller]
+    pub fn lose_of_each(&self, lost: u32, of: u32) {
+        self.fault(&format!(
+            "chain forward {{ type filter hook forward priority 0;\n\
+             icmp type echo-reply numgen inc mod {of} < {lost} drop\n}}"
+        ));
+    }
+
+    /// Drops exactly the next so many echo replies to the router.
+    #[track_caller]
+    pub fn lose_first(&self, lost: u32) {
+        self.lose_of_each(lost, u32::MAX);
+    }
+
+    /// Nothing passes to these addresses.
+    #[track_caller]
+    pub fn block(&self, addresses: &[Ipv4Addr]) {
+        let set: Vec<String> = addresses.iter().map(Ipv4Addr::to_string).collect();
+        self.fault(&format!(
+            "chain forward {{ type filter hook forward priority 0; ip daddr {{ {} }} drop; }}",
+            set.join(", ")
         ));
     }
 

@@ -52,7 +52,8 @@ impl Tun {
     }
 }
 
-fn open(name: &str) -> File {
+/// Makes a device in the namespace of this thread.
+pub(crate) fn open(name: &str) -> File {
     let file = OpenOptions::new()
         .read(true)
         .write(true)

@@ -53,8 +53,8 @@ impl Rival {
         let mut command = namespace.command("ip");
         command.args(["-force", "-batch", "-"]);
         command.stdin(Stdio::piped()).stderr(Stdio::null());
-        let mut child = command.spawn().expect("a process can be started");
-        let mut input = child.stdin.take().expect("its input was asked for");
+        let mut child = command.spawn().expect("`ip` can be started");
+        let mut input = child.stdin.take().expect("its standard input is a pipe");
         let (stop, stopped) = mpsc::channel();
         let thread = std::thread::spawn(move || {
             let mut blows = 0;
@@ -76,9 +76,9 @@ impl Rival {
     /// Ends it, and says how many times it struck.
     fn finish(mut self) -> usize {
         let _ = self.stop.send(());
-        let thread = self.thread.take().expect("it is stopped once");
-        let blows = thread.join().expect("the fighter does not panic");
-        self.child.wait().unwrap();
+        let thread = self.thread.take().expect("it is joined once");
+        let blows = thread.join().expect("it writes lines only");
+        self.child.wait().expect("a child can be waited for");
         blows
     }
 }
@@ -180,10 +180,10 @@ fn the_last_default_is_put_back_at_once_even_in_a_fight() {
 }
 
 fn warnings(status: &serde_json::Value) -> Vec<String> {
-    let warnings = status["warnings"].as_array().unwrap();
+    let warnings = status["warnings"].as_array().expect("a list");
     warnings
         .iter()
-        .map(|warning| warning.as_str().unwrap().to_owned())
+        .map(|warning| warning.as_str().expect("a text").to_owned())
         .collect()
 }
 

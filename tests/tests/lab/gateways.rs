@@ -17,6 +17,8 @@ use pingu_tests::lab::{
     wait::wait_until,
 };
 
+use crate::running::two_uplinks;
+
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Until a gateway with other hardware is in use again: the kernel asks the old one three times, a second apart.
@@ -74,6 +76,68 @@ fn gateways_are_learned_from_dhcp_and_renewals_cause_no_write() {
         .collect();
     assert!(own_events.is_empty(), "{own_events:?}");
     assert_eq!(routes::own(&site.router), own);
+}
+
+/// Some routers have one default over all their uplinks, as a multipath route or by nexthop objects.
+#[test]
+fn gateways_are_learned_from_defaults_with_several_next_hops() {
+    let _turn = turn::shared();
+    let multipath = "nexthop via 10.0.1.1 dev wan1 nexthop via 10.0.2.1 dev wan2 weight 3";
+    for (objects, compatible) in [(false, "1"), (true, "1"), (true, "0")] {
+        let site = Plan::new(&["wan1", "wan2"]).without_defaults().build();
+        site.router
+            .sysctl("net.ipv4.nexthop_compat_mode", compatible);
+        if objects {
+            site.router.ip_batch(
+                "nexthop add id 1 via 10.0.1.1 dev wan1 proto bgp\n\
+                 nexthop add id 2 via 10.0.2.1 dev wan2 proto bgp\n\
+                 nexthop add id 3 group 1/2,3 proto bgp\n\
+                 route add default nhid 3 proto bgp metric 1000\n",
+            );
+        } else {
+            site.router.ip(&format!(
+                "route add default proto bgp metric 1000 {multipath}"
+            ));
+        }
+        let before = routes::foreign(&site.router);
+        let settings = two_uplinks(Settings::quick());
+        let mut daemon = Daemon::start(&site.router, &settings);
+        let status = daemon.wait_until_up(&["fibre", "lte"]);
+        assert_eq!(status::uplink(&status, "fibre")["gateway"], "10.0.1.1");
+        assert_eq!(status::uplink(&status, "lte")["gateway"], "10.0.2.1");
+        route_watch::wait_until_by(&site.router, TARGET, site.ifindex(0), DEADLINE);
+        wait_until("both own routes", DEADLINE, || {
+            let own = routes::own(&site.router);
+            (own.len() == 2)
+                .then_some(())
+                .ok_or_else(|| format!("{own:?}"))
+        });
+        assert_eq!(routes::foreign(&site.router), before);
+        daemon.stop();
+        assert_eq!(routes::foreign(&site.router), before);
+    }
+}
+
+/// A route for some packets only has a key of its own, and no place that pingu's could want.
+#[test]
+fn a_default_for_some_packets_stands_in_nobodys_way() {
+    let _turn = turn::shared();
+    let site = Plan::new(&["wan1", "wan2"]).build();
+    site.router
+        .ip("route add default via 10.0.2.1 tos 0x10 metric 88 proto static");
+    site.router
+        .ip("-6 route add default from 2001:db8:5::/48 via 2001:db8:2::1 metric 88 proto static");
+    let before = routes::foreign(&site.router);
+    let settings = two_uplinks(Settings::quick());
+    let mut daemon = Daemon::start(&site.router, &settings);
+    daemon.wait_until_up(&["fibre", "lte"]);
+    wait_until("the own route of the fibre", DEADLINE, || {
+        routes::own_over(&site.router, "wan1").ok_or_else(String::new)
+    });
+    let status = daemon.wait_until_up(&["fibre", "lte"]);
+    assert_eq!(status["warnings"], serde_json::json!([]), "{status:#}");
+    assert_eq!(status["active"], "fibre");
+    assert_eq!(routes::foreign(&site.router), before);
 }
 
 #[test]

@@ -4,47 +4,14 @@
 //!
 //! Every phase is run with K = 1, 2, ... until the daemon has come to rest without being killed: then there are no more. What rest
 //! looks like is learned first, from a run without a kill.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "the next start must converge within two seconds"
-)]
 
-use std::{
-    sync::mpsc::Receiver,
-    time::{Duration, Instant},
-};
-
-use pingu_tests::lab::{
-    daemon::{Daemon, START_DEADLINE},
-    namespace::Namespace,
-    route_watch::{self, Change, Pace, RouteWatch},
-    routes,
-    settings::Settings,
-    site::{Plan, Site, TARGET},
-    status,
-    tracer::{SENDING, Tracer},
-    turn,
-    wait::wait_until,
-};
+use pingu_tests::lab::{settings::Settings, site::Plan, tracer::SENDING, turn};
 
 use crate::running::two_uplinks;
 
-const DEADLINE: Duration = Duration::from_secs(10);
+mod sweep;
 
-/// The goal for the start after a kill.
-const CONVERGED_MAX: Duration = Duration::from_secs(2);
-
-/// A daemon that has reached what it should be and sends nothing for so long has nothing more to send. Its own cycles, the
-/// confirmation of neighbours and the audit, are 5 s and longer.
-const QUIET: Duration = Duration::from_millis(150);
-
-/// One run may need a look at the kernel more or fewer than the next: a sweep is over when so many runs in a row were not killed.
-const UNHARMED_ENOUGH: u32 = 2;
-
-/// More messages than any phase has. A sweep past it never ends by itself.
-const MESSAGES_MAX: u32 = 200;
-
-const LOOK_EVERY: Duration = Duration::from_millis(1);
+use sweep::Sweep;
 
 #[test]
 fn a_kill_anywhere_beside_learned_defaults_leaves_a_usable_one() {
@@ -53,7 +20,7 @@ fn a_kill_anywhere_beside_learned_defaults_leaves_a_usable_one() {
     let site = Plan::new(&["wan1", "wan2"]).build();
     let sweep = Sweep::prepare(&site, &settings);
     sweep.starts(SENDING, &["RTM_NEWROUTE"]);
-    sweep.failovers();
+    sweep.failovers("RTM_DELROUTE", "RTM_NEWROUTE");
 }
 
 #[test]
@@ -63,7 +30,7 @@ fn a_kill_anywhere_leaves_a_usable_default_although_pingus_own_are_the_only_ones
         .uplink("fibre", "wan1", "10.0.1.1", 88)
         .uplink("lte", "wan2", "10.0.2.1", 89);
     let site = Plan::new(&["wan1", "wan2"]).without_defaults().build();
-    Sweep::prepare(&site, &settings).failovers();
+    Sweep::prepare(&site, &settings).failovers("RTM_DELROUTE", "RTM_NEWROUTE");
 }
 
 #[test]
@@ -76,7 +43,32 @@ fn a_kill_anywhere_while_learned_defaults_are_adopted_leaves_a_usable_one() {
     // The note of what was adopted is what puts it back.
     sweep.starts("fsync", &["fsync"]);
     sweep.starts("rename", &["rename"]);
-    sweep.failovers();
+    sweep.failovers("RTM_DELROUTE", "RTM_NEWROUTE");
+}
+
+#[test]
+fn a_kill_anywhere_while_routes_change_their_order_leaves_a_usable_default() {
+    let _turn = turn::shared();
+    let member =
+        "table = 10{}\nadvertise = [{ prefixes = [\"203.0.113.{}/32\"], kind = \"blackhole\" }]";
+    let of = |number: &str| member.replace("{}", number);
+    let settings = prompt()
+        .group("name = \"wan\"\nmode = \"ordered\"")
+        .member("fibre", "wan1", "10.0.1.1", &of("1"))
+        .member("lte", "wan2", "10.0.2.1", &of("2"));
+    let site = Plan::new(&["wan1", "wan2"]).without_defaults().build();
+    Sweep::prepare(&site, &settings).failovers("RTM_NEWROUTE", "RTM_NEWROUTE");
+}
+
+#[test]
+fn a_kill_anywhere_while_a_group_of_nexthops_changes_leaves_a_usable_default() {
+    let _turn = turn::shared();
+    let settings = prompt()
+        .group("name = \"wan\"\nmode = \"balance\"")
+        .member("fibre", "wan1", "10.0.1.1", "weight = 200")
+        .member("lte", "wan2", "10.0.2.1", "weight = 1");
+    let site = Plan::new(&["wan1", "wan2"]).without_defaults().build();
+    Sweep::prepare(&site, &settings).failovers("RTM_NEWNEXTHOP", "RTM_NEWNEXTHOP");
 }
 
 /// Probing that sees a black hole in a quarter of a second, and does not take a busy machine for one.
@@ -85,273 +77,4 @@ fn prompt() -> Settings {
         .probe("targets = [\"8.8.8.8\"]")
         .probe("count = 3\nspacing = \"10ms\"\nperiod = \"100ms\"\ntimeout = \"150ms\"")
         .health("max_lost = 2")
-}
-
-/// How things are when the daemon has nothing more to do.
-struct Rest {
-    fibre: &'static str,
-    own: Vec<String>,
-    way: u32,
-}
-
-struct Sweep<'a> {
-    site: &'a Site,
-    settings: &'a Settings,
-    /// The default routes without a daemon.
-    untouched: Vec<String>,
-    healthy: Rest,
-    cut: Rest,
-}
-
-impl<'a> Sweep<'a> {
-    /// Runs once without a kill, and remembers how that came to rest.
-    fn prepare(site: &'a Site, settings: &'a Settings) -> Self {
-        let untouched = routes::defaults(&site.router);
-        let (fibre, lte) = (site.ifindex(0), site.ifindex(1));
-        let mut daemon = Daemon::start(&site.router, settings);
-        let tracer = Tracer::attach(&site.router, daemon.process().id(), SENDING, None);
-        daemon.wait_until_up(&["fibre", "lte"]);
-        let healthy = rest(site, "up", fibre, &tracer);
-        site.providers[0].black_hole();
-        daemon.wait_until_down("fibre");
-        let cut = rest(site, "down", lte, &tracer);
-        site.providers[0].repair();
-        daemon.wait_until_up(&["fibre"]);
-        let again = rest(site, "up", fibre, &tracer);
-        assert_eq!(again.own, healthy.own);
-        assert_ne!(cut.own, healthy.own);
-        tracer.detach();
-        assert_eq!(daemon.stop().code(), Some(0));
-        assert_eq!(routes::defaults(&site.router), untouched);
-        Self {
-            site,
-            settings,
-            untouched,
-            healthy,
-            cut,
-        }
-    }
-
-    /// Every kill at one of these calls between the start and the first rest; among them must be some of these texts.
-    fn starts(&self, calls: &str, hit: &[&str]) {
-        let mut killed_at = Vec::new();
-        let mut unharmed = 0;
-        for k in 1..MESSAGES_MAX {
-            let what = format!("killed at {k} of {calls} of a start");
-            let mut daemon = Daemon::start_stopped(&self.site.router, self.settings);
-            let tracer = Tracer::attach(&self.site.router, daemon.process().id(), calls, Some(k));
-            daemon.process().signal(libc::SIGCONT);
-            if self.killed_before(&mut daemon, &tracer, &self.healthy) {
-                killed_at.extend(tracer.calls().pop());
-                drop(daemon);
-                self.has_usable_default(!self.untouched.is_empty(), &what);
-                daemon = self.restart(&self.healthy, &what);
-                unharmed = 0;
-            } else {
-                tracer.detach();
-                unharmed += 1;
-            }
-            assert_eq!(daemon.stop().code(), Some(0));
-            let left = routes::defaults(&self.site.router);
-            assert_eq!(left, self.untouched, "everything is as it was, {what}");
-            if unharmed == UNHARMED_ENOUGH {
-                break;
-            }
-        }
-        println!("{} kills at {calls} of a start", killed_at.len());
-        assert_hit(&killed_at, hit);
-    }
-
-    /// Every kill from a cut to the rest after it, and from the repair to the rest after that.
-    fn failovers(&self) {
-        let mut daemon = Daemon::start(&self.site.router, self.settings);
-        self.wait_for_rest(&mut daemon, &self.healthy);
-        let (mut killed_after_cut, mut killed_after_repair) = (Vec::new(), Vec::new());
-        let mut unharmed = 0;
-        for k in 1..MESSAGES_MAX {
-            let provider = &self.site.providers[0];
-            let before = killed_after_cut.len() + killed_after_repair.len();
-            daemon = self.kill_once(daemon, k, &self.cut, &mut killed_after_cut, || {
-                provider.black_hole();
-            });
-            daemon = self.kill_once(daemon, k, &self.healthy, &mut killed_after_repair, || {
-                provider.repair();
-            });
-            let after = killed_after_cut.len() + killed_after_repair.len();
-            unharmed = if after == before { unharmed + 1 } else { 0 };
-            if unharmed == UNHARMED_ENOUGH {
-                break;
-            }
-        }
-        let (cut, repair) = (killed_after_cut.len(), killed_after_repair.len());
-        println!("{cut} kills in failovers, {repair} in failbacks");
-        assert_hit(&killed_after_cut, &["RTM_DELROUTE"]);
-        assert_hit(&killed_after_repair, &["RTM_NEWROUTE"]);
-    }
-
-    /// Changes the world, and has the daemon killed at its K-th message from then on; notes that message, and gives the daemon that
-    /// runs afterwards.
-    fn kill_once(
-        &self,
-        mut daemon: Daemon,
-        k: u32,
-        rest: &Rest,
-        killed_at: &mut Vec<String>,
-        change: impl Fn(),
-    ) -> Daemon {
-        let what = format!("killed at {k} on the way to a fibre that is {}", rest.fibre);
-        let tracer = Tracer::attach(&self.site.router, daemon.process().id(), SENDING, Some(k));
-        change();
-        if !self.killed_before(&mut daemon, &tracer, rest) {
-            tracer.detach();
-            return daemon;
-        }
-        killed_at.extend(tracer.calls().pop());
-        drop(daemon);
-        self.has_usable_default(true, &what);
-        self.restart(rest, &what)
-    }
-
-    /// Waits for the kill, or for a rest without one.
-    fn killed_before(&self, daemon: &mut Daemon, tracer: &Tracer, rest: &Rest) -> bool {
-        let mut quiet = Quiet::new();
-        wait_until("a kill or a rest", DEADLINE, || {
-            if let Some(status) = daemon.process().ended() {
-                use std::os::unix::process::ExitStatusExt;
-                assert_eq!(status.signal(), Some(libc::SIGKILL), "{status}");
-                return Ok(true);
-            }
-            let is_quiet = quiet.holds(tracer);
-            let own = routes::own(&self.site.router);
-            if is_quiet && own == rest.own && self.knows(daemon, rest) {
-                Ok(false)
-            } else {
-                Err(format!("{own:?}"))
-            }
-        })
-    }
-
-    /// The oracle: the kernel's way to the target leaves by an interface with a carrier and an address.
-    fn has_usable_default(&self, existed: bool, what: &str) {
-        let way = route_watch::way_to(&self.site.router, TARGET);
-        let usable = usable_interfaces(&self.site.router);
-        match way {
-            Some(ifindex) => assert!(
-                usable.contains(&ifindex),
-                "{what}: by {ifindex}, but usable are {usable:?}"
-            ),
-            None => assert!(!existed, "{what}: the default is lost"),
-        }
-    }
-
-    /// The start after a kill: it converges in time, and traffic moves at most once, and only to where it belongs.
-    fn restart(&self, rest: &Rest, what: &str) -> Daemon {
-        let watch = RouteWatch::start(&self.site.router, TARGET, Pace::Every(LOOK_EVERY));
-        let start = Instant::now();
-        let mut daemon = Daemon::start(&self.site.router, self.settings);
-        self.wait_for_rest(&mut daemon, rest);
-        let time = start.elapsed();
-        let ways = ways(watch.changes());
-        watch.finish();
-        assert!(time <= CONVERGED_MAX, "{what}: {time:?}");
-        let expected = if ways.first() == Some(&Some(rest.way)) {
-            vec![Some(rest.way)]
-        } else {
-            vec![ways[0], Some(rest.way)]
-        };
-        assert_eq!(ways, expected, "{what}: traffic was moved");
-        daemon
-    }
-
-    fn wait_for_rest(&self, daemon: &mut Daemon, rest: &Rest) {
-        wait_until("the own routes at rest", START_DEADLINE, || {
-            let own = routes::own(&self.site.router);
-            let way = route_watch::way_to(&self.site.router, TARGET);
-            if own == rest.own && way == Some(rest.way) && self.knows(daemon, rest) {
-                Ok(())
-            } else {
-                Err(format!("{own:?}; {:?}; {}", way, daemon.process().log()))
-            }
-        });
-    }
-
-    /// Whether the daemon has found out by itself how the uplinks are.
-    fn knows(&self, daemon: &Daemon, rest: &Rest) -> bool {
-        daemon.status().is_ok_and(|status| {
-            status::state(&status, "fibre") == rest.fibre && status::state(&status, "lte") == "up"
-        })
-    }
-}
-
-/// Waits until nothing is sent any more and traffic leaves by this interface, and gives how things are then.
-fn rest(site: &Site, fibre: &'static str, way: u32, tracer: &Tracer) -> Rest {
-    route_watch::wait_until_by(&site.router, TARGET, way, DEADLINE);
-    let mut quiet = Quiet::new();
-    wait_until("a rest", DEADLINE, || {
-        if quiet.holds(tracer) {
-            Ok(())
-        } else {
-            Err(tracer.calls().join("\n"))
-        }
-    });
-    Rest {
-        fibre,
-        own: routes::own(&site.router),
-        way,
-    }
-}
-
-/// Since when nothing was sent.
-struct Quiet {
-    sent: usize,
-    since: Instant,
-}
-
-impl Quiet {
-    fn new() -> Self {
-        Self {
-            sent: 0,
-            since: Instant::now(),
-        }
-    }
-
-    fn holds(&mut self, tracer: &Tracer) -> bool {
-        let sent = tracer.calls().len();
-        if sent != self.sent {
-            *self = Self {
-                sent,
-                since: Instant::now(),
-            };
-        }
-        self.since.elapsed() >= QUIET
-    }
-}
-
-fn assert_hit(killed_at: &[String], wanted: &[&str]) {
-    for text in wanted {
-        let is_hit = killed_at.iter().any(|call| call.contains(text));
-        assert!(is_hit, "no kill at any {text}: {killed_at:#?}");
-    }
-}
-
-fn ways(changes: &Receiver<Change>) -> Vec<Option<u32>> {
-    changes.try_iter().map(|change| change.ifindex).collect()
-}
-
-/// Interfaces that are up, have a carrier and an IPv4 address.
-fn usable_interfaces(namespace: &Namespace) -> Vec<u32> {
-    let links = namespace.ip("-o link show up");
-    let number = |line: &str| {
-        line.split(':')
-            .next()
-            .and_then(|word| word.trim().parse().ok())
-    };
-    let addresses = namespace.ip("-4 -o address show");
-    let addressed: Vec<u32> = addresses.lines().filter_map(number).collect();
-    links
-        .lines()
-        .filter(|line| line.contains("LOWER_UP"))
-        .filter_map(number)
-        .filter(|ifindex| addressed.contains(ifindex))
-        .collect()
 }

@@ -60,7 +60,7 @@ const ODD_PLACES: [&str; 10] = [
 
 #[test]
 fn own_routes_at_odd_places_are_put_in_order_without_an_instant_without_a_default() {
-    let _turn = turn::shared();
+    let _turn = turn::alone();
     let site = Plan::new(&["wan1", "wan2"]).without_defaults().build();
     let settings = static_gateways();
     let mut daemon = Daemon::start(&site.router, &settings);

@@ -1,8 +1,9 @@
 //! The whole daemon on a real kernel: every test builds its own network of namespaces, runs the real binary in it and looks at
-//! what the kernel and the wire say. Needs root, iproute2, nftables, tcpdump and busybox.
+//! what the kernel and the wire say. Needs root and the programs that `cargo xtask setup` installs.
 
 mod accuracy;
 mod advertisements;
+mod connections;
 mod diagnosis;
 mod disturbances;
 mod failover;
@@ -20,9 +21,13 @@ mod lifecycle;
 mod loss;
 mod memory;
 mod modes;
+mod mutators;
+mod network_managers;
 mod pins;
 mod policy;
 mod redistribution;
 mod rivals;
+mod routing_suite;
 mod running;
+mod steering;
 mod uplinks;

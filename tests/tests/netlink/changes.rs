@@ -243,7 +243,8 @@ fn a_refusal_repeats_the_kernels_own_words() {
         assert_eq!(
             result.unwrap_err().to_string(),
             format!(
-                "adding default via 192.0.2.1 dev #{up0} proto 136 metric 100: Network is unreachable (os error 101) (Nexthop has invalid gateway)"
+                "adding default via 192.0.2.1 dev #{up0} proto 136 metric 100: Network is unreachable (os error 101) \
+                 (Nexthop has invalid gateway)"
             )
         );
     });

@@ -7,7 +7,9 @@ use pingu::{
     netlink::conntrack::{Conntrack, ConntrackError, Deleted, Selector},
 };
 
-use crate::router::{BY_UP1, DEADLINE, FAR, FAR_V6, Site, Tcp, UP0, UP1, Udp};
+use pingu_tests::lab::flows::{Tcp, Udp};
+
+use crate::router::{BY_UP1, DEADLINE, FAR, FAR_V6, Site, UP0, UP1};
 
 /// Deletes in the router, on a runtime like the daemon's, whose timer must go on meanwhile.
 fn delete(site: &Site, selector: Selector) -> Result<Deleted, ConntrackError> {

@@ -1,7 +1,5 @@
 //! The netlink adapters on a real kernel: what they read, write and hear, beside what `ip`, `conntrack` and `nft` say. Needs
 //! root; touches nothing but namespaces of its own.
-//! The rtnetlink adapter on a real kernel: what it reads, writes and hears, beside what `ip` says. Needs root; touches nothing
-//! but namespaces of its own.
 #![expect(
     clippy::disallowed_methods,
     reason = "tests wait for the kernel by the clock"

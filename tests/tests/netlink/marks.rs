@@ -1,9 +1,12 @@
 //! The table that marks connections by their uplink: what stays where it began, what does not, and what the table leaves alone.
 
 use pingu::{config::Config, firewall::MarkTable};
-use pingu_tests::lab::wait::wait_until;
+use pingu_tests::lab::{
+    flows::{Tcp, Udp},
+    wait::wait_until,
+};
 
-use crate::router::{BY_UP1, DEADLINE, FAR, FAR_V6, Site, Tcp, UP0, UP1, Udp};
+use crate::router::{BY_UP1, DEADLINE, FAR, FAR_V6, Site, UP0, UP1};
 
 /// What the daemon itself does with `table` and `fwmark`.
 const RULES: &str = "
@@ -45,7 +48,7 @@ fn marked_site() -> (Site, MarkTable) {
         .for_each(|line| drop(site.router.ip(line)));
     let mut table = table(["0x100/0xff00", "0x200/0xff00"]);
     let foreign = site.foreign();
-    assert!(run(&site, async || table.keep().await.unwrap()));
+    assert!(run(&site, async || table.keep(&[]).await.unwrap()));
     assert_eq!(site.foreign(), foreign);
     (site, table)
 }
@@ -107,7 +110,8 @@ fn errors_about_a_marked_connection_reach_the_lan() {
     let (site, _table) = marked_site();
     let flow = Udp::connect(&site.lan, FAR);
     site.lan.nft(
-        "table ip seen { counter errors { }\nchain c { type filter hook input priority 0; icmp type time-exceeded counter name errors\n}\n}",
+        "table ip seen { counter errors { }
+         chain c { type filter hook input priority 0; icmp type time-exceeded counter name errors; }\n}",
     );
     flow.0.set_ttl(1).unwrap();
     flow.0.send(b"?").unwrap();
@@ -175,7 +179,7 @@ fn the_table_comes_back_when_somebody_takes_it_away() {
     let mut keep = |what: &str, repaired: bool| {
         site.router.nft(what);
         assert_eq!(
-            run(&site, async || table.keep().await.unwrap()),
+            run(&site, async || table.keep(&[]).await.unwrap()),
             repaired,
             "{what}"
         );
@@ -196,7 +200,7 @@ fn the_table_comes_back_when_somebody_takes_it_away() {
     let foreign = site.foreign();
     // A start after a crash finds the old table; an end without one is no error.
     let mut next = crate::marks::table(["1", "2"]);
-    assert!(run(&site, async || next.keep().await.unwrap()));
+    assert!(run(&site, async || next.keep(&[]).await.unwrap()));
     assert!(
         site.router
             .run(&["nft", "list", "table", "inet", "pingu"])

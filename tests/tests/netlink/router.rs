@@ -1,12 +1,8 @@
 //! A router that translates addresses on two uplinks, a LAN host behind it, and the Internet before it: for real connections.
 
-use std::{
-    io::{Read, Write},
-    net::{IpAddr, SocketAddr, TcpListener, TcpStream, UdpSocket},
-    time::Duration,
-};
+use std::time::Duration;
 
-use pingu_tests::lab::{namespace::Namespace, wait::wait_until};
+use pingu_tests::lab::{flows, namespace::Namespace, wait::wait_until};
 
 /// Long beyond anything that a kernel on a busy machine needs.
 pub const DEADLINE: Duration = Duration::from_secs(20);
@@ -19,9 +15,6 @@ pub const FAR_V6: &str = "2001:db8:ffff::1";
 /// The router's address on each uplink.
 pub const UP0: &str = "10.0.0.2";
 pub const UP1: &str = "10.1.0.2";
-
-/// The far host's echo servers: one for TCP and one for UDP on the same port.
-const PORT: u16 = 7;
 
 /// Somebody else's firewall: address translation of every kind, and tracking of all.
 pub const FOREIGN: &str = "
@@ -101,9 +94,9 @@ impl Site {
              iifname \"p0\" ip6 saddr 2001:db8:1::/64 drop\niifname \"p1\" ip6 saddr 2001:db8:0::/64 drop\n}\n}",
         );
         site.router.nft(FOREIGN);
-        serve(&site.internet, [FAR, BY_UP1]);
-        serve(&site.lan, ["127.0.0.1", "192.168.1.5"]);
-        serve(&site.router, ["127.0.0.1", UP0]);
+        flows::serve(&site.internet, [FAR, BY_UP1]);
+        flows::serve(&site.lan, ["127.0.0.1", "192.168.1.5"]);
+        flows::serve(&site.router, ["127.0.0.1", UP0]);
         site
     }
 
@@ -115,26 +108,17 @@ impl Site {
             .ip("-6 route replace default via 2001:db8:1::1 metric 50");
     }
 
-    /// The router's connections, by their ids, as `conntrack` shows them; without what changes by the second.
+    /// The router's connections, without what changes by the second.
     pub fn connections(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-        for family in ["ipv4", "ipv6"] {
-            let list = ["conntrack", "-L", "-f", family, "-o", "id,extended"];
-            lines.extend(self.router.run(&list).lines().map(settled));
-        }
-        lines.sort();
-        lines
+        flows::connections(&self.router)
     }
 
     /// Waits until there are so many connections, each confirmed from both ends, and gives all.
     pub fn settle(&self, count: usize) -> Vec<String> {
         wait_until("connections", DEADLINE, || {
             let lines = self.connections();
-            let is_settled = |line: &&String| {
-                let is_assured = line.contains(" ESTABLISHED ") && line.contains(" [ASSURED] ");
-                is_assured || (line.contains(" udp ") && !line.contains(" [UNREPLIED] "))
-            };
-            if lines.iter().filter(is_settled).count() == count && lines.len() == count {
+            let settled = lines.iter().filter(|line| flows::is_settled(line));
+            if settled.count() == count && lines.len() == count {
                 Ok(lines)
             } else {
                 Err(format!("{lines:#?}"))
@@ -149,105 +133,5 @@ impl Site {
         tables
             .filter(|table| !table.contains("table inet pingu "))
             .collect()
-    }
-}
-
-/// A connection's line without its timeout, which is the fifth word, and its use count.
-fn settled(line: &str) -> String {
-    let is_tcp = line.contains(" tcp ") || line.contains(" udp ");
-    let words = line.split_whitespace().enumerate();
-    let lasting =
-        words.filter(|(place, word)| !(word.starts_with("use=") || is_tcp && *place == 4));
-    lasting.map(|(_, word)| word).collect::<Vec<_>>().join(" ")
-}
-
-/// Starts the echo servers, which end with the process: for UDP one at each address, so that it answers from there.
-fn serve(namespace: &Namespace, addresses: [&str; 2]) {
-    let (tcp, udp) = namespace.enter(|| {
-        let udp = addresses.map(|ip| UdpSocket::bind((ip, PORT)).unwrap());
-        (TcpListener::bind(("::", PORT)).unwrap(), udp)
-    });
-    std::thread::spawn(move || {
-        for connection in tcp.incoming() {
-            std::thread::spawn(move || echo(connection.unwrap()));
-        }
-    });
-    for socket in udp {
-        std::thread::spawn(move || {
-            let mut buffer = [0; 64];
-            while let Ok((_, peer)) = socket.recv_from(&mut buffer) {
-                // A peer that has gone is none of this test's questions.
-                let _ = socket.send_to(peer.to_string().as_bytes(), peer);
-            }
-        });
-    }
-}
-
-/// Answers each byte with the peer's address, in 64 bytes.
-fn echo(mut connection: TcpStream) {
-    let peer = connection.peer_addr().unwrap().to_string();
-    let mut byte = [0];
-    while connection.read_exact(&mut byte).is_ok() {
-        if connection
-            .write_all(format!("{peer:64}").as_bytes())
-            .is_err()
-        {
-            break;
-        }
-    }
-}
-
-/// A connection over TCP.
-pub struct Tcp(TcpStream);
-
-impl Tcp {
-    pub fn connect(from: &Namespace, to: &str) -> Self {
-        let to = SocketAddr::new(to.parse().unwrap(), PORT);
-        let stream = from.enter(|| TcpStream::connect_timeout(&to, DEADLINE).unwrap());
-        stream.set_read_timeout(Some(DEADLINE)).unwrap();
-        let mut tcp = Self(stream);
-        tcp.seen_as();
-        tcp
-    }
-
-    /// Exchanges data, and tells which address the other end sees.
-    pub fn seen_as(&mut self) -> IpAddr {
-        self.0.write_all(b"?").unwrap();
-        let mut answer = [0; 64];
-        self.0.read_exact(&mut answer).unwrap();
-        host(&answer)
-    }
-}
-
-/// A flow over UDP.
-pub struct Udp(pub UdpSocket);
-
-impl Udp {
-    pub fn connect(from: &Namespace, to: &str) -> Self {
-        let socket = from.enter(|| UdpSocket::bind(("0.0.0.0", 0)).unwrap());
-        socket
-            .connect((to.parse::<IpAddr>().unwrap(), PORT))
-            .unwrap();
-        socket.set_read_timeout(Some(DEADLINE)).unwrap();
-        let udp = Self(socket);
-        udp.seen_as();
-        udp
-    }
-
-    /// Exchanges a datagram, and tells which address the other end sees.
-    pub fn seen_as(&self) -> IpAddr {
-        self.0.send(b"?").unwrap();
-        let mut answer = [0; 64];
-        let len = self.0.recv(&mut answer).unwrap();
-        host(&answer[..len])
-    }
-}
-
-fn host(answer: &[u8]) -> IpAddr {
-    let text = std::str::from_utf8(answer).unwrap();
-    let ip = text.trim().parse::<SocketAddr>().unwrap().ip();
-    match ip {
-        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(ip, IpAddr::V4),
-        IpAddr::V4(_) => ip,
     }
 }

@@ -15,7 +15,7 @@ struct Tool {
     purpose: &'static str,
 }
 
-const TOOLS: [Tool; 14] = [
+const TOOLS: [Tool; 17] = [
     tool("ip", "iproute2", "namespaces, devices and routes"),
     tool(
         "tc",
@@ -53,6 +53,13 @@ const TOOLS: [Tool; 14] = [
     ),
     tool("radvd", "radvd", "router advertisements"),
     tool("bird", "bird2", "a routing protocol that passes routes on"),
+    tool("vtysh", "frr", "another one"),
+    tool(
+        "networkctl",
+        "systemd",
+        "a manager that removes foreign routes",
+    ),
+    tool("dbus-daemon", "dbus-daemon", "a network manager's bus"),
     tool(
         "strace",
         "strace",

@@ -31,7 +31,11 @@ impl Group {
 
     fn at(&mut self, second: u64, active: &[UplinkId], up: &[UplinkId]) -> Vec<(UplinkId, Reason)> {
         let now = self.start + Duration::from_secs(second);
-        let flushes = self.connections.observe(active, |id| up.contains(&id), now);
+        let state = |id| match up.contains(&id) {
+            true => State::Up,
+            false => State::Down,
+        };
+        let flushes = self.connections.observe(active, state, now);
         flushes
             .iter()
             .map(|flush| (flush.uplink, flush.reason))
@@ -147,12 +151,45 @@ fn of_several_that_share_the_traffic_only_the_one_that_dies_loses_its_connection
 }
 
 #[test]
-fn nothing_ends_at_a_start_or_for_uplinks_of_other_groups() {
+fn nothing_ends_while_nothing_is_known_or_for_uplinks_of_other_groups() {
     for failback in ALL {
         let start = test_clock();
         let mut connections = Connections::new(failback, [A, B]);
-        assert_eq!(connections.observe(&[A], |_| false, start), []);
-        assert_eq!(connections.observe(&[C], |_| false, start), []);
-        assert_eq!(connections.observe(&[], |_| false, start), []);
+        assert_eq!(connections.observe(&[A], |_| State::Unknown, start), []);
+        assert_eq!(connections.observe(&[C], |_| State::Down, start), []);
+        assert_eq!(connections.observe(&[], |_| State::Down, start), []);
+        assert_eq!(connections.observe(&[A], |_| State::Up, start), []);
+        // A standby that is looked at anew, say behind another gateway.
+        assert_eq!(connections.observe(&[A], |_| State::Unknown, start), []);
     }
+}
+
+/// Whoever ran before may have been killed after it had moved the routes.
+#[test]
+fn an_uplink_that_is_found_dead_at_a_start_loses_its_connections_once() {
+    for failback in ALL {
+        let start = test_clock();
+        let mut connections = Connections::new(failback, [A, B]);
+        assert_eq!(connections.observe(&[B], |_| State::Unknown, start), []);
+        let died = Flush {
+            uplink: A,
+            reason: DIED,
+        };
+        assert_eq!(connections.observe(&[B], |_| State::Down, start), [died]);
+        assert_eq!(connections.observe(&[B], |_| State::Down, start), []);
+    }
+}
+
+#[test]
+fn a_drain_ends_at_its_time_whatever_is_known_of_its_uplink() {
+    let mut group = Group::new(Failback::Drain(TEN_MINUTES));
+    assert_eq!(group.at(10, &[B], &[A, B, C]), []);
+    let end = group.start + Duration::from_secs(610);
+    let flushes = group.connections.observe(&[B], |_| State::Unknown, end);
+    let drained = Flush {
+        uplink: A,
+        reason: Reason::Drained,
+    };
+    assert_eq!(flushes, [drained]);
+    assert_eq!(group.wake_second(), None);
 }

@@ -235,3 +235,71 @@ fn routes_for_some_packets_take_nobodys_place() {
         assert_eq!(made, Plan::default());
     }
 }
+
+#[test]
+fn routes_that_change_their_order_are_never_two_in_one_place() {
+    let [fibre_first, lte_second] = [
+        route(OWN, 100, 2, "192.0.2.1"),
+        route(OWN, 101, 3, "198.51.100.1"),
+    ];
+    let [lte_first, fibre_second] = [
+        route(OWN, 100, 3, "198.51.100.1"),
+        route(OWN, 101, 2, "192.0.2.1"),
+    ];
+    let learned = route(DHCP, 1000, 2, "192.0.2.1");
+    let desired = wanted(&[lte_first.clone(), fibre_second.clone()]);
+    // Traffic leaves by the second place while the first is changed, and the reverse.
+    let before = [fibre_first.clone(), lte_second.clone(), learned.clone()];
+    let made = plan(&table(&before), &desired, OWN);
+    let first = [Change::Delete(fibre_first), Change::Add(lte_first.clone())];
+    assert_eq!(made.changes, first);
+    let between = [lte_first.clone(), lte_second.clone(), learned.clone()];
+    let made = plan(&table(&between), &desired, OWN);
+    let second = [
+        Change::Delete(lte_second),
+        Change::Add(fibre_second.clone()),
+    ];
+    assert_eq!(made.changes, second);
+    let after = [lte_first, fibre_second, learned];
+    assert_eq!(plan(&table(&after), &desired, OWN).changes, []);
+}
+
+#[test]
+fn a_place_is_not_emptied_while_the_next_route_leads_elsewhere() {
+    let dead = route(OWN, 100, 2, "192.0.2.1");
+    let dead_as_well = route(OWN, 101, 3, "198.51.100.1");
+    let wanted_first = route(OWN, 100, 4, "203.0.113.1");
+    let actual = [dead, dead_as_well.clone()];
+    let desired = wanted(&[wanted_first.clone(), dead_as_well]);
+    let made = plan(&table(&actual), &desired, OWN);
+    assert_eq!(made.changes[0], Change::AddBeside(wanted_first));
+}
+
+#[test]
+fn what_follows_without_a_look_keeps_exchanges_whole_and_touches_own_routes_only() {
+    let actual = [
+        route(OWN, 100, 2, "192.0.2.1"),
+        route(OWN, 101, 3, "198.51.100.1"),
+        route(DHCP, 5, 3, "198.51.100.1"),
+    ];
+    let desired = RouteSet {
+        wanted: vec![
+            route(OWN, 100, 3, "198.51.100.1"),
+            route(OWN, 101, 2, "192.0.2.1"),
+        ],
+        taken_over: vec![actual[2].clone()],
+        ..RouteSet::default()
+    };
+    let changes = plan_behind(&table(&actual), &desired, OWN);
+    let deletes = |change: &Change| matches!(change, Change::Delete(route) if *route == actual[0]);
+    let adds =
+        |change: &Change| matches!(change, Change::Add(route) if *route == desired.wanted[0]);
+    let deletion = changes.iter().position(deletes);
+    let addition = changes.iter().position(adds);
+    assert!(deletion.is_some() && deletion < addition, "{changes:?}");
+    let is_own = |change: &Change| {
+        matches!(change, Change::Delete(route) | Change::Add(route) | Change::AddBeside(route)
+            if route.protocol == OWN)
+    };
+    assert!(changes.iter().all(is_own), "{changes:?}");
+}

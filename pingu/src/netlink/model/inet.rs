@@ -74,7 +74,7 @@ impl FakeKernel {
                 ifindex,
                 gateway: IpAddr::V6(gateway),
                 onlink,
-            } => self.check_gateway_inet6(None, *ifindex, *gateway, *onlink)?,
+            } => self.check_gateway_inet6(asked.table, *ifindex, *gateway, *onlink)?,
             NextHop::Gateway {
                 ifindex,
                 onlink: true,

@@ -137,7 +137,7 @@ impl FakeKernel {
                 ifindex,
                 gateway: IpAddr::V6(gateway),
                 onlink,
-            } => self.check_gateway_inet6(Some(asked.table), *ifindex, *gateway, *onlink)?,
+            } => self.check_gateway_inet6(asked.table, *ifindex, *gateway, *onlink)?,
             NextHop::Device { ifindex } => self.is_up(*ifindex)?,
             NextHop::Object(id) => match self.objects.get(id) {
                 None => return Err(Errno(libc::EINVAL)),
@@ -158,7 +158,7 @@ impl FakeKernel {
     /// A link-local gateway is believed; another must be on the link: by the route's own table, then as any packet's destination.
     pub(super) fn check_gateway_inet6(
         &self,
-        table: Option<TableId>,
+        table: TableId,
         ifindex: Ifindex,
         gateway: Ipv6Addr,
         onlink: bool,
@@ -180,15 +180,11 @@ impl FakeKernel {
             self.check_onlink(gateway, ifindex)?;
         }
         if !gateway.is_unicast_link_local() && !onlink {
-            let tables = table
-                .filter(|table| *table != TableId::MAIN)
-                .into_iter()
-                .chain([TableId::MAIN]);
             let is_on_link = |table| {
                 self.best(table, gateway, ifindex)
                     .is_some_and(|entry| !self.has_gateway(&entry.next_hop, ifindex))
             };
-            if !tables.into_iter().any(is_on_link) {
+            if !is_on_link(table) && !is_on_link(TableId::MAIN) {
                 return Err(Errno(libc::EHOSTUNREACH));
             }
         }

@@ -48,10 +48,11 @@ impl FakeKernel {
     /// Deletes a link, and the other one of its pair.
     pub fn delete_link(&mut self, ifindex: Ifindex) -> Answer {
         self.set_link(ifindex, false)?;
-        for own in self.addresses.clone() {
-            if own.ifindex == ifindex {
-                // A secondary one may have gone with its primary.
-                let _ = self.delete_address(ifindex, own.address, own.prefix_len);
+        while let Some(place) = self.addresses.iter().position(|own| own.ifindex == ifindex) {
+            let own = self.addresses.remove(place);
+            // A secondary one is deleted after its primary: the kernel does not look for the routes that name it any more.
+            if !own.secondary {
+                self.without_inet(&own);
             }
         }
         let Some(device) = self.devices.remove(&ifindex) else {
@@ -241,13 +242,14 @@ impl FakeKernel {
             .addresses
             .iter()
             .any(|other| other.ifindex == own.ifindex && network_of(other) == network_of(own));
-        if !shares {
-            self.drop_entries(|table, destination, entry| {
-                table == TableId::MAIN
-                    && *destination == network_of(own)
-                    && entry.protocol == PROTOCOL_KERNEL
-                    && entry.next_hop == over(own.ifindex)
-            });
+        let key = (TableId::MAIN, network_of(own));
+        if !shares && let Some(leaf) = self.tables.get_mut(&key) {
+            // Whoever made it.
+            let connected = |entry: &Entry| entry.next_hop == over(own.ifindex);
+            if let Some(place) = leaf.iter().position(connected) {
+                leaf.remove(place);
+            }
+            self.tables.retain(|_, leaf| !leaf.is_empty());
         }
         if !self.is_local(own.address) {
             for entry in self.tables.values_mut().flatten() {

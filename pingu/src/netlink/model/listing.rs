@@ -99,6 +99,20 @@ impl FakeKernel {
         all
     }
 
+    /// Every route of a family outside of table local, each by itself as the kernel keeps it.
+    pub fn routes(&self, ipv6: bool) -> Vec<Listed> {
+        let of_family = self
+            .tables
+            .iter()
+            .filter(|((_, destination), _)| matches!(destination, IpNet::V6(_)) == ipv6);
+        of_family
+            .flat_map(|((table, destination), leaf)| {
+                leaf.iter()
+                    .map(|entry| Listed::new(*table, *destination, entry))
+            })
+            .collect()
+    }
+
     /// What the adapter sees: [`crate::netlink::RouteTable::snapshot`] without waiting.
     pub fn look(&self) -> Snapshot {
         let routes = [false, true].into_iter().flat_map(|ipv6| self.list(ipv6));

@@ -11,16 +11,14 @@ use ipnet::IpNet;
 use pingu::{
     netlink::{
         KernelRoutes, RouteTable,
-        model::{End, FakeKernel, Listed},
+        model::{FakeKernel, Listed},
     },
-    network::{
-        Change, Link, LinkLayer, NextHop, Nexthop, NexthopKind, Route, Rule, Selector, default_of,
-    },
+    network::{Change, Link, NextHop, Nexthop, NexthopKind, Route, Rule, Selector, default_of},
     units::{Ifindex, Metric, NexthopId, Protocol, TableId},
 };
 use serde_json::Value;
 
-use super::operation::{Family, Operation, name, pair};
+use super::operation::{Family, Operation, add_pair, name, pair};
 use super::random::ADDRESSES;
 use crate::harness::{DEADLINE, OWN};
 
@@ -34,6 +32,8 @@ const TABLE_LOCAL: u32 = 255;
 pub struct Kernel {
     pub routes: KernelRoutes,
     speakers: [Speaker; 3],
+    /// Foreign routes that were taken over, as the model and as the kernel wrote them.
+    taken_over: Vec<(Route, Route)>,
 }
 
 impl Kernel {
@@ -42,6 +42,7 @@ impl Kernel {
         Self {
             routes: KernelRoutes::new(OWN).unwrap(),
             speakers: [&[][..], &["-4"], &["-6"]].map(Speaker::start),
+            taken_over: Vec::new(),
         }
     }
 
@@ -70,7 +71,8 @@ impl Kernel {
     }
 
     /// Takes everything away.
-    pub async fn end(&mut self, model: &FakeKernel) {
+    pub fn end(&mut self, model: &FakeKernel) {
+        self.taken_over.clear();
         for rule in model.rules() {
             if rule.table.0 < 250 {
                 self.say(&Operation::DeleteRule(rule.into())).unwrap();
@@ -136,6 +138,11 @@ impl Kernel {
     /// The same change, with the kernel's bytes where the model made them up.
     pub async fn real(&mut self, change: &Change) -> Change {
         let route = match change {
+            Change::Restore(route) => {
+                let same = |(model, _): &&(Route, Route)| model == route;
+                let (_, real) = self.taken_over.iter().find(same).unwrap();
+                return Change::Restore(real.clone());
+            }
             Change::TakeOver(route) | Change::Delete(route) if !route.wire.is_empty() => route,
             _ => return change.clone(),
         };
@@ -149,7 +156,10 @@ impl Kernel {
         let found = routes.iter().find(same).cloned();
         let found = found.unwrap_or_else(|| panic!("{route:?} in {routes:#?}"));
         match change {
-            Change::TakeOver(_) => Change::TakeOver(found),
+            Change::TakeOver(route) => {
+                self.taken_over.push((route.clone(), found.clone()));
+                Change::TakeOver(found)
+            }
             _ => Change::Delete(found),
         }
     }
@@ -251,23 +261,6 @@ impl Drop for Speaker {
         // It ends with its input; that it is gone already is as good.
         let _ = self.child.kill();
         let _ = self.child.wait();
-    }
-}
-
-/// A veth pair of the model.
-pub fn add_pair(model: &mut FakeKernel, uplink: usize) {
-    let (here, there) = (UPLINKS[uplink], PEERS[uplink]);
-    for (ifindex, other) in [(here, there), (there, here)] {
-        let link = Link {
-            ifindex,
-            name: name(ifindex).to_owned(),
-            alternative_names: Vec::new(),
-            layer: LinkLayer::Ethernet([2, 0, 0, 0, 0, ifindex.0 as u8]),
-            admin_up: false,
-            carrier: false,
-            mtu_bytes: 1500,
-        };
-        model.add_link(link, End::Peer(other));
     }
 }
 

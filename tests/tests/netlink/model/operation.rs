@@ -4,12 +4,12 @@ use std::fmt;
 
 use ipnet::IpNet;
 use pingu::{
-    netlink::model::{Addition, Answer, Deletion, FakeKernel, Filter, RuleDeletion, Verb},
-    network::{Change, NextHop, Nexthop, NexthopKind, Rule, Selector},
+    netlink::model::{Addition, Answer, Deletion, End, FakeKernel, Filter, RuleDeletion, Verb},
+    network::{Change, Link, LinkLayer, NextHop, Nexthop, NexthopKind, Rule, Selector},
     units::{Ifindex, NexthopId},
 };
 
-use super::kernel::{PEERS, UPLINKS, add_pair};
+use super::kernel::{PEERS, UPLINKS};
 
 /// What is done to both.
 #[derive(Clone, Debug)]
@@ -46,7 +46,7 @@ impl Family {
 }
 
 /// How many [`Operation::kind`]s there are.
-pub const KINDS: usize = 22;
+pub const KINDS: usize = 23;
 
 impl Operation {
     /// Its name in a tally.
@@ -73,6 +73,7 @@ impl Operation {
             Self::Change(Change::AddBeside(_)) => "AddBeside",
             Self::Change(Change::Delete(_)) => "Delete",
             Self::Change(Change::TakeOver(_)) => "TakeOver",
+            Self::Change(Change::Restore(_)) => "Restore",
             Self::Change(_) => "rules and nexthops",
         }
     }
@@ -324,5 +325,22 @@ pub fn name(ifindex: Ifindex) -> &'static str {
         _ if ifindex == PEERS[0] => "peer0",
         _ if ifindex == PEERS[1] => "peer1",
         _ => "lo",
+    }
+}
+
+/// A veth pair of the model.
+pub fn add_pair(model: &mut FakeKernel, uplink: usize) {
+    let (here, there) = (UPLINKS[uplink], PEERS[uplink]);
+    for (ifindex, other) in [(here, there), (there, here)] {
+        let link = Link {
+            ifindex,
+            name: name(ifindex).to_owned(),
+            alternative_names: Vec::new(),
+            layer: LinkLayer::Ethernet([2, 0, 0, 0, 0, ifindex.0 as u8]),
+            admin_up: false,
+            carrier: false,
+            mtu_bytes: 1500,
+        };
+        model.add_link(link, End::Peer(other));
     }
 }
