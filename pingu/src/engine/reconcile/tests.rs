@@ -280,7 +280,7 @@ fn what_follows_without_a_look_keeps_exchanges_whole_and_touches_own_routes_only
     let actual = [
         route(OWN, 100, 2, "192.0.2.1"),
         route(OWN, 101, 3, "198.51.100.1"),
-        route(DHCP, 5, 3, "198.51.100.1"),
+        route(DHCP, 1000, 3, "198.51.100.1"),
     ];
     let desired = RouteSet {
         wanted: vec![
