@@ -64,7 +64,7 @@ impl KernelRoutes {
         }
     }
 
-    fn batch(&mut self) -> std::io::Result<&mut Batch> {
+    pub(super) fn batch(&mut self) -> std::io::Result<&mut Batch> {
         match &mut self.batch {
             Some(batch) => Ok(batch),
             none => Ok(none.insert(Batch::new()?)),
