@@ -142,7 +142,7 @@ fn settled(router: &Namespace) -> Vec<String> {
 /// Everything of pingu's: routes, rules, nexthop objects.
 fn own(router: &Namespace) -> Vec<String> {
     let mut all = routes::own(router);
-    all.extend(rules(router).filter(is_own_rule));
+    all.extend(rules(router).filter(|line| is_own_rule(line)));
     all.extend(nexthops(router).filter(|line| line.contains("proto 136")));
     all.sort();
     all
@@ -176,7 +176,7 @@ fn nexthops(router: &Namespace) -> impl Iterator<Item = String> {
 }
 
 /// Rules of strangers have priorities of their own.
-fn is_own_rule(line: &String) -> bool {
+fn is_own_rule(line: &str) -> bool {
     line.starts_with("20000:") || line.starts_with("21000:")
 }
 
