@@ -21,6 +21,7 @@ mod lifecycle;
 mod loss;
 mod memory;
 mod modes;
+mod mutators;
 mod network_managers;
 mod pins;
 mod policy;
