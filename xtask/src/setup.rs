@@ -26,15 +26,17 @@ pub(crate) enum Need {
     EbpfCompiler,
     BpfLinker,
     LabTools,
+    NetworkManager,
     CargoDeny,
 }
 
 impl Need {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const ALL: [Self; 6] = [
         Self::Lints,
         Self::EbpfCompiler,
         Self::BpfLinker,
         Self::LabTools,
+        Self::NetworkManager,
         Self::CargoDeny,
     ];
 
@@ -44,6 +46,7 @@ impl Need {
             Self::EbpfCompiler => "a compiler for the eBPF programs",
             Self::BpfLinker => "bpf-linker",
             Self::LabTools => "the programs that the tests run",
+            Self::NetworkManager => "NetworkManager for a test",
             Self::CargoDeny => "cargo-deny",
         }
     }
@@ -60,6 +63,7 @@ impl Need {
                 None => State::Later(linker::without_compiler()),
             },
             Self::LabTools => lab_tools::state(lists),
+            Self::NetworkManager => debian::fetch_network_manager(workspace, lists),
             Self::CargoDeny => deny::state(workspace),
         }
     }

@@ -28,7 +28,7 @@ const KERNEL_PACKAGE: &str = "pingu-tests";
 
 /// Every test that the arguments select, whatever becomes of the others.
 pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
-    setup::require(workspace, &[Need::LabTools])?;
+    setup::require(workspace, &[Need::LabTools, Need::NetworkManager])?;
     invocation::require_root("test")?;
     build_ebpf::run(workspace, true)?;
     release::build(workspace, &["pingu"])?;

@@ -174,10 +174,11 @@ impl Engine {
         let config = self.group(group);
         let own = self.config.protocol;
         let mut found: Vec<(Metric, UplinkId)> = Vec::new();
+        let prefixes: HashSet<&IpNet> = config.prefixes.iter().collect();
         let left = self.snapshot.routes.iter().filter(|route| {
             route.protocol == own
                 && route.table == TableId::MAIN
-                && config.prefixes.contains(&route.destination)
+                && prefixes.contains(&route.destination)
         });
         for route in left {
             match (config.mode, &route.next_hop) {

@@ -271,21 +271,7 @@ impl Engine {
     /// What stands in pingu's way, for people: foreign routes that outrank pingu's or sit in the place of one, and what the kernel
     /// refused.
     pub fn warnings(&self) -> Vec<String> {
-        let mut warnings = Vec::new();
-        let set = self.route_set();
-        let for_all = |route: &&Route| route.is_for_all();
-        for rival in self.snapshot.routes.iter().filter(for_all) {
-            // The first that it outranks: wanted routes come in the order of their metrics.
-            let outranked = set.wanted.iter().find(|wanted| {
-                (wanted.table, wanted.destination) == (rival.table, rival.destination)
-                    && rival.metric <= wanted.metric
-            });
-            if let Some(wanted) = outranked
-                && rival.protocol != self.config.protocol
-            {
-                warnings.push(rivalry(rival, wanted));
-            }
-        }
+        let mut warnings = self.rivalries();
         if let Some(id) = self.pinned
             && self.uplinks[id.index()].ways.iter().all(Result::is_err)
         {
@@ -301,6 +287,28 @@ impl Engine {
         warnings.sort();
         warnings.dedup();
         warnings
+    }
+}
+
+impl Engine {
+    /// Routes of others that outrank wanted ones. Only defaults of others are known, which are few beside ten thousand own routes.
+    fn rivalries(&self) -> Vec<String> {
+        let own = self.config.protocol;
+        let is_rival = |route: &&Route| route.is_for_all() && route.protocol != own;
+        let mut rivals = self.snapshot.routes.iter().filter(is_rival).peekable();
+        if rivals.peek().is_none() {
+            return Vec::new();
+        }
+        let set = self.route_set();
+        let outranked = |rival: &Route| {
+            // The first that it outranks: wanted routes come in the order of their metrics.
+            let wanted = set.wanted.iter().find(|wanted| {
+                (wanted.table, wanted.destination) == (rival.table, rival.destination)
+                    && rival.metric <= wanted.metric
+            })?;
+            Some(rivalry(rival, wanted))
+        };
+        rivals.filter_map(outranked).collect()
     }
 }
 

@@ -6,7 +6,8 @@ use netlink_sys::Socket;
 
 use crate::units::Protocol;
 
-// Offsets in bytes of `nlmsg_type` and `nlmsg_pid` in `struct nlmsghdr`, and behind that of `rtm_dst_len` and `rtm_protocol` in `struct rtmsg`.
+// Offsets in bytes of `nlmsg_type` and `nlmsg_pid` in `struct nlmsghdr`, and behind that of `rtm_dst_len` and `rtm_protocol` in
+// `struct rtmsg`.
 const MESSAGE_TYPE_AT: u32 = 4;
 const PORT_AT: u32 = 12;
 const DESTINATION_LEN_AT: u32 = 16 + 1;

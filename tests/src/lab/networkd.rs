@@ -90,7 +90,8 @@ fn network_file(provider: &Provider, metric: u32, more: &str) -> String {
     let gateway = provider.gateway();
     write!(
         text,
-        "[Address]\nAddress={address}/24\nBroadcast={broadcast}\n[Address]\nAddress={address_v6}/64\n[Route]\nGateway={gateway}\nMetric={metric}\n{more}"
+        "[Address]\nAddress={address}/24\nBroadcast={broadcast}\n[Address]\nAddress={address_v6}/64\n\
+         [Route]\nGateway={gateway}\nMetric={metric}\n{more}"
     )
     .expect("a string takes all text");
     text

@@ -78,6 +78,11 @@ impl RawSocket {
 
     /// Hears what the kernel announces to these groups.
     pub fn join(&self, groups: &[u32]) -> io::Result<()> {
+        // To the kernel a socket without a port of its own is the one that it speaks for, and need not be told.
+        // SAFETY: all zeroes is a valid sockaddr_nl.
+        let mut address: libc::sockaddr_nl = unsafe { std::mem::zeroed() };
+        address.nl_family = libc::AF_NETLINK as u16;
+        self.bind(&address)?;
         for group in groups {
             self.set(libc::SOL_NETLINK, libc::NETLINK_ADD_MEMBERSHIP, group)?;
         }

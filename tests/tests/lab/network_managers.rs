@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use pingu_tests::lab::{
     daemon::Daemon,
     namespace::Namespace,
+    network_manager::NetworkManager,
     networkd::Networkd,
     process::Process,
     route_monitor::RouteMonitor,
@@ -124,16 +125,22 @@ fn networkd_that_is_restarted_takes_a_group_of_nexthops_which_is_back_in_a_secon
 fn networkd_unconfigures_an_interface_without_carrier_and_pingu_follows_both_ways() {
     let _turn = turn::shared();
     let (site, _networkd) = managed("");
+    follows_carrier(&site);
+}
+
+/// Whoever manages the interfaces takes the first one's address at the loss of its carrier, and sets it again.
+#[track_caller]
+fn follows_carrier(site: &Site) {
     let settings = two_uplinks(Settings::quick());
     let mut daemon = Daemon::start(&site.router, &settings);
     daemon.wait_until_up(&["fibre", "lte"]);
-    let own = wait_for_own(&site, 2);
+    let own = wait_for_own(site, 2);
     let routes = RouteMonitor::start(&site.router);
     site.providers[0].set_carrier(false);
     daemon.wait_until_down("fibre");
     route_watch::wait_until_by(&site.router, TARGET, site.ifindex(1), DEADLINE);
-    // Not before its address is gone is it certain that networkd was there.
-    wait_until("the interface to be unconfigured", DEADLINE, || {
+    // Not before its address is gone is it certain that its manager was there.
+    wait_until("the interface to be unconfigured", DEADLINE * 2, || {
         let addresses = site.router.ip("-4 -o address show dev wan1");
         addresses.is_empty().then_some(()).ok_or(addresses)
     });
@@ -143,6 +150,71 @@ fn networkd_unconfigures_an_interface_without_carrier_and_pingu_follows_both_way
     wait_until_back(|| routes::own(&site.router), &own);
     let added = additions(&routes);
     assert!(added <= ADDED_MAX, "{added}: {:?}", routes.events());
+}
+
+#[test]
+fn network_manager_may_be_killed_move_its_default_and_activate_an_interface_anew() {
+    let _turn = turn::shared();
+    let (site, manager) = managed_by_network_manager();
+    let settings = two_uplinks(Settings::quick());
+    let mut daemon = Daemon::start(&site.router, &settings);
+    daemon.wait_until_up(&["fibre", "lte"]);
+    let own = wait_for_own(&site, 2);
+    let routes = RouteMonitor::start(&site.router);
+    let watch = RouteWatch::start(&site.router, TARGET, Pace::Every(Duration::from_millis(1)));
+    manager.kill();
+    let manager = NetworkManager::start(&site.router, &site.providers, LEARNED_METRIC);
+    assert_eq!(routes::own(&site.router), own);
+    assert_eq!(additions(&routes), 0, "{:?}", routes.events());
+
+    // With another metric the default is another route: the new one is set and the old one removed.
+    let metric = LEARNED_METRIC - 300;
+    manager.ask(&format!(
+        "connection modify wan1 ipv4.route-metric {metric}"
+    ));
+    manager.ask("device reapply wan1");
+    wait_until("the default with its new metric", DEADLINE, || {
+        let defaults = routes::defaults(&site.router);
+        let has = |metric: u32| {
+            defaults
+                .iter()
+                .any(|route| route.ends_with(&format!(" metric {metric}")))
+        };
+        let is_moved = has(metric) && !has(LEARNED_METRIC);
+        is_moved
+            .then_some(())
+            .ok_or_else(|| format!("{defaults:?}"))
+    });
+    assert_eq!(routes::own(&site.router), own);
+    assert_eq!(additions(&routes), 0, "{:?}", routes.events());
+
+    // Activated anew, the interface loses its address first, and with it every route.
+    manager.ask("connection up wan1");
+    let time = wait_until_back(|| routes::own(&site.router), &own);
+    println!("{time:?}");
+    assert!(time <= MENDED_MAX, "{time:?}");
+    assert_eq!(watch.finish().count.without_route, 0);
+    let added = additions(&routes);
+    assert!(
+        (1..=ADDED_MAX).contains(&added),
+        "{added}: {:?}",
+        routes.events()
+    );
+}
+
+#[test]
+fn network_manager_unconfigures_an_interface_without_carrier_and_pingu_follows_both_ways() {
+    let _turn = turn::shared();
+    let (site, _manager) = managed_by_network_manager();
+    follows_carrier(&site);
+}
+
+#[track_caller]
+fn managed_by_network_manager() -> (Site, NetworkManager) {
+    let site = Plan::new(&["wan1", "wan2"]).without_defaults().build();
+    forget_addresses(&site);
+    let manager = NetworkManager::start(&site.router, &site.providers, LEARNED_METRIC);
+    (site, manager)
 }
 
 /// A site whose uplinks networkd has configured; `more` is in the file of the first one.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use pingu_tests::lab::{
     daemon::Daemon,
     namespace::Namespace,
+    pinger::Pinger,
     settings::Settings,
     site::{Plan, Site},
     turn,
@@ -12,6 +13,7 @@ use pingu_tests::lab::{
 };
 
 const DEADLINE: Duration = Duration::from_secs(10);
+const EVERY: Duration = Duration::from_millis(5);
 
 fn with_tables() -> Settings {
     Settings::quick()
@@ -97,6 +99,7 @@ fn each_uplink_has_its_table_and_rules_and_takes_them_back() {
         [
             "default via 10.0.1.1 dev wan1 proto 136 src 10.0.1.2 metric 1",
             "10.0.1.0/24 dev wan1 proto 136 scope link src 10.0.1.2 metric 1",
+            "192.168.88.0/24 dev lan0 proto 136 scope link src 192.168.88.1 metric 1",
             "2001:db8:1::/64 dev wan1 proto 136 metric 1 pref medium",
         ]
     );
@@ -153,7 +156,7 @@ fn a_table_and_its_rules_do_not_depend_on_health() {
     site.providers[0].black_hole();
     daemon.wait_until_down("fibre");
     wait_for_rules(&site.router, &RULES);
-    assert_eq!(table(&site.router, 201).len(), 3);
+    assert_eq!(table(&site.router, 201).len(), 4);
     site.providers[0].set_carrier(false);
     daemon.wait_for("the carrier to be missed", DEADLINE, |status| {
         let reason = status["uplinks"][0]["reason"].to_string();
@@ -261,4 +264,23 @@ fn the_same_gateway_and_network_on_two_uplinks_have_a_table_each() {
         mains.contains(&format!("src {} metric 101", addresses[1])),
         "{mains}"
     );
+}
+
+#[test]
+fn the_lan_reaches_the_router_by_the_address_of_an_uplink() {
+    let _turn = turn::alone();
+    let settings = with_tables();
+    let (site, _daemon) = running(&settings);
+    wait_for_rules(&site.router, &RULES);
+    let pinger = Pinger::start(&site.lan, "10.0.1.2".parse().expect("an address"), EVERY);
+    let mut pings = Vec::new();
+    wait_until("answers to the LAN", DEADLINE, || {
+        pings.extend(pinger.decided());
+        let answered = pings.iter().filter(|ping| ping.rtt.is_some()).count();
+        if answered >= 3 {
+            Ok(())
+        } else {
+            Err(format!("{pings:?}"))
+        }
+    });
 }

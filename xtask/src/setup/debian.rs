@@ -1,5 +1,7 @@
 //! Debian's packages: installed where the system should have them, unpacked into the target directory where it need not.
 
+use std::path::Path;
+
 use crate::{
     invocation::{Invocation, find_program},
     setup::{State, Step, compiler},
@@ -47,45 +49,96 @@ const UPDATE_PURPOSE: &str = "fetch the package lists";
 const INSTALL_PURPOSE: &str = "install from Debian's packages";
 const DOWNLOAD_PURPOSE: &str =
     "download Debian's compiler, to be unpacked rather than installed (120 MB)";
+const MANAGER_DOWNLOAD_PURPOSE: &str =
+    "download NetworkManager, to be unpacked rather than installed (12 MB)";
 
 /// Whether a failure of these steps may be the fault of the package lists.
 pub(super) fn is_about_packages(steps: &[Step]) -> bool {
-    steps
-        .iter()
-        .any(|step| step.purpose == DOWNLOAD_PURPOSE || step.purpose.starts_with(INSTALL_PURPOSE))
+    let downloads = [DOWNLOAD_PURPOSE, MANAGER_DOWNLOAD_PURPOSE];
+    steps.iter().any(|step| {
+        downloads.contains(&step.purpose.as_str()) || step.purpose.starts_with(INSTALL_PURPOSE)
+    })
 }
 
 /// Unpacks the compiler into the target directory: no root, and the system stays as it was.
 pub(super) fn fetch_compiler(workspace: &Workspace, lists: PackageLists) -> State {
-    let has_apt = find_program("apt-get").is_some() && find_program("dpkg").is_some();
-    if !has_apt {
-        return State::Impossible(other_compilers(""));
+    let purpose = DOWNLOAD_PURPOSE;
+    match unpack(
+        &COMPILER_PACKAGES,
+        &compiler::unpacked(workspace),
+        purpose,
+        lists,
+    ) {
+        Ok(steps) => State::Lacking(steps),
+        Err(NoPackages::NoApt) => State::Impossible(other_compilers("")),
+        Err(NoPackages::Unknown) => {
+            State::Impossible(other_compilers(" This system's packages have none."))
+        }
     }
-    if lists == PackageLists::Refresh
-        || (lists == PackageLists::AsFound && !are_known(&COMPILER_PACKAGES))
-    {
-        return State::Lacking(vec![update()]);
+}
+
+/// Unpacks NetworkManager into the target directory, and what it needs that is not there: installed, it would begin to manage this
+/// machine at the next boot.
+pub(super) fn fetch_network_manager(workspace: &Workspace, lists: PackageLists) -> State {
+    let unpacked = workspace.tools().join("network-manager");
+    let program = "usr/sbin/NetworkManager";
+    if Path::new("/").join(program).exists() || unpacked.join(program).exists() {
+        return State::Present("NetworkManager".to_owned());
+    }
+    match unpack(
+        &["network-manager"],
+        &unpacked,
+        MANAGER_DOWNLOAD_PURPOSE,
+        lists,
+    ) {
+        Ok(steps) => State::Lacking(steps),
+        Err(_) => State::Impossible(
+            "There is no apt here that knows `network-manager`: install NetworkManager".to_owned(),
+        ),
+    }
+}
+
+/// Why packages cannot be unpacked.
+enum NoPackages {
+    NoApt,
+    Unknown,
+}
+
+/// What leads to packages, and those of their dependencies that are not installed, being unpacked in a directory.
+fn unpack(
+    packages: &[&str],
+    unpacked: &Path,
+    purpose: &str,
+    lists: PackageLists,
+) -> Result<Vec<Step>, NoPackages> {
+    if find_program("apt-get").is_none() || find_program("dpkg").is_none() {
+        return Err(NoPackages::NoApt);
+    }
+    if lists == PackageLists::Refresh || (lists == PackageLists::AsFound && !are_known(packages)) {
+        return Ok(vec![update()]);
     }
     let simulation = Invocation::new("apt-get")
         .arguments(["-s", "install", "--no-install-recommends"])
-        .arguments(COMPILER_PACKAGES)
+        .arguments(packages)
         .variable("LC_ALL", "C")
-        .text();
-    let Some(simulation) = simulation.filter(|_| are_known(&COMPILER_PACKAGES)) else {
-        return State::Impossible(other_compilers(" This system's packages have none."));
-    };
-    State::Lacking(unpack_steps(workspace, &newly_installed(&simulation)))
+        .text()
+        .filter(|_| are_known(packages))
+        .ok_or(NoPackages::Unknown)?;
+    Ok(unpack_steps(
+        unpacked,
+        purpose,
+        &newly_installed(&simulation),
+    ))
 }
 
-fn unpack_steps(workspace: &Workspace, packages: &[&str]) -> Vec<Step> {
-    let unpacked = compiler::unpacked(workspace);
+fn unpack_steps(unpacked: &Path, purpose: &str, packages: &[&str]) -> Vec<Step> {
     let unfinished = unpacked.with_extension("part");
     let archives = unfinished.join("archives");
     vec![
         Step::new("make room", Invocation::new("rm").argument("-rf").argument(&unfinished)),
         Step::new("make room", Invocation::new("mkdir").argument("-p").argument(&archives)),
         Step::new(
-            DOWNLOAD_PURPOSE,
+            purpose,
             Invocation::new("apt-get")
                 // As root, apt would drop to a user of its own, who may not write here.
                 .arguments([
@@ -113,7 +166,7 @@ fn unpack_steps(workspace: &Workspace, packages: &[&str]) -> Vec<Step> {
             Invocation::new("mv")
                 .argument("-T")
                 .argument(&unfinished)
-                .argument(&unpacked),
+                .argument(unpacked),
         ),
     ]
 }

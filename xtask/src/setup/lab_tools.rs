@@ -15,7 +15,7 @@ struct Tool {
     purpose: &'static str,
 }
 
-const TOOLS: [Tool; 16] = [
+const TOOLS: [Tool; 17] = [
     tool("ip", "iproute2", "namespaces, devices and routes"),
     tool(
         "tc",
@@ -59,6 +59,7 @@ const TOOLS: [Tool; 16] = [
         "systemd",
         "a manager that removes foreign routes",
     ),
+    tool("dbus-daemon", "dbus-daemon", "a network manager's bus"),
     tool(
         "strace",
         "strace",

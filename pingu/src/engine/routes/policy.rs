@@ -7,7 +7,7 @@ use crate::{
         Engine,
         routes::{RouteSet, own_route},
     },
-    network::{Address, NextHop, Rule, Selector, default_of},
+    network::{Address, Link, NextHop, Rule, Selector, default_of},
     units::{Ifindex, Metric, TableId, UplinkId},
 };
 
@@ -26,6 +26,10 @@ impl Engine {
             for address in &own {
                 self.rule(set, ipv6, host(address), table.id);
                 self.connected(set, address, table.id);
+            }
+            if !own.is_empty() {
+                self.inside_networks(ipv6)
+                    .for_each(|address| self.connected(set, address, table.id));
             }
             match self.way(id, ipv6) {
                 Some(way) => {
@@ -90,6 +94,28 @@ impl Engine {
         on_it
             .filter(|address| only.is_none_or(|only| address.address == only))
             .collect()
+    }
+
+    /// Addresses in the networks that are behind no uplink: hosts there that talk to an uplink's address of this router get their answers
+    /// from its table, too.
+    fn inside_networks(&self, ipv6: bool) -> impl Iterator<Item = &Address> {
+        let is_inside = move |address: &&Address| {
+            let link = self
+                .snapshot
+                .links
+                .iter()
+                .find(|link| link.ifindex == address.ifindex);
+            let is_uplink = |link: &Link| {
+                let mut uplinks = self.config.uplinks.iter();
+                uplinks.any(|uplink| link.is_called(&uplink.interface))
+            };
+            address.address.is_ipv6() == ipv6
+                && address.global
+                && address.usable
+                && !address.address.is_loopback()
+                && link.is_some_and(|link| link.admin_up && !is_uplink(link))
+        };
+        self.snapshot.addresses.iter().filter(is_inside)
     }
 
     fn rule(&self, set: &mut RouteSet, ipv6: bool, from: IpNet, table: TableId) {

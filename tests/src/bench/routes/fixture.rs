@@ -102,7 +102,7 @@ impl Fixture {
 
 /// By which interface each nexthop object leaves, of what `ip nexthop show` prints: a single one by its device, a group of one by its
 /// member's. A larger group leaves by several, and is not named.
-pub(super) fn object_interfaces(listing: &str, ifindexes: [u32; 2]) -> BTreeMap<u32, u32> {
+fn object_interfaces(listing: &str, ifindexes: [u32; 2]) -> BTreeMap<u32, u32> {
     let value = |line: &str, key: &str| {
         let mut words = line.split_whitespace().skip_while(|word| *word != key);
         words.nth(1).map(str::to_owned)

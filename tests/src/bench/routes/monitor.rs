@@ -22,10 +22,6 @@ const EVENTS_MAX: usize = 1 << 20;
 
 const DATAGRAM_BYTES: usize = 32 << 10;
 
-/// `RTM_NEWNEXTHOP` and `RTM_DELNEXTHOP`
-const NEW_NEXTHOP: u16 = 104;
-const DELETED_NEXTHOP: u16 = 105;
-
 /// `IFF_LOWER_UP`
 const LOWER_UP: u32 = 1 << 16;
 
@@ -38,8 +34,6 @@ pub(super) enum Deed {
     Added { way: HostWay, replaces: bool },
     /// A route was deleted.
     Deleted(HostWay),
-    /// A nexthop object was made, changed or deleted.
-    Object,
 }
 
 /// What happened, and when it was read.
@@ -61,11 +55,7 @@ impl Monitor {
         let worker = namespace.worker("route-monitor", move |stop| {
             let socket = RawSocket::rtnetlink(RECEIVE_TIMEOUT)?;
             socket.set_receive_buffer(RECEIVE_BUFFER_BYTES)?;
-            socket.join(&[
-                libc::RTNLGRP_LINK,
-                libc::RTNLGRP_IPV4_ROUTE,
-                libc::RTNLGRP_NEXTHOP,
-            ])?;
+            socket.join(&[libc::RTNLGRP_LINK, libc::RTNLGRP_IPV4_ROUTE])?;
             // Nobody waits any more where the start failed.
             let _ = ready.send(());
             let mut events = Vec::new();
@@ -110,7 +100,6 @@ fn deed(datagram: &[u8]) -> Option<Deed> {
             replaces: flags & libc::NLM_F_REPLACE as u16 != 0,
         }),
         libc::RTM_DELROUTE => way(body, &BTreeMap::new()).map(Deed::Deleted),
-        NEW_NEXTHOP | DELETED_NEXTHOP => Some(Deed::Object),
         _ => None,
     }
 }
@@ -153,16 +142,6 @@ pub(super) fn last_move(before: &[HostWay], events: &[Event], cut: u32) -> Optio
     last
 }
 
-/// From the cut of an interface until the last message about a nexthop object.
-pub(super) fn last_object(events: &[Event], cut: u32) -> Option<Duration> {
-    let begin = events
-        .iter()
-        .position(|event| event.deed == Deed::Cut(cut))?;
-    let mut after = events[begin..].iter().rev();
-    let last = after.find(|event| event.deed == Deed::Object)?;
-    Some(last.at - events[begin].at)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -195,7 +174,6 @@ mod tests {
             Some(Duration::from_millis(6))
         );
         assert_eq!(last_move(&before, &events[2..], 3), None);
-        assert_eq!(last_object(&events, 3), None);
     }
 
     #[test]
