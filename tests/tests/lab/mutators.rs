@@ -150,11 +150,10 @@ fn own(router: &Namespace) -> Vec<String> {
 
 /// Everything of others'.
 fn others(router: &Namespace) -> Vec<String> {
-    let is_rule_of_ours = |line: &str| is_own_rule(&line.to_owned());
     let text = routes::foreign(router);
     let mut all: Vec<String> = text
         .lines()
-        .filter(|line| !is_rule_of_ours(line))
+        .filter(|line| !is_own_rule(line))
         .map(str::to_owned)
         .collect();
     all.extend(nexthops(router).filter(|line| !line.contains("proto 136")));
