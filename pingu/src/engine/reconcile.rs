@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{HashMap, HashSet},
+    collections::{HashMap, HashSet, hash_map::Entry},
 };
 
 use ipnet::IpNet;
@@ -79,28 +79,35 @@ pub fn plan_deletions(acknowledged: &Snapshot, desired: &RouteSet, own: Protocol
     changes
 }
 
-/// Routes of one look, found by their keys: a table may hold ten thousand of them.
+/// Routes, found by their keys: a table may hold ten thousand of them, and nearly every place one route.
 struct Index<'a> {
-    by_place: HashMap<Place, Vec<&'a Route>>,
+    by_place: HashMap<Place, (&'a Route, Vec<&'a Route>)>,
 }
 
 impl<'a> Index<'a> {
     fn new(routes: &'a [Route]) -> Self {
-        let mut by_place: HashMap<Place, Vec<&Route>> = HashMap::new();
+        let mut by_place: HashMap<Place, (&Route, Vec<&Route>)> =
+            HashMap::with_capacity(routes.len());
         for route in routes.iter().filter(|route| route.is_for_all()) {
-            by_place.entry(place(route)).or_default().push(route);
+            match by_place.entry(place(route)) {
+                Entry::Vacant(empty) => {
+                    empty.insert((route, Vec::new()));
+                }
+                Entry::Occupied(taken) => taken.into_mut().1.push(route),
+            }
         }
         Self { by_place }
     }
 
-    fn at(&self, place: &Place) -> &[&'a Route] {
-        self.by_place.get(place).map_or(&[], Vec::as_slice)
+    fn at(&self, place: &Place) -> impl Iterator<Item = &'a Route> {
+        let there = self.by_place.get(place);
+        there
+            .into_iter()
+            .flat_map(|(first, others)| std::iter::once(*first).chain(others.iter().copied()))
     }
 
     fn has(&self, wanted: &Route) -> bool {
-        self.at(&place(wanted))
-            .iter()
-            .any(|route| same(route, wanted))
+        self.at(&place(wanted)).any(|route| same(route, wanted))
     }
 }
 
@@ -160,26 +167,32 @@ fn route_additions(
         if matches!(&wanted.next_hop, NextHop::Object(id) if taken.contains(id)) {
             continue;
         }
-        let there = index.at(&place(wanted));
-        if let Some(foreign) = there.iter().find(|route| !is_own(route, own)) {
-            plan.conflicts.push((*foreign).clone());
-        } else if there.is_empty() {
+        let place = place(wanted);
+        let there = || index.at(&place);
+        if let Some(foreign) = there().find(|route| !is_own(route, own)) {
+            plan.conflicts.push(foreign.clone());
+        } else if there().next().is_none() {
             plan.changes.push(Change::Add(wanted.clone()));
-        } else if !there.iter().any(|route| same(route, wanted)) {
+        } else if !there().any(|route| same(route, wanted)) {
             let turn = exchanges
                 .get_or_insert_with(|| Exchanges::new(&actual.routes, desired, own))
                 .turn(wanted);
-            exchange(turn, wanted, there, plan);
+            exchange(turn, wanted, there(), plan);
         }
     }
 }
 
 /// Plans the addition to a place that other own routes hold.
-fn exchange(turn: Turn, wanted: &Route, there: &[&Route], plan: &mut Plan) {
+fn exchange<'a>(
+    turn: Turn,
+    wanted: &Route,
+    there: impl Iterator<Item = &'a Route>,
+    plan: &mut Plan,
+) {
     match turn {
         Turn::Beside => plan.changes.push(Change::AddBeside(wanted.clone())),
         Turn::Instead => {
-            let old = there.iter().map(|route| Change::Delete((*route).clone()));
+            let old = there.map(|route| Change::Delete(route.clone()));
             plan.changes.extend(old);
             plan.changes.push(Change::Add(wanted.clone()));
         }
@@ -194,11 +207,10 @@ fn route_deletions(
     own: Protocol,
     plan: &mut Plan,
 ) {
-    let mut wanted_at: HashMap<Place, Vec<&Route>> = HashMap::new();
+    let wanted_at = Index::new(&desired.wanted);
     // Whether a wanted route to a destination stands; absent where none is wanted.
-    let mut stands: HashMap<(TableId, IpNet), bool> = HashMap::new();
+    let mut stands: HashMap<(TableId, IpNet), bool> = HashMap::with_capacity(desired.wanted.len());
     for wanted in &desired.wanted {
-        wanted_at.entry(place(wanted)).or_default().push(wanted);
         *stands
             .entry((wanted.table, wanted.destination))
             .or_default() |= index.has(wanted);
@@ -219,9 +231,7 @@ fn route_deletions(
             Some(stands) => *stands,
             None => !desired.held.contains(&destination),
         };
-        let is_wanted = wanted_at
-            .get(&place(route))
-            .is_some_and(|there| there.iter().any(|wanted| same(route, wanted)));
+        let is_wanted = wanted_at.has(route);
         let stays = !may_go
             || is_wanted
             || desired.kept.contains(&place(route))
