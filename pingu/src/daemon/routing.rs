@@ -55,8 +55,8 @@ impl Daemon {
         let made = self.make(&changes, now, &mut round).await;
         if made.len() > CHANGES_SEEN_MAX {
             self.engine.acknowledge(&made);
-            let deletions = reconcile::plan_deletions(self.engine.snapshot(), &set, own);
-            self.make(&deletions, now, &mut round).await;
+            let behind = reconcile::plan_behind(self.engine.snapshot(), &set, own);
+            self.make(&behind, now, &mut round).await;
         }
         if round.refusals.is_empty() {
             self.back_off.reset();

@@ -72,10 +72,16 @@ pub fn plan_nexthops(actual: &Snapshot, wanted: &[Nexthop], own: Protocol) -> Ve
     plan.changes
 }
 
-/// What may be deleted behind a plan whose additions the kernel has acknowledged: own routes only. All else waits for a look.
-pub fn plan_deletions(acknowledged: &Snapshot, desired: &RouteSet, own: Protocol) -> Vec<Change> {
+/// What may follow a plan that the kernel has acknowledged, without a look between: changes to own routes. All else waits for a look.
+pub fn plan_behind(acknowledged: &Snapshot, desired: &RouteSet, own: Protocol) -> Vec<Change> {
     let mut changes = plan(acknowledged, desired, own).changes;
-    changes.retain(|change| matches!(change, Change::Delete(_)));
+    // An exchange is a deletion and an addition: they stay together.
+    changes.retain(|change| {
+        matches!(
+            change,
+            Change::Delete(_) | Change::Add(_) | Change::AddBeside(_)
+        )
+    });
     changes
 }
 

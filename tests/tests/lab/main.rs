@@ -19,6 +19,7 @@ mod leases;
 mod leftovers;
 mod lifecycle;
 mod loss;
+mod many_prefixes;
 mod memory;
 mod modes;
 mod mutators;

@@ -12,6 +12,7 @@ mod dumps;
 mod harness;
 mod interrupted;
 mod keys;
+mod large_tables;
 mod marks;
 mod model;
 mod neighbours;

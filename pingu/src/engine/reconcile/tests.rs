@@ -326,3 +326,32 @@ fn what_refuses_packets_never_stands_beside_what_carried_them() {
         [Change::Delete(object), Change::Add(unreachable)]
     );
 }
+
+#[test]
+fn what_follows_without_a_look_keeps_exchanges_whole_and_touches_own_routes_only() {
+    let actual = [
+        route(OWN, 100, 2, "192.0.2.1"),
+        route(OWN, 101, 3, "198.51.100.1"),
+        route(DHCP, 1000, 3, "198.51.100.1"),
+    ];
+    let desired = RouteSet {
+        wanted: vec![
+            route(OWN, 100, 3, "198.51.100.1"),
+            route(OWN, 101, 2, "192.0.2.1"),
+        ],
+        taken_over: vec![actual[2].clone()],
+        ..RouteSet::default()
+    };
+    let changes = plan_behind(&table(&actual), &desired, OWN);
+    let deletes = |change: &Change| matches!(change, Change::Delete(route) if *route == actual[0]);
+    let adds =
+        |change: &Change| matches!(change, Change::Add(route) if *route == desired.wanted[0]);
+    let deletion = changes.iter().position(deletes);
+    let addition = changes.iter().position(adds);
+    assert!(deletion.is_some() && deletion < addition, "{changes:?}");
+    let is_own = |change: &Change| {
+        matches!(change, Change::Delete(route) | Change::Add(route) | Change::AddBeside(route)
+            if route.protocol == OWN)
+    };
+    assert!(changes.iter().all(is_own), "{changes:?}");
+}

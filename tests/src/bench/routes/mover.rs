@@ -26,8 +26,8 @@ const STEP: Duration = Duration::from_millis(10);
 /// A state changes within a few bursts, each of which takes less than this many steps.
 const STEPS_MAX: usize = 1_000;
 
-/// One plan adds, the next deletes; more than a few would never end.
-const PLANS_MAX: usize = 4;
+/// One plan adds, the next deletes, and places are exchanged one after the other; more than a few would never end.
+const PLANS_MAX: usize = 8;
 
 /// As the daemon has it: with more changes than this their acknowledgements count as a look.
 const CHANGES_SEEN_MAX: usize = 512;
@@ -215,8 +215,8 @@ impl Mover {
             self.write(&changes, begin, before, made).await?;
             if changes.len() > CHANGES_SEEN_MAX {
                 self.engine.acknowledge(&changes);
-                let deletions = reconcile::plan_deletions(self.engine.snapshot(), &set, own);
-                self.write(&deletions, begin, before, made).await?;
+                let behind = reconcile::plan_behind(self.engine.snapshot(), &set, own);
+                self.write(&behind, begin, before, made).await?;
             }
             self.look().await?;
         }
