@@ -47,9 +47,11 @@ impl Daemon {
         let mut round = Round::default();
         // One message may move every route: it goes before all of them are compared.
         let objects = self.engine.nexthop_set();
+        self.allowance.want_nexthops(&objects);
         let ahead = reconcile::plan_nexthops(self.engine.snapshot(), &objects, own);
         self.make(&ahead, now, &mut round).await;
         let set = self.engine.route_set();
+        self.allowance.want_routes(&set.wanted);
         let mut changes = reconcile::plan(self.engine.snapshot(), &set, own).changes;
         changes.retain(|change| !ahead.contains(change));
         let made = self.make(&changes, now, &mut round).await;
@@ -92,8 +94,8 @@ impl Daemon {
                 }
                 self.engine.restored(route, now);
             }
-            // A deletion takes nothing from the budget: each had its addition, and it may be the failover.
-            if change.is_deletion() || self.budget.take(now) {
+            // A deletion takes nothing from the budget: each had its addition, and it may be the failover. Nor does a switch.
+            if change.is_deletion() || self.allowance.take(change) || self.budget.take(now) {
                 allowed.push(change.clone());
             } else {
                 round.withheld += 1;
