@@ -9,8 +9,8 @@ use crate::{
     daemon::{BACK_OFF, Daemon, clock},
     engine::reconcile,
     netlink::{KernelRoutes, NetlinkError, RouteTable},
-    network::{Change, Route, Snapshot},
-    units::{Ifindex, TableId},
+    network::{Change, NextHop, Nexthop, NexthopKind, Route, Snapshot},
+    units::{Ifindex, NexthopId, TableId},
 };
 
 /// What stands before an interface's number in texts about routes.
@@ -47,9 +47,11 @@ impl Daemon {
         let mut round = Round::default();
         // One message may move every route: it goes before all of them are compared.
         let objects = self.engine.nexthop_set();
+        self.allowance.want_nexthops(&objects);
         let ahead = reconcile::plan_nexthops(self.engine.snapshot(), &objects, own);
         self.make(&ahead, now, &mut round).await;
         let set = self.engine.route_set();
+        self.allowance.want_routes(&set.wanted);
         let mut changes = reconcile::plan(self.engine.snapshot(), &set, own).changes;
         changes.retain(|change| !ahead.contains(change));
         let made = self.make(&changes, now, &mut round).await;
@@ -92,8 +94,8 @@ impl Daemon {
                 }
                 self.engine.restored(route, now);
             }
-            // A deletion takes nothing from the budget: each had its addition, and it may be the failover.
-            if change.is_deletion() || self.budget.take(now) {
+            // A deletion takes nothing from the budget: each had its addition, and it may be the failover. Nor does a switch.
+            if change.is_deletion() || self.allowance.take(change) || self.budget.take(now) {
                 allowed.push(change.clone());
             } else {
                 round.withheld += 1;
@@ -256,7 +258,7 @@ impl Daemon {
         // Where two want the same place, the one over an uplink that is up gets it.
         adopted.sort_by_key(|route| !self.engine.is_up_by(route));
         let rule_mark = self.engine.rule_mark();
-        let (mut not_restored, mut kept) = (Vec::new(), 0);
+        let (mut not_restored, mut kept) = (Vec::new(), Vec::new());
         for change in reconcile::withdrawal(&snapshot, &adopted, &rule_mark, own) {
             if let Change::Delete(route) = &change
                 && route.is_default()
@@ -266,7 +268,12 @@ impl Daemon {
                     .any(|lost: &Route| lost.ipv6() == route.ipv6())
                 && !self.another_stands(route).await
             {
-                kept += 1;
+                kept.push(route.clone());
+                continue;
+            }
+            if let Change::DeleteNexthop(object) = &change
+                && is_needed(object.id, &kept, &snapshot.nexthops)
+            {
                 continue;
             }
             if let Err(error) = self.write(&change).await {
@@ -276,6 +283,8 @@ impl Daemon {
                 }
             }
         }
+        let not_restored = self.restore_again(not_restored).await;
+        let kept = kept.len();
         self.note
             .write(&not_restored)
             .context("cannot note the routes that could not be put back")?;
@@ -290,6 +299,18 @@ impl Daemon {
             );
         }
         Ok(())
+    }
+
+    /// Tries once more to put routes back: own ones may have been in their places. Returns those that are still missing.
+    async fn restore_again(&mut self, routes: Vec<Route>) -> Vec<Route> {
+        let mut missing = Vec::new();
+        for route in routes {
+            if let Err(error) = self.write(&Change::Restore(route.clone())).await {
+                tracing::debug!(error = format!("{error:#}"), "a route is still missing");
+                missing.push(route);
+            }
+        }
+        missing
     }
 
     /// Whether somebody else's default of a route's family is in the table.
@@ -314,4 +335,20 @@ impl Daemon {
             other => other,
         }
     }
+}
+
+/// Whether a nexthop object, or a group that it is in, carries one of these routes.
+fn is_needed(id: NexthopId, routes: &[Route], objects: &[Nexthop]) -> bool {
+    let carries = |id: NexthopId| {
+        routes
+            .iter()
+            .any(|route| route.next_hop == NextHop::Object(id))
+    };
+    let in_group = |object: &Nexthop| match &object.kind {
+        NexthopKind::Group(members) => {
+            carries(object.id) && members.iter().any(|(member, _)| *member == id)
+        }
+        NexthopKind::Single(_) | NexthopKind::Other(_) => false,
+    };
+    carries(id) || objects.iter().any(in_group)
 }

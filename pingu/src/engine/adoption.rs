@@ -3,7 +3,7 @@
 use crate::{
     config::{Gateway, LearnedRoutes},
     engine::{Engine, State, routes, way_out::same_network},
-    network::{Address, NextHop, Route},
+    network::{Address, NextHop, Route, default_of},
     units::Protocol,
 };
 
@@ -48,7 +48,10 @@ impl Engine {
                         .links
                         .iter()
                         .find(|link| link.is_called(&uplink.interface));
+                    // A group that serves other destinations has nothing to put in its place.
+                    let serves = &self.group(uplink.group).prefixes;
                     uplink.gateway == Gateway::Auto
+                        && serves.contains(&route.destination)
                         && link.map(|link| link.ifindex) == route.next_hop.ifindex()
                 })
         };
@@ -82,6 +85,13 @@ impl Engine {
             }
             for (way, ipv6) in uplink.ways.iter().zip([false, true]) {
                 let Ok(way) = way else { continue };
+                if !self
+                    .group(config.group)
+                    .prefixes
+                    .contains(&default_of(ipv6))
+                {
+                    continue;
+                }
                 for route in &self.snapshot.routes {
                     if route.ipv6() == ipv6
                         && routes::is_learned_on(route, self.config.protocol, way.ifindex)

@@ -183,18 +183,22 @@ fn route_additions(
             let turn = exchanges
                 .get_or_insert_with(|| Exchanges::new(&actual.routes, desired, own))
                 .turn(wanted);
-            let there: Vec<&Route> = there().collect();
-            exchange(turn, wanted, &there, plan);
+            exchange(turn, wanted, there(), plan);
         }
     }
 }
 
 /// Plans the addition to a place that other own routes hold.
-fn exchange(turn: Turn, wanted: &Route, there: &[&Route], plan: &mut Plan) {
+fn exchange<'a>(
+    turn: Turn,
+    wanted: &Route,
+    there: impl Iterator<Item = &'a Route>,
+    plan: &mut Plan,
+) {
     match turn {
         Turn::Beside => plan.changes.push(Change::AddBeside(wanted.clone())),
         Turn::Instead => {
-            let old = there.iter().map(|route| Change::Delete((*route).clone()));
+            let old = there.map(|route| Change::Delete(route.clone()));
             plan.changes.extend(old);
             plan.changes.push(Change::Add(wanted.clone()));
         }

@@ -162,11 +162,15 @@ impl Engine {
             self.members(group)
                 .filter(move |&id| self.interface_index(id) == Some(ifindex))
         };
-        let by_gateway = on_it().find(|&id| {
-            self.way(id, route.ipv6())
-                .is_some_and(|way| way.next_hop().leads_as(&route.next_hop))
+        let leads_there = |id: UplinkId| {
+            let way = self.way(id, route.ipv6())?;
+            way.next_hop().leads_as(&route.next_hop).then_some(way)
+        };
+        let by_source = on_it().find(|&id| {
+            leads_there(id).is_some_and(|way| way.preferred_source == route.preferred_source)
         });
-        by_gateway.or_else(|| on_it().next())
+        let by_gateway = || on_it().find(|&id| leads_there(id).is_some());
+        by_source.or_else(by_gateway).or_else(|| on_it().next())
     }
 
     /// Uplinks of a group whose own routes an earlier run left behind, the one that the kernel prefers first.
@@ -174,6 +178,8 @@ impl Engine {
         let config = self.group(group);
         let own = self.config.protocol;
         let mut found: Vec<(Metric, UplinkId)> = Vec::new();
+        // In mode `metric`, routes at metrics that their uplinks have no more.
+        let mut elsewhere: Vec<(Metric, UplinkId)> = Vec::new();
         let prefixes: HashSet<&IpNet> = config.prefixes.iter().collect();
         let left = self.snapshot.routes.iter().filter(|route| {
             route.protocol == own
@@ -188,12 +194,17 @@ impl Engine {
                 }
                 (Mode::Metric, _) => {
                     let id = self.owner(group, route);
-                    let of_uplink =
-                        |id: &UplinkId| self.config.uplinks[id.index()].metric == route.metric;
-                    found.extend(id.filter(of_uplink).map(|id| (route.metric, id)));
+                    if let Some(id) = id {
+                        let is_there = self.config.uplinks[id.index()].metric == route.metric;
+                        let list = if is_there { &mut found } else { &mut elsewhere };
+                        list.push((route.metric, id));
+                    }
                 }
                 _ => found.extend(self.owner(group, route).map(|id| (route.metric, id))),
             }
+        }
+        if found.is_empty() {
+            found = elsewhere;
         }
         found.sort_unstable();
         let mut standing: Vec<UplinkId> = Vec::new();
@@ -227,8 +238,14 @@ impl Engine {
             let NexthopKind::Single(next_hop) = &object.kind else {
                 return None;
             };
-            self.members(group)
-                .find(|&id| self.interface_index(id) == next_hop.ifindex())
+            let over_it = |id: &UplinkId| self.interface_index(*id) == next_hop.ifindex();
+            // The number tells the uplink, also where several share an interface; after another configuration it may mislead.
+            let by_number = self.members(group).filter(over_it).find(|&id| {
+                [false, true]
+                    .map(|ipv6| self.single_id(id, ipv6))
+                    .contains(&member)
+            });
+            by_number.or_else(|| self.members(group).find(over_it))
         };
         members
             .iter()

@@ -1,10 +1,12 @@
 //! What the daemon publishes: the stable shape of `pingu status --json`.
 
 use std::{
+    collections::HashMap,
     net::IpAddr,
     time::{Instant, SystemTime},
 };
 
+use ipnet::IpNet;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -12,7 +14,7 @@ use crate::{
     engine::{Engine, RttSummary, State, path::Path, uplink::Uplink},
     network::Route,
     probe::EngineKind,
-    units::{GroupId, Metric, UplinkId},
+    units::{GroupId, Metric, TableId, UplinkId},
 };
 
 /// Which hooks serve an uplink.
@@ -299,16 +301,27 @@ impl Engine {
         if rivals.peek().is_none() {
             return Vec::new();
         }
+        let rivals: Vec<&Route> = rivals.collect();
         let set = self.route_set();
+        // Only the wanted ones at the rivals' destinations matter, and few are there.
+        let mut contested: HashMap<(TableId, IpNet), Vec<&Route>> = HashMap::new();
+        for rival in &rivals {
+            contested
+                .entry((rival.table, rival.destination))
+                .or_default();
+        }
+        for wanted in &set.wanted {
+            if let Some(there) = contested.get_mut(&(wanted.table, wanted.destination)) {
+                there.push(wanted);
+            }
+        }
         let outranked = |rival: &Route| {
             // The first that it outranks: wanted routes come in the order of their metrics.
-            let wanted = set.wanted.iter().find(|wanted| {
-                (wanted.table, wanted.destination) == (rival.table, rival.destination)
-                    && rival.metric <= wanted.metric
-            })?;
+            let there = &contested[&(rival.table, rival.destination)];
+            let wanted = there.iter().find(|wanted| rival.metric <= wanted.metric)?;
             Some(rivalry(rival, wanted))
         };
-        rivals.filter_map(outranked).collect()
+        rivals.into_iter().filter_map(outranked).collect()
     }
 }
 

@@ -83,6 +83,12 @@ impl Uplink {
         }
     }
 
+    /// It can be left by in a family, or could before.
+    pub(crate) fn has_known_way(&self, ipv6: bool) -> bool {
+        let family = usize::from(ipv6);
+        self.ways[family].is_ok() || self.ways_before[family].is_some()
+    }
+
     /// Its way to a target.
     pub(crate) fn way(&self, target: IpAddr) -> Option<&WayOut> {
         self.ways[usize::from(target.is_ipv6())].as_ref().ok()

@@ -150,6 +150,28 @@ impl KernelRoutes {
             .collect())
     }
 
+    /// Everybody's routes at those of the places in a table and family, for every packet to there.
+    pub(super) fn routes_at_places(
+        &mut self,
+        table: TableId,
+        ipv6: bool,
+        places: &HashSet<Place>,
+    ) -> Result<Vec<Route>, NetlinkError> {
+        let own = self.protocol;
+        let seen = self
+            .tables
+            .dump("route", &table_request(table, ipv6), |body| {
+                let asked_for = dump::place(body).filter(|place| places.contains(place));
+                let route = asked_for.and_then(|_| dump::route(body, own));
+                let route = route.filter(Route::is_for_all);
+                route.map_or(Sight::Pass, Sight::Keep)
+            });
+        Ok(none_without_table(seen)?
+            .into_iter()
+            .flat_map(|route| multipath::apart(route, own))
+            .collect())
+    }
+
     /// Those of the places in a table and family where others have routes.
     pub(super) fn places_of_others(
         &mut self,
@@ -164,7 +186,10 @@ impl KernelRoutes {
                 let foreign = RouteHeader::read(body).filter(|header| header.protocol != own.0);
                 let place = foreign.and_then(|_| dump::place(body));
                 let asked_for = place.filter(|place| places.contains(place));
-                asked_for.map_or(Sight::Pass, Sight::Keep)
+                // One for some packets only has a place of its own.
+                let is_taken = || dump::route(body, own).is_some_and(|route| route.is_for_all());
+                let taken = asked_for.filter(|_| is_taken());
+                taken.map_or(Sight::Pass, Sight::Keep)
             });
         Ok(none_without_table(seen)?.into_iter().collect())
     }

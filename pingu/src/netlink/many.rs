@@ -1,22 +1,42 @@
 //! Many changes at once: whatever a plain message can say goes into a batch, the rest one by one between batches.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    io,
+};
 
 use crate::{
     netlink::{
-        KernelRoutes, NetlinkError, RouteTable, apply, batch::Batch, codec::RawMessage, dump::Place,
+        KernelRoutes, NetlinkError, RouteTable, apply, batch::Batch, codec::RawMessage,
+        dump::Place, same,
     },
     network::{Change, Route},
     units::TableId,
 };
 
+/// Changes that are tried once more by themselves, for the kernel's own words: each may take a dump, and the loop waits for all.
+const TRIED_SINGLY_MAX: usize = 16;
+
+/// What an addition or a deletion that has happened already is refused with, beside what is refused for other reasons.
+const ADDED: &[i32] = &[libc::EEXIST];
+// EINVAL: the route's nexthop object is gone, and the route with it.
+const DELETED: &[i32] = &[libc::ESRCH, libc::ENOENT, libc::ENODEV, libc::EINVAL];
+
+type Outcome = Result<(), NetlinkError>;
+
+/// Changes on their way.
+struct Progress<'a> {
+    changes: &'a [Change],
+    outcomes: Vec<Option<Outcome>>,
+    /// What waits for the next batch, by the places of their changes.
+    pending: Vec<usize>,
+    requests: Vec<(RawMessage, u16)>,
+    tried_singly: usize,
+}
+
 impl KernelRoutes {
-    /// Makes changes in their order. A change that a batch could not make is tried once more by itself, which tells what has
-    /// happened already from what was refused, and why.
-    pub(super) async fn apply_in_batches(
-        &mut self,
-        changes: &[Change],
-    ) -> Vec<Result<(), NetlinkError>> {
+    /// Makes changes in their order. What a batch could not make is told from what has happened already by one look at each table.
+    pub(super) async fn apply_in_batches(&mut self, changes: &[Change]) -> Vec<Outcome> {
         let foreign = match self.foreign_places(changes) {
             Ok(foreign) => foreign,
             Err(error) => {
@@ -24,47 +44,129 @@ impl KernelRoutes {
                 HashMap::new()
             }
         };
-        let mut outcomes: Vec<Result<(), NetlinkError>> = Vec::with_capacity(changes.len());
-        let mut pending: Vec<(RawMessage, u16)> = Vec::new();
-        for change in changes {
-            match self.plain(change, &foreign) {
-                Some(request) => pending.push(request),
-                None => {
-                    self.flush(&mut pending, changes, &mut outcomes).await;
-                    outcomes.push(self.apply(change).await);
-                }
+        let mut progress = Progress {
+            changes,
+            outcomes: changes.iter().map(|_| None).collect(),
+            pending: Vec::new(),
+            requests: Vec::new(),
+            tried_singly: 0,
+        };
+        // Only this makes a place of others free.
+        let stays_taken = !changes.iter().any(|c| matches!(c, Change::TakeOver(_)));
+        for (index, change) in changes.iter().enumerate() {
+            if let Some(request) = self.plain(change, &foreign) {
+                progress.pending.push(index);
+                progress.requests.push(request);
+            } else if stays_taken && self.is_beside_others(change, &foreign) {
+                progress.outcomes[index] = Some(Err(errno_of(change, libc::EEXIST)));
+            } else {
+                self.flush(&mut progress).await;
+                let is_beside = matches!(change, Change::AddBeside(_));
+                progress.outcomes[index] = Some(if is_beside {
+                    self.try_singly(&mut progress.tried_singly, change, libc::EAGAIN)
+                        .await
+                } else {
+                    self.apply(change).await
+                });
             }
         }
-        self.flush(&mut pending, changes, &mut outcomes).await;
+        self.flush(&mut progress).await;
+        let outcomes = progress.outcomes.into_iter();
         outcomes
+            .map(|outcome| outcome.expect("every change was flushed, refused or applied"))
+            .collect()
     }
 
-    /// Sends what is pending, the changes from the first without an outcome on.
-    async fn flush(
-        &mut self,
-        pending: &mut Vec<(RawMessage, u16)>,
-        changes: &[Change],
-        outcomes: &mut Vec<Result<(), NetlinkError>>,
-    ) {
-        let first = outcomes.len();
-        let errnos = match self.batch().and_then(|batch| batch.change(pending)) {
+    /// Sends what is pending.
+    async fn flush(&mut self, progress: &mut Progress<'_>) {
+        let pending = std::mem::take(&mut progress.pending);
+        let requests = std::mem::take(&mut progress.requests);
+        if pending.is_empty() {
+            return;
+        }
+        let errnos = match self.batch().and_then(|batch| batch.change(&requests)) {
             Ok(errnos) => errnos,
             Err(error) => {
-                tracing::debug!(%error, "a batch failed; its changes are made one by one");
+                tracing::debug!(%error, "a batch failed; few of its changes are made one by one");
                 self.batch = None;
                 vec![libc::EIO; pending.len()]
             }
         };
-        pending.clear();
-        for (errno, change) in errnos.into_iter().zip(&changes[first..]) {
-            outcomes.push(match errno {
-                0 => Ok(()),
-                _ => self.apply(change).await,
+        let mut doubtful: Vec<(usize, i32)> = Vec::new();
+        for (index, errno) in pending.into_iter().zip(errnos) {
+            let change = &progress.changes[index];
+            if errno == 0 {
+                progress.outcomes[index] = Some(Ok(()));
+            } else if settled_by(change).contains(&errno) {
+                doubtful.push((index, errno));
+            } else {
+                let outcome = self.try_singly(&mut progress.tried_singly, change, errno);
+                progress.outcomes[index] = Some(outcome.await);
+            }
+        }
+        self.settle(&doubtful, progress);
+    }
+
+    /// Tells those changes that had happened already from those that were refused.
+    fn settle(&mut self, doubtful: &[(usize, i32)], progress: &mut Progress<'_>) {
+        let routes = doubtful
+            .iter()
+            .filter_map(|(index, _)| route_of(&progress.changes[*index]));
+        let mut places: HashMap<(TableId, bool), HashSet<Place>> = HashMap::new();
+        for route in routes {
+            let of_table = places.entry((route.table, route.ipv6())).or_default();
+            of_table.insert(place(route));
+        }
+        let mut seen: HashMap<Place, Vec<Route>> = HashMap::new();
+        let mut unseen: HashSet<(TableId, bool)> = HashSet::new();
+        for ((table, ipv6), places) in places {
+            match self.routes_at_places(table, ipv6, &places) {
+                Ok(routes) => {
+                    for route in routes {
+                        seen.entry(place(&route)).or_default().push(route);
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(%error, "what a batch could not do is not known");
+                    unseen.insert((table, ipv6));
+                }
+            }
+        }
+        for (index, errno) in doubtful {
+            let change = &progress.changes[*index];
+            let has_happened = route_of(change).is_some_and(|route| {
+                let there = seen.get(&place(route)).into_iter().flatten();
+                let is_there = there.into_iter().any(|other| same(other, route));
+                !unseen.contains(&(route.table, route.ipv6())) && is_there != change.is_deletion()
             });
+            let refusal = || errno_of(change, *errno);
+            progress.outcomes[*index] = Some(has_happened.then_some(()).ok_or_else(refusal));
         }
     }
 
-    pub(super) fn batch(&mut self) -> std::io::Result<&mut Batch> {
+    /// Makes a change by itself, unless many have been.
+    async fn try_singly(&mut self, tried: &mut usize, change: &Change, errno: i32) -> Outcome {
+        if *tried >= TRIED_SINGLY_MAX {
+            return Err(errno_of(change, errno));
+        }
+        *tried += 1;
+        self.apply(change).await
+    }
+
+    fn is_beside_others(
+        &self,
+        change: &Change,
+        foreign: &HashMap<(TableId, bool), HashSet<Place>>,
+    ) -> bool {
+        let Change::AddBeside(route) = change else {
+            return false;
+        };
+        let places = foreign.get(&(route.table, route.ipv6()));
+        route.protocol == self.protocol
+            && places.is_some_and(|places| places.contains(&place(route)))
+    }
+
+    pub(super) fn batch(&mut self) -> io::Result<&mut Batch> {
         match &mut self.batch {
             Some(batch) => Ok(batch),
             none => Ok(none.insert(Batch::new()?)),
@@ -117,4 +219,30 @@ impl KernelRoutes {
 
 fn place(route: &Route) -> Place {
     (route.table, route.destination, route.metric)
+}
+
+fn route_of(change: &Change) -> Option<&Route> {
+    match change {
+        Change::Add(route) | Change::AddBeside(route) | Change::Delete(route) => Some(route),
+        _ => None,
+    }
+}
+
+/// With these errnos a change may have happened already.
+fn settled_by(change: &Change) -> &'static [i32] {
+    if change.is_deletion() { DELETED } else { ADDED }
+}
+
+/// A refusal without the kernel's own words.
+fn errno_of(change: &Change, errno: i32) -> NetlinkError {
+    let what = match (change.is_deletion(), route_of(change)) {
+        (true, Some(route)) => format!("deleting {route}"),
+        (false, Some(route)) => format!("adding {route}"),
+        (_, None) => change.to_string(),
+    };
+    NetlinkError::Refused {
+        what,
+        source: io::Error::from_raw_os_error(errno),
+        hint: None,
+    }
 }

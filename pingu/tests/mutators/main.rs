@@ -50,6 +50,9 @@ fn run(seed: u64) {
                 world.turn(Some(&mut random));
             }
         }
+        if random.percent(25) {
+            world.restart(seed);
+        }
         world.repair(&mut random);
         world.converge();
         world.live(15.0);

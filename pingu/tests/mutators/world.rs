@@ -117,6 +117,19 @@ impl World {
         world
     }
 
+    /// pingu is killed and started again, and knows only what it had noted.
+    pub fn restart(&mut self, seed: u64) {
+        self.tell("pingu starts again".to_owned());
+        let adopted = self.engine.adopted().to_vec();
+        self.engine = Engine::new(self.engine.config().clone(), seed, self.now());
+        self.engine.remember_adopted(adopted);
+        for index in 0..self.generations.len() {
+            let attached = HookState::Attached(EngineKind::Tcx);
+            self.engine.set_hook(UplinkId(index as u16), attached);
+        }
+        self.look();
+    }
+
     pub fn now(&self) -> Instant {
         self.wires.now.get()
     }

@@ -29,7 +29,8 @@ const SHUT_IN: &str = "for directory in /run /var/lib; do mount -t tmpfs tmpfs $
      --intern-config=/run/intern.conf --state-file=/run/state --pid-file=/run/nm.pid";
 
 const BUS: &str = "<busconfig><type>system</type><listen>unix:path=/run/dbus/system_bus_socket</listen><auth>EXTERNAL</auth>\
-     <policy context=\"default\"><allow send_destination=\"*\"/><allow eavesdrop=\"true\"/><allow own=\"*\"/><allow user=\"*\"/></policy></busconfig>";
+     <policy context=\"default\"><allow send_destination=\"*\"/><allow eavesdrop=\"true\"/>\
+     <allow own=\"*\"/><allow user=\"*\"/></policy></busconfig>";
 
 const MAIN: &str = "[main]\nplugins=keyfile\ndns=none\nrc-manager=unmanaged\nno-auto-default=*\nsystemd-resolved=false\n\
      hostname-mode=none\n[logging]\nlevel=INFO\n[keyfile]\npath=/run/connections\nunmanaged-devices=";

@@ -142,7 +142,7 @@ fn settled(router: &Namespace) -> Vec<String> {
 /// Everything of pingu's: routes, rules, nexthop objects.
 fn own(router: &Namespace) -> Vec<String> {
     let mut all = routes::own(router);
-    all.extend(rules(router).filter(is_own_rule));
+    all.extend(rules(router).filter(|line| is_own_rule(line)));
     all.extend(nexthops(router).filter(|line| line.contains("proto 136")));
     all.sort();
     all
@@ -150,11 +150,10 @@ fn own(router: &Namespace) -> Vec<String> {
 
 /// Everything of others'.
 fn others(router: &Namespace) -> Vec<String> {
-    let is_rule_of_ours = |line: &str| is_own_rule(&line.to_owned());
     let text = routes::foreign(router);
     let mut all: Vec<String> = text
         .lines()
-        .filter(|line| !is_rule_of_ours(line))
+        .filter(|line| !is_own_rule(line))
         .map(str::to_owned)
         .collect();
     all.extend(nexthops(router).filter(|line| !line.contains("proto 136")));
@@ -176,7 +175,7 @@ fn nexthops(router: &Namespace) -> impl Iterator<Item = String> {
 }
 
 /// Rules of strangers have priorities of their own.
-fn is_own_rule(line: &String) -> bool {
+fn is_own_rule(line: &str) -> bool {
     line.starts_with("20000:") || line.starts_with("21000:")
 }
 

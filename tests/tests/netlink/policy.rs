@@ -329,3 +329,62 @@ fn many_changes_are_made_in_their_order_and_each_has_its_outcome() {
         );
     });
 }
+
+#[test]
+fn hundreds_of_places_of_others_are_refused_in_one_batch_and_stay_theirs() {
+    lab(async |mut lab| {
+        let (up0, up1) = (lab.ifindex("up0").await, lab.ifindex("up1").await);
+        let route = |n: u32, gateway: &str, ifindex| Route {
+            destination: format!("198.{}.{}.0/24", n / 256, n % 256).parse().unwrap(),
+            ..via(gateway, ifindex, 100)
+        };
+        // Somebody else has every odd place.
+        let foreign = |n: u32| Route {
+            protocol: Protocol(99),
+            ..route(n, "10.1.0.1", up1)
+        };
+        let mut others = pingu::netlink::KernelRoutes::new(Protocol(99)).unwrap();
+        let taken: Vec<Change> = (0..600)
+            .filter(|n| n % 2 == 1)
+            .map(|n| Change::Add(foreign(n)))
+            .collect();
+        assert!(others.apply_all(&taken).await.iter().all(Result::is_ok));
+
+        let errnos = |outcomes: &[Result<(), pingu::netlink::NetlinkError>]| -> Vec<i32> {
+            outcomes.iter().map(errno).collect()
+        };
+        let expected: Vec<i32> = (0..600)
+            .map(|n| if n % 2 == 1 { libc::EEXIST } else { 0 })
+            .collect();
+        let additions: Vec<Change> = (0..600)
+            .map(|n| Change::Add(route(n, "10.0.0.1", up0)))
+            .collect();
+        assert_eq!(errnos(&lab.routes.apply_all(&additions).await), expected);
+        assert_eq!(errnos(&lab.routes.apply_all(&additions).await), expected);
+        let beside: Vec<Change> = (0..600)
+            .map(|n| Change::AddBeside(route(n, "10.1.0.1", up1)))
+            .collect();
+        assert_eq!(errnos(&lab.routes.apply_all(&beside).await), expected);
+        // What is not there is gone; own routes are not looked for in others'.
+        let deletions: Vec<Change> = (0..600)
+            .flat_map(|n| {
+                [
+                    Change::Delete(route(n, "10.0.0.1", up0)),
+                    Change::Delete(route(n, "10.1.0.1", up1)),
+                ]
+            })
+            .collect();
+        for _ in 0..2 {
+            let outcomes = lab.routes.apply_all(&deletions).await;
+            assert!(outcomes.iter().all(Result::is_ok));
+        }
+        // Every one of the others' is there still.
+        let again = others.apply_all(&taken).await;
+        assert!(again.iter().all(Result::is_ok));
+        let gone: Vec<Change> = (0..600)
+            .filter(|n| n % 2 == 1)
+            .map(|n| Change::Delete(foreign(n)))
+            .collect();
+        assert!(others.apply_all(&gone).await.iter().all(Result::is_ok));
+    });
+}

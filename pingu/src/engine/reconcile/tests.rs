@@ -276,6 +276,58 @@ fn a_place_is_not_emptied_while_the_next_route_leads_elsewhere() {
 }
 
 #[test]
+fn of_stale_routes_the_worst_goes_first() {
+    let (first, second, third) = (
+        route(OWN, 88, 2, "192.0.2.1"),
+        route(OWN, 89, 3, "198.51.100.1"),
+        route(OWN, 90, 4, "203.0.113.1"),
+    );
+    let actual = [first.clone(), second.clone(), third.clone()];
+    let made = plan(&table(&actual), &wanted(&[third]), OWN);
+    let deletions = [Change::Delete(second), Change::Delete(first)];
+    assert_eq!(made.changes, deletions, "the second may be dead already");
+}
+
+#[test]
+fn a_learned_route_is_not_taken_over_for_the_good_of_a_stranger() {
+    let own = route(OWN, 88, 2, "192.0.2.1");
+    let learned = route(DHCP, 10, 2, "192.0.2.1");
+    let stranger = |metric| Route {
+        next_hop: NextHop::Other("unreachable".to_owned()),
+        ..route(Protocol(3), metric, 2, "192.0.2.1")
+    };
+    let desired = RouteSet {
+        taken_over: vec![learned.clone()],
+        ..wanted(std::slice::from_ref(&own))
+    };
+    for (metric, taken) in [(5, true), (10, false), (20, false), (100, true)] {
+        let actual = [own.clone(), learned.clone(), stranger(metric)];
+        let made = plan(&table(&actual), &desired, OWN);
+        let expected = [Change::TakeOver(learned.clone())];
+        assert_eq!(made.changes, expected[..usize::from(taken)], "{metric}");
+    }
+}
+
+#[test]
+fn what_refuses_packets_never_stands_beside_what_carried_them() {
+    let object = Route {
+        destination: DEFAULT_V6,
+        next_hop: NextHop::Object(NexthopId(7)),
+        ..route(OWN, 50, 2, "192.0.2.1")
+    };
+    let unreachable = Route {
+        next_hop: NextHop::Unreachable,
+        ..object.clone()
+    };
+    let desired = wanted(std::slice::from_ref(&unreachable));
+    let made = plan(&table(std::slice::from_ref(&object)), &desired, OWN);
+    assert_eq!(
+        made.changes,
+        [Change::Delete(object), Change::Add(unreachable)]
+    );
+}
+
+#[test]
 fn what_follows_without_a_look_keeps_exchanges_whole_and_touches_own_routes_only() {
     let actual = [
         route(OWN, 100, 2, "192.0.2.1"),

@@ -14,7 +14,7 @@ const IDS_PER_UPLINK: u32 = 2;
 
 impl Engine {
     /// The number of an uplink's own next hop.
-    fn single_id(&self, id: UplinkId, ipv6: bool) -> NexthopId {
+    pub(super) fn single_id(&self, id: UplinkId, ipv6: bool) -> NexthopId {
         let place = IDS_PER_UPLINK * u32::from(id.0) + u32::from(ipv6);
         NexthopId(self.config.nexthop_base.0 + place)
     }

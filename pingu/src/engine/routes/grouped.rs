@@ -1,12 +1,14 @@
 //! The routes of a group of uplinks, by its mode.
 
+use ipnet::IpNet;
+
 use crate::{
     config::{Mode, WhenAllDown},
     engine::{
         Engine,
         routes::{RouteSet, of_family, own_route},
     },
-    network::NextHop,
+    network::{NextHop, Route},
     units::{GroupId, Metric, TableId, UplinkId},
 };
 
@@ -49,6 +51,7 @@ impl Engine {
                 continue;
             }
             let standing = self.standing_now(group, ipv6);
+            let standing = self.carrying(group, standing, ipv6);
             let family = self.family_routes(group, &standing, ipv6, set);
             // The best of all destinations come first: traffic follows them.
             for placed in &family.placed {
@@ -67,7 +70,7 @@ impl Engine {
                 for &metric in &family.kept {
                     set.kept.insert((TableId::MAIN, destination, metric));
                 }
-                if standing.is_empty() {
+                if standing.is_empty() && !self.only_refuses(group, destination) {
                     set.held.insert((TableId::MAIN, destination));
                 }
             }
@@ -87,6 +90,7 @@ impl Engine {
         let unreachable = config.when_all_down == WhenAllDown::Unreachable
             && !steered
             && !standing.is_empty()
+            && self.has_known(group, ipv6)
             && self.all_down(group);
         let mut family = match config.mode {
             _ if unreachable => {
@@ -130,6 +134,40 @@ impl Engine {
             return vec![first];
         }
         ranking.standing.clone()
+    }
+
+    /// Those that stand, or where none of them carries a family a member that does: it may be down for another family's sake.
+    fn carrying(&self, group: GroupId, standing: Vec<UplinkId>, ipv6: bool) -> Vec<UplinkId> {
+        let has_way = |id: &UplinkId| self.way(*id, ipv6).is_some();
+        let carries = |id: &UplinkId| has_way(id) && self.carries(*id, ipv6);
+        let is_pinned = |id: &UplinkId| self.pinned == Some(*id) && has_way(id);
+        let stays = standing.is_empty()
+            || standing.iter().any(carries)
+            || standing.first().is_some_and(is_pinned);
+        match self.members(group).find(carries) {
+            Some(instead) if !stays => vec![instead],
+            _ => standing,
+        }
+    }
+
+    /// A family by which some uplink of a group can be left, or could before.
+    fn has_known(&self, group: GroupId, ipv6: bool) -> bool {
+        self.members(group)
+            .any(|id| self.uplink(id).has_known_way(ipv6))
+    }
+
+    /// All that an earlier run left at a destination refuses packets, which this configuration does not ask for.
+    fn only_refuses(&self, group: GroupId, destination: IpNet) -> bool {
+        let own = self.snapshot.routes.iter().filter(|route| {
+            route.protocol == self.config.protocol
+                && route.table == TableId::MAIN
+                && route.destination == destination
+        });
+        let refuses =
+            |route: &Route| matches!(route.next_hop, NextHop::Unreachable | NextHop::Blackhole);
+        self.group(group).when_all_down != WhenAllDown::Unreachable
+            && own.clone().next().is_some()
+            && own.into_iter().all(refuses)
     }
 
     /// The best metric of a group.
