@@ -25,7 +25,7 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// Foreign routes that occupy a place of ours; nothing is written there.
     pub conflicts: Vec<Route>,
-    /// Foreign nexthop objects with a number of ours; nothing that needs them is written.
+    /// Foreign nexthop objects with a number of ours; groups are written without them.
     pub nexthop_conflicts: Vec<Nexthop>,
 }
 
@@ -70,6 +70,19 @@ pub fn plan_nexthops(actual: &Snapshot, wanted: &[Nexthop], own: Protocol) -> Ve
     let mut plan = Plan::default();
     nexthop_additions(actual, wanted, own, &mut plan);
     plan.changes
+}
+
+/// The wanted nexthop objects whose numbers somebody else has, in words.
+pub fn conflicts(actual: &Snapshot, desired: &[Nexthop], own: Protocol) -> Vec<String> {
+    let mut plan = Plan::default();
+    nexthop_additions(actual, desired, own, &mut plan);
+    let in_words = |found: &Nexthop| {
+        format!(
+            "nexthop object {} belongs to protocol {}: what needs it is not written (nexthop_base moves pingu's numbers)",
+            found.id.0, found.protocol.0
+        )
+    };
+    plan.nexthop_conflicts.iter().map(in_words).collect()
 }
 
 /// What may be deleted behind a plan whose additions the kernel has acknowledged: own routes only. All else waits for a look.
@@ -126,24 +139,33 @@ fn nexthop_additions(
         .iter()
         .partition(|object| !matches!(object.kind, NexthopKind::Group(_)));
     for wanted in singles.into_iter().chain(groups) {
-        let needs_taken = matches!(&wanted.kind, NexthopKind::Group(members)
-            if members.iter().any(|(member, _)| taken.contains(member)));
+        let wanted = without(wanted, &taken);
         match there.get(&wanted.id) {
-            _ if needs_taken => {
-                taken.insert(wanted.id);
-            }
-            None => plan.changes.push(Change::AddNexthop(wanted.clone())),
             Some(found) if found.protocol != own => {
                 taken.insert(wanted.id);
                 plan.nexthop_conflicts.push((*found).clone());
             }
-            Some(found) if !same_nexthop(found, wanted) => {
-                plan.changes.push(Change::ReplaceNexthop(wanted.clone()));
+            // Nothing remains of the group: a dead one that stands is no worse than none.
+            _ if matches!(&wanted.kind, NexthopKind::Group(members) if members.is_empty()) => {
+                taken.insert(wanted.id);
+            }
+            None => plan.changes.push(Change::AddNexthop(wanted)),
+            Some(found) if !same_nexthop(found, &wanted) => {
+                plan.changes.push(Change::ReplaceNexthop(wanted));
             }
             Some(_) => {}
         }
     }
     taken
+}
+
+/// A wanted object without the members whose numbers somebody else has: the others must not wait for them.
+fn without(wanted: &Nexthop, taken: &HashSet<NexthopId>) -> Nexthop {
+    let mut wanted = wanted.clone();
+    if let NexthopKind::Group(members) = &mut wanted.kind {
+        members.retain(|(member, _)| !taken.contains(member));
+    }
+    wanted
 }
 
 fn route_additions(
@@ -355,7 +377,9 @@ pub(crate) fn place(route: &Route) -> Place {
 fn same_nexthop(a: &Nexthop, b: &Nexthop) -> bool {
     match (&a.kind, &b.kind) {
         (NexthopKind::Single(one), NexthopKind::Single(other)) => {
-            a.ipv6 == b.ipv6 && one.leads_as(other)
+            // With a gateway, the object is of the gateway's family, whatever the routes are that use it.
+            let has_gateway = matches!(one, NextHop::Gateway { .. });
+            (has_gateway || a.ipv6 == b.ipv6) && one.leads_as(other)
         }
         (one, other) => one == other,
     }
