@@ -6,6 +6,8 @@ use crate::{
     units::{Ifindex, TableId},
 };
 
+mod ownership;
+
 const OWN: Protocol = Protocol(136);
 const DHCP: Protocol = Protocol(16);
 
@@ -324,4 +326,36 @@ fn an_object_by_an_ipv6_gateway_for_ipv4_routes_is_in_sync() {
     let moved = objects(&[single(1, OWN, true, "fe80::2")]);
     let replaced = [Change::ReplaceNexthop(wanted[0].clone())];
     assert_eq!(plan_nexthops(&moved, &wanted, OWN), replaced);
+}
+
+#[test]
+fn an_unchanged_last_place_does_not_let_the_best_route_go() {
+    let old_best = route(OWN, 50, 2, "192.0.2.1");
+    let dead_last = route(OWN, 102, 3, "198.51.100.1");
+    let new_best = route(OWN, 100, 4, "203.0.113.1");
+    let desired = wanted(&[new_best.clone(), dead_last.clone()]);
+    let actual = [old_best.clone(), dead_last.clone()];
+    let made = plan(&table(&actual), &desired, OWN);
+    assert_eq!(made.changes, [Change::Add(new_best.clone())]);
+    let made = plan(
+        &table(&[old_best.clone(), new_best, dead_last.clone()]),
+        &desired,
+        OWN,
+    );
+    assert_eq!(made.changes, [Change::Delete(old_best.clone())]);
+    // A place that somebody took is withheld; what leads as the best does as well.
+    let taken = route(DHCP, 100, 9, "192.0.2.9");
+    let made = plan(
+        &table(&[old_best.clone(), taken.clone(), dead_last.clone()]),
+        &desired,
+        OWN,
+    );
+    assert_eq!(made.changes, []);
+    let leads_as_best = route(OWN, 101, 4, "203.0.113.1");
+    let made = plan(
+        &table(&[old_best.clone(), taken, leads_as_best, dead_last]),
+        &desired,
+        OWN,
+    );
+    assert_eq!(made.changes, [Change::Delete(old_best)]);
 }
