@@ -9,7 +9,10 @@ use ipnet::IpNet;
 
 use crate::{
     engine::{
-        reconcile::exchange::{Exchanges, Turn},
+        reconcile::{
+            exchange::{Exchanges, Turn},
+            objects::{nexthop_additions, nexthop_deletions},
+        },
         routes::RouteSet,
     },
     network::{Change, NextHop, Nexthop, NexthopKind, Route, Rule, Snapshot},
@@ -17,8 +20,10 @@ use crate::{
 };
 
 mod exchange;
+mod objects;
 mod rule_mark;
 
+pub use objects::conflicts;
 pub use rule_mark::RuleMark;
 
 /// What to write, in order, and what cannot be written.
@@ -73,19 +78,6 @@ pub fn plan_nexthops(actual: &Snapshot, wanted: &[Nexthop], own: Protocol) -> Ve
     plan.changes
 }
 
-/// The wanted nexthop objects whose numbers somebody else has, in words.
-pub fn conflicts(actual: &Snapshot, desired: &[Nexthop], own: Protocol) -> Vec<String> {
-    let mut plan = Plan::default();
-    nexthop_additions(actual, desired, own, &mut plan);
-    let in_words = |found: &Nexthop| {
-        format!(
-            "nexthop object {} belongs to protocol {}: what needs it is not written (nexthop_base moves pingu's numbers)",
-            found.id.0, found.protocol.0
-        )
-    };
-    plan.nexthop_conflicts.iter().map(in_words).collect()
-}
-
 /// What may follow a plan that the kernel has acknowledged, without a look between: changes to own routes. All else waits for a look.
 pub fn plan_behind(acknowledged: &Snapshot, desired: &RouteSet, own: Protocol) -> Vec<Change> {
     let mut changes = plan(acknowledged, desired, own).changes;
@@ -134,52 +126,6 @@ impl<'a> Index<'a> {
 /// A route that cannot be named exactly is never ours, whatever protocol it carries.
 fn is_own(route: &Route, own: Protocol) -> bool {
     route.protocol == own && route.next_hop.is_exact()
-}
-
-/// Plans new and changed nexthop objects, and returns the numbers that somebody else has.
-fn nexthop_additions(
-    actual: &Snapshot,
-    desired: &[Nexthop],
-    own: Protocol,
-    plan: &mut Plan,
-) -> HashSet<NexthopId> {
-    let there: HashMap<NexthopId, &Nexthop> = actual
-        .nexthops
-        .iter()
-        .map(|object| (object.id, object))
-        .collect();
-    let mut taken = HashSet::new();
-    let (singles, groups): (Vec<&Nexthop>, Vec<&Nexthop>) = desired
-        .iter()
-        .partition(|object| !matches!(object.kind, NexthopKind::Group(_)));
-    for wanted in singles.into_iter().chain(groups) {
-        let wanted = without(wanted, &taken);
-        match there.get(&wanted.id) {
-            Some(found) if found.protocol != own => {
-                taken.insert(wanted.id);
-                plan.nexthop_conflicts.push((*found).clone());
-            }
-            // Nothing remains of the group: a dead one that stands is no worse than none.
-            _ if matches!(&wanted.kind, NexthopKind::Group(members) if members.is_empty()) => {
-                taken.insert(wanted.id);
-            }
-            None => plan.changes.push(Change::AddNexthop(wanted)),
-            Some(found) if !same_nexthop(found, &wanted) => {
-                plan.changes.push(Change::ReplaceNexthop(wanted));
-            }
-            Some(_) => {}
-        }
-    }
-    taken
-}
-
-/// A wanted object without the members whose numbers somebody else has: the others must not wait for them.
-fn without(wanted: &Nexthop, taken: &HashSet<NexthopId>) -> Nexthop {
-    let mut wanted = wanted.clone();
-    if let NexthopKind::Group(members) = &mut wanted.kind {
-        members.retain(|(member, _)| !taken.contains(member));
-    }
-    wanted
 }
 
 fn route_additions(
@@ -316,28 +262,6 @@ fn is_wanted(route: &Route, wanted_at: &HashMap<Place, Vec<&Route>>) -> bool {
         .is_some_and(|there| there.iter().any(|wanted| same(route, wanted)))
 }
 
-/// Objects that nothing uses any more; with one that is used the kernel would delete its routes. Users go first, and another look
-/// shows that they have gone.
-fn nexthop_deletions(actual: &Snapshot, desired: &RouteSet, own: Protocol, plan: &mut Plan) {
-    let mut needed: HashSet<NexthopId> = desired.nexthops.iter().map(|object| object.id).collect();
-    for route in &actual.routes {
-        if let NextHop::Object(id) = route.next_hop {
-            needed.insert(id);
-        }
-    }
-    for object in &actual.nexthops {
-        if let NexthopKind::Group(members) = &object.kind {
-            needed.extend(members.iter().map(|(member, _)| *member));
-        }
-    }
-    let stale = actual
-        .nexthops
-        .iter()
-        .filter(|object| object.protocol == own && !needed.contains(&object.id));
-    plan.changes
-        .extend(stale.cloned().map(Change::DeleteNexthop));
-}
-
 /// Whether a learned route may be taken over: in sight of the own route over its interface, or of any own one where none is wanted
 /// there. The next look, after the additions, shows it. And only if its traffic then leaves by the own one, and not by what a
 /// stranger has between the two.
@@ -392,17 +316,6 @@ pub fn withdrawal(
 
 pub(crate) fn place(route: &Route) -> Place {
     (route.table, route.destination, route.metric)
-}
-
-fn same_nexthop(a: &Nexthop, b: &Nexthop) -> bool {
-    match (&a.kind, &b.kind) {
-        (NexthopKind::Single(one), NexthopKind::Single(other)) => {
-            // With a gateway, the object is of the gateway's family, whatever the routes are that use it.
-            let has_gateway = matches!(one, NextHop::Gateway { .. });
-            (has_gateway || a.ipv6 == b.ipv6) && one.leads_as(other)
-        }
-        (one, other) => one == other,
-    }
 }
 
 fn same(a: &Route, b: &Route) -> bool {
