@@ -48,6 +48,9 @@ mod sticky;
 /// this long. A carrier that is lost just after a look shall be seen well within 100 ms, on a busy machine too.
 const DEBOUNCE: Duration = Duration::from_millis(20);
 
+/// A look among ten thousand routes takes long itself; the pause grows with it up to this.
+const DEBOUNCE_MAX: Duration = Duration::from_millis(60);
+
 /// Without any news the kernel is looked at again after this long: some deletions are silent.
 const AUDIT_EVERY: Duration = Duration::from_secs(10);
 
@@ -98,6 +101,8 @@ struct Daemon {
     flows: Flows,
     back_off: BackOff,
     last_look: Instant,
+    /// What the last look took.
+    look_took: Duration,
     look_at: Instant,
     /// The engine's revision that the kernel was last made to agree with.
     converged: Option<u64>,
@@ -120,9 +125,11 @@ impl Daemon {
         let note = AdoptedNote::new(&config.state_directory, config.protocol);
         let control = Control::bind(&config.socket)
             .with_context(|| format!("cannot listen on {}", config.socket.display()))?;
-        let watch = Watch::new(config.protocol).context("cannot listen to the kernel's news")?;
-        let routes =
+        let mut watch =
+            Watch::new(config.protocol).context("cannot listen to the kernel's news")?;
+        let mut routes =
             KernelRoutes::new(config.protocol).context("cannot talk to the kernel's routing")?;
+        watch.know_own(routes.ports());
         let receive = config.receive_hook;
         let budget = WriteBudget::new(config.objects_max(), now);
         let flows = Flows::new(&config);
@@ -158,6 +165,7 @@ impl Daemon {
             flows,
             back_off: BackOff::default(),
             last_look: now,
+            look_took: Duration::ZERO,
             look_at: now,
             converged: None,
             states,
@@ -220,9 +228,9 @@ impl Daemon {
             _ = on_int.recv() => Event::Stop(int),
             _ = on_term.recv() => Event::Stop(term),
             _ = on_hup.recv() => Event::Stop(hup),
-            news = self.watch.next() => Event::News(news),
-            // Before the timer, which may always be due; what is due is done in every turn anyway.
+            // Before news, which may come in a flood, and the timer, which may always be due; what is due is done in every turn anyway.
             request = self.control.next() => Event::Asked(request),
+            news = self.watch.next() => Event::News(news),
             outcome = self.saver.ended() => Event::Saved(outcome),
             _ = self.on_print.recv() => Event::Print,
             () = self.pins.changed() => Event::Sticky,
@@ -260,6 +268,7 @@ impl Daemon {
                 tracing::warn!(%error, "the news socket failed, opening another");
                 self.watch = Watch::new(self.engine.config().protocol)
                     .context("cannot listen to the kernel's news")?;
+                self.watch.know_own(self.routes.ports());
                 self.look_soon();
             }
         }
@@ -276,11 +285,13 @@ impl Daemon {
     }
 
     fn look_soon(&mut self) {
-        self.look_at = self.look_at.min(self.last_look + DEBOUNCE);
+        let pause = self.look_took.clamp(DEBOUNCE, DEBOUNCE_MAX);
+        self.look_at = self.look_at.min(self.last_look + pause);
     }
 
     /// Looks at the kernel, and lets hooks follow the interfaces.
     async fn look(&mut self) -> anyhow::Result<()> {
+        let begin = clock();
         let snapshot = match self.fresh_snapshot().await {
             Ok(snapshot) => snapshot,
             Err(error @ NetlinkError::Closed) => {
@@ -297,6 +308,7 @@ impl Daemon {
         self.last_look = now;
         self.look_at = now + AUDIT_EVERY;
         self.engine.network(snapshot, now);
+        self.look_took = clock().saturating_duration_since(begin);
         self.flows.observe(&self.engine, now);
         self.hooks_due = true;
         Ok(())

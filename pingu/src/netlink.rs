@@ -130,8 +130,9 @@ impl KernelRoutes {
     }
 
     /// The ports of its sockets: who asked, in the kernel's announcements.
-    pub fn ports(&self) -> Vec<u32> {
-        let batch = self.batch.as_ref().map(Batch::port);
+    pub fn ports(&mut self) -> Vec<u32> {
+        // Opened for the answer: what a batch changes must be known for pingu's own before it is announced.
+        let batch = self.batch().ok().map(|batch| batch.port());
         std::iter::once(self.requests.port()).chain(batch).collect()
     }
 

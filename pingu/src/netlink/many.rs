@@ -166,7 +166,7 @@ impl KernelRoutes {
             && places.is_some_and(|places| places.contains(&place(route)))
     }
 
-    fn batch(&mut self) -> io::Result<&mut Batch> {
+    pub(super) fn batch(&mut self) -> io::Result<&mut Batch> {
         match &mut self.batch {
             Some(batch) => Ok(batch),
             none => Ok(none.insert(Batch::new()?)),

@@ -7,6 +7,7 @@ use netlink_packet_core::{NLM_F_REPLACE, NetlinkBuffer};
 use netlink_sys::{
     AsyncSocket, AsyncSocketExt, Socket, SocketAddr, TokioSocket, protocols::NETLINK_ROUTE,
 };
+use tokio::task::unconstrained;
 
 use crate::{
     netlink::{
@@ -31,8 +32,9 @@ const PENDING_NEWS_MAX: usize = 256;
 /// Interferences that may wait here.
 const INTERFERENCES_PENDING_MAX: usize = 32;
 
-/// Datagrams read before news are handed out, so that a flood of messages that are no news never holds up the loop for long.
-const DATAGRAMS_PER_TURN: usize = 256;
+/// Datagrams read before news are handed out, so that a flood of messages never holds up the loop for long: some milliseconds. With
+/// fewer, the loop would look at the kernel once for each handful of a flood.
+const DATAGRAMS_PER_TURN: usize = 4096;
 
 /// What is listened to.
 const GROUPS: [u32; 9] = [
@@ -105,7 +107,9 @@ impl Watch {
                     break;
                 }
                 self.datagram.clear();
-                match self.socket.recv_from(&mut self.datagram).now_or_never() {
+                // Tokio would end the turn after a hundred or so.
+                let received = unconstrained(self.socket.recv_from(&mut self.datagram));
+                match received.now_or_never() {
                     Some(received) => self.take(received)?,
                     None => break,
                 }
