@@ -9,14 +9,22 @@ use ipnet::IpNet;
 
 use crate::{
     engine::{
-        reconcile::exchange::{Exchanges, Turn},
+        reconcile::{
+            exchange::{Exchanges, Turn},
+            objects::{nexthop_additions, nexthop_deletions},
+        },
         routes::RouteSet,
     },
-    network::{Change, NextHop, Nexthop, NexthopKind, Route, Rule, Selector, Snapshot},
+    network::{Change, NextHop, Nexthop, NexthopKind, Route, Rule, Snapshot},
     units::{Metric, NexthopId, Protocol, TableId},
 };
 
 mod exchange;
+mod objects;
+mod rule_mark;
+
+pub use objects::conflicts;
+pub use rule_mark::RuleMark;
 
 /// What to write, in order, and what cannot be written.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -25,7 +33,7 @@ pub struct Plan {
     pub changes: Vec<Change>,
     /// Foreign routes that occupy a place of ours; nothing is written there.
     pub conflicts: Vec<Route>,
-    /// Foreign nexthop objects with a number of ours; nothing that needs them is written.
+    /// Foreign nexthop objects with a number of ours; groups are written without them.
     pub nexthop_conflicts: Vec<Nexthop>,
 }
 
@@ -35,8 +43,8 @@ pub(crate) type Place = (TableId, IpNet, Metric);
 /// Compares what the kernel has with what it should have.
 ///
 /// Additions come before deletions, so that at no instant there is less than before: nexthop objects before the routes that use
-/// them, routes before the rules that lead to them. An own route is deleted only in sight of another to the same destination that
-/// is wanted, or leads as the best that is wanted, or where the set lets the destination end: an addition may be refused. A place
+/// them, routes before the rules that lead to them. An own route is deleted only in sight of the best that is wanted to the same
+/// destination, or of one that leads as it, or where the set lets the destination end: an addition may be refused. A place
 /// held by somebody else's route is left alone and reported. In sync, the plan is empty.
 pub fn plan(actual: &Snapshot, desired: &RouteSet, own: Protocol) -> Plan {
     let mut plan = Plan::default();
@@ -47,10 +55,8 @@ pub fn plan(actual: &Snapshot, desired: &RouteSet, own: Protocol) -> Plan {
     let missing_rules = desired.rules.iter().filter(is_missing).cloned();
     plan.changes.extend(missing_rules.map(Change::AddRule));
 
-    let stale_rules = actual
-        .rules
-        .iter()
-        .filter(|rule| desired.rule_mark.is_own(rule, own) && !desired.rules.contains(rule));
+    let stale_rules = desired.rule_mark.own_rules(actual, own);
+    let stale_rules = stale_rules.filter(|rule| !desired.rules.contains(rule));
     plan.changes
         .extend(stale_rules.cloned().map(Change::DeleteRule));
     route_deletions(actual, &index, desired, own, &mut plan);
@@ -122,43 +128,6 @@ fn is_own(route: &Route, own: Protocol) -> bool {
     route.protocol == own && route.next_hop.is_exact()
 }
 
-/// Plans new and changed nexthop objects, and returns the numbers that somebody else has.
-fn nexthop_additions(
-    actual: &Snapshot,
-    desired: &[Nexthop],
-    own: Protocol,
-    plan: &mut Plan,
-) -> HashSet<NexthopId> {
-    let there: HashMap<NexthopId, &Nexthop> = actual
-        .nexthops
-        .iter()
-        .map(|object| (object.id, object))
-        .collect();
-    let mut taken = HashSet::new();
-    let (singles, groups): (Vec<&Nexthop>, Vec<&Nexthop>) = desired
-        .iter()
-        .partition(|object| !matches!(object.kind, NexthopKind::Group(_)));
-    for wanted in singles.into_iter().chain(groups) {
-        let needs_taken = matches!(&wanted.kind, NexthopKind::Group(members)
-            if members.iter().any(|(member, _)| taken.contains(member)));
-        match there.get(&wanted.id) {
-            _ if needs_taken => {
-                taken.insert(wanted.id);
-            }
-            None => plan.changes.push(Change::AddNexthop(wanted.clone())),
-            Some(found) if found.protocol != own => {
-                taken.insert(wanted.id);
-                plan.nexthop_conflicts.push((*found).clone());
-            }
-            Some(found) if !same_nexthop(found, wanted) => {
-                plan.changes.push(Change::ReplaceNexthop(wanted.clone()));
-            }
-            Some(_) => {}
-        }
-    }
-    taken
-}
-
 fn route_additions(
     actual: &Snapshot,
     index: &Index<'_>,
@@ -213,14 +182,18 @@ fn route_deletions(
     own: Protocol,
     plan: &mut Plan,
 ) {
-    let wanted_at = Index::new(&desired.wanted);
-    // Whether a wanted route to a destination stands; absent where none is wanted.
-    let mut stands: HashMap<(TableId, IpNet), bool> = HashMap::with_capacity(desired.wanted.len());
+    let mut wanted_at: HashMap<Place, Vec<&Route>> = HashMap::new();
+    let mut best: HashMap<(TableId, IpNet), &Route> = HashMap::new();
     for wanted in &desired.wanted {
-        *stands
+        wanted_at.entry(place(wanted)).or_default().push(wanted);
+        let best = best
             .entry((wanted.table, wanted.destination))
-            .or_default() |= index.has(wanted);
+            .or_insert(wanted);
+        if wanted.metric < best.metric {
+            *best = wanted;
+        }
     }
+    let successors = successors(actual, &best, &wanted_at, own);
     let conflicts: HashSet<Place> = plan.conflicts.iter().map(place).collect();
     let exchanged: HashSet<Place> = plan
         .changes
@@ -233,15 +206,23 @@ fn route_deletions(
     let mut stale: Vec<&Route> = Vec::new();
     for route in actual.routes.iter().filter(|route| is_own(route, own)) {
         let destination = (route.table, route.destination);
-        let may_go = match stands.get(&destination) {
-            Some(stands) => *stands,
+        let may_go = match best.get(&destination) {
+            Some(best) if index.has(best) => true,
+            Some(best) => {
+                let leads_on = |left: &&Route| left.next_hop.leads_as(&best.next_hop);
+                successors.get(&destination).is_some_and(leads_on)
+                    && !route.next_hop.leads_as(&best.next_hop)
+            }
             None => !desired.held.contains(&destination),
         };
-        let is_wanted = wanted_at.has(route);
+        let is_wanted = is_wanted(route, &wanted_at);
         let stays = !may_go
             || is_wanted
             || desired.kept.contains(&place(route))
-            || desired.kept_tables.contains(&(route.table, route.ipv6()))
+            || route.next_hop.ifindex().is_some_and(|ifindex| {
+                let by_uplink = (route.table, route.ipv6(), ifindex);
+                desired.kept_tables.contains(&by_uplink)
+            })
             || conflicts.contains(&place(route));
         if !stays && !exchanged.contains(&place(route)) {
             stale.push(route);
@@ -253,26 +234,32 @@ fn route_deletions(
     plan.changes.extend(deletions);
 }
 
-/// Objects that nothing uses any more; with one that is used the kernel would delete its routes. Users go first, and another look
-/// shows that they have gone.
-fn nexthop_deletions(actual: &Snapshot, desired: &RouteSet, own: Protocol, plan: &mut Plan) {
-    let mut needed: HashSet<NexthopId> = desired.nexthops.iter().map(|object| object.id).collect();
-    for route in &actual.routes {
-        if let NextHop::Object(id) = route.next_hop {
-            needed.insert(id);
+/// What would carry the traffic to each destination with the stale routes gone: the lowest of the own routes that are wanted or lead
+/// as the best that is wanted.
+fn successors<'a>(
+    actual: &'a Snapshot,
+    best: &HashMap<(TableId, IpNet), &Route>,
+    wanted_at: &HashMap<Place, Vec<&Route>>,
+    own: Protocol,
+) -> HashMap<(TableId, IpNet), &'a Route> {
+    let mut lowest: HashMap<(TableId, IpNet), &Route> = HashMap::new();
+    for route in actual.routes.iter().filter(|route| is_own(route, own)) {
+        let destination = (route.table, route.destination);
+        let leads_as_best = |best: &&Route| route.next_hop.leads_as(&best.next_hop);
+        if is_wanted(route, wanted_at) || best.get(&destination).is_some_and(leads_as_best) {
+            let lowest = lowest.entry(destination).or_insert(route);
+            if route.metric < lowest.metric {
+                *lowest = route;
+            }
         }
     }
-    for object in &actual.nexthops {
-        if let NexthopKind::Group(members) = &object.kind {
-            needed.extend(members.iter().map(|(member, _)| *member));
-        }
-    }
-    let stale = actual
-        .nexthops
-        .iter()
-        .filter(|object| object.protocol == own && !needed.contains(&object.id));
-    plan.changes
-        .extend(stale.cloned().map(Change::DeleteNexthop));
+    lowest
+}
+
+fn is_wanted(route: &Route, wanted_at: &HashMap<Place, Vec<&Route>>) -> bool {
+    wanted_at
+        .get(&place(route))
+        .is_some_and(|there| there.iter().any(|wanted| same(route, wanted)))
 }
 
 /// Whether a learned route may be taken over: in sight of the own route over its interface, or of any own one where none is wanted
@@ -312,10 +299,7 @@ pub fn withdrawal(
     own: Protocol,
 ) -> Vec<Change> {
     let mut changes: Vec<Change> = adopted.iter().cloned().map(Change::Restore).collect();
-    let rules = actual
-        .rules
-        .iter()
-        .filter(|rule| rule_mark.is_own(rule, own));
+    let rules = rule_mark.own_rules(actual, own);
     changes.extend(rules.cloned().map(Change::DeleteRule));
     let routes = actual.routes.iter().filter(|route| is_own(route, own));
     changes.extend(routes.cloned().map(Change::Delete));
@@ -330,51 +314,8 @@ pub fn withdrawal(
     changes
 }
 
-/// How own rules are told from others'.
-///
-/// systemd-networkd removes foreign rules but those of protocol `kernel`. Own rules may carry that one; then the priority tells
-/// them, and that they lead to a table of somebody's making.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RuleMark {
-    /// The protocol that own rules carry.
-    pub protocol: Protocol,
-    /// The priorities of own rules.
-    pub priorities: Vec<u32>,
-}
-
-impl Default for RuleMark {
-    /// Only rules of pingu's own protocol are own.
-    fn default() -> Self {
-        Self {
-            protocol: Protocol(0),
-            priorities: Vec::new(),
-        }
-    }
-}
-
-impl RuleMark {
-    /// Whether a rule is pingu's.
-    pub fn is_own(&self, rule: &Rule, own: Protocol) -> bool {
-        let leads_to_a_made_table = rule.table.0 != 0 && !TableId::BUILT_IN.contains(&rule.table);
-        !matches!(rule.selector, Selector::Other(_))
-            && (rule.protocol == own
-                || (rule.protocol == self.protocol
-                    && self.priorities.contains(&rule.priority)
-                    && leads_to_a_made_table))
-    }
-}
-
 pub(crate) fn place(route: &Route) -> Place {
     (route.table, route.destination, route.metric)
-}
-
-fn same_nexthop(a: &Nexthop, b: &Nexthop) -> bool {
-    match (&a.kind, &b.kind) {
-        (NexthopKind::Single(one), NexthopKind::Single(other)) => {
-            a.ipv6 == b.ipv6 && one.leads_as(other)
-        }
-        (one, other) => one == other,
-    }
 }
 
 fn same(a: &Route, b: &Route) -> bool {

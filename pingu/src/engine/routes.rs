@@ -27,8 +27,9 @@ pub struct RouteSet {
     /// Own routes at these places stay as they are, if they are there: their uplink is the last resort although it cannot be left by
     /// at the moment.
     pub kept: HashSet<(TableId, IpNet, Metric)>,
-    /// Own routes of these tables and families (IPv6) stay as they are: their uplink cannot be left by at the moment.
-    pub kept_tables: HashSet<(TableId, bool)>,
+    /// Own routes of these tables and families (IPv6) over these interfaces stay as they are: their uplink cannot be left by at the
+    /// moment. Those over another interface would let its traffic leave by another uplink.
+    pub kept_tables: HashSet<(TableId, bool, Ifindex)>,
     /// Destinations whose own routes stay although none is wanted: nothing is known yet. Elsewhere the last one may go.
     pub held: HashSet<(TableId, IpNet)>,
     /// Learned routes that adopt mode may take out of the table, once an own route stands.
@@ -124,10 +125,12 @@ impl Engine {
 
     /// How own rules are told from others'.
     pub fn rule_mark(&self) -> RuleMark {
-        let rules = &self.config.rules;
+        let uplinks = self.config.uplinks.iter();
         RuleMark {
             protocol: self.rule_protocol(),
-            priorities: vec![rules.mark_priority, rules.from_priority],
+            tables: uplinks
+                .filter_map(|uplink| Some(uplink.table.as_ref()?.id))
+                .collect(),
         }
     }
 

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    engine::{Engine, RttSummary, State, path::Path, uplink::Uplink},
+    engine::{Engine, RttSummary, State, path::Path, reconcile, uplink::Uplink},
     network::Route,
     probe::EngineKind,
     units::{GroupId, Metric, TableId, UplinkId},
@@ -285,6 +285,11 @@ impl Engine {
         warnings.extend(self.dead_targets().map(|target| {
             format!("target {target} fails over every uplink while others answer: it is left out until it answers")
         }));
+        warnings.extend(reconcile::conflicts(
+            &self.snapshot,
+            &self.nexthop_set(),
+            self.config.protocol,
+        ));
         warnings.extend(self.refusals.iter().cloned());
         warnings.sort();
         warnings.dedup();

@@ -1,5 +1,8 @@
 //! Plans for small tables.
 
+mod best;
+mod ownership;
+
 use super::*;
 use crate::{
     network::{DEFAULT_V4, DEFAULT_V6, NextHop},

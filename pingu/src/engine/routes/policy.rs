@@ -46,7 +46,7 @@ impl Engine {
                     ));
                 }
                 None => {
-                    set.kept_tables.insert((table.id, ipv6));
+                    set.kept_tables.insert((table.id, ipv6, ifindex));
                 }
             }
             if let Some(mark) = config.fwmark
