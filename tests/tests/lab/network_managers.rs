@@ -58,7 +58,7 @@ fn networkd_that_is_restarted_takes_pingus_routes_which_are_back_in_a_second_and
         );
     let mut daemon = Daemon::start(&site.router, &settings);
     daemon.wait_until_up(&["fibre", "lte"]);
-    let own = wait_for_own(&site, 8);
+    let own = wait_for_own(&site, 10);
     // What is not the kernel's goes: this says that networkd looked.
     site.router
         .ip("rule add from 192.0.2.78 table 77 priority 30078 protocol boot");

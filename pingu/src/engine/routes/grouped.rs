@@ -89,7 +89,6 @@ impl Engine {
         let steered = self.rankings[group.index()].preferred.is_some();
         let unreachable = config.when_all_down == WhenAllDown::Unreachable
             && !steered
-            && !standing.is_empty()
             && self.has_known(group, ipv6)
             && self.all_down(group);
         let mut family = match config.mode {

@@ -4,15 +4,12 @@
     reason = "the next start must converge within two seconds"
 )]
 
-use std::{
-    sync::mpsc::Receiver,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use pingu_tests::lab::{
     daemon::{Daemon, START_DEADLINE},
     namespace::Namespace,
-    route_watch::{self, Change, Pace, RouteWatch},
+    route_watch::{self, Pace, RouteWatch},
     routes,
     settings::Settings,
     site::{Site, TARGET},
@@ -205,8 +202,9 @@ impl<'a> Sweep<'a> {
         let mut daemon = Daemon::start(&self.site.router, self.settings);
         self.wait_for_rest(&mut daemon, rest);
         let time = start.elapsed();
-        let ways = ways(watch.changes());
-        watch.finish();
+        // The last change may only just have been made.
+        let changes = watch.finish().changes;
+        let ways: Vec<Option<u32>> = changes.iter().map(|change| change.ifindex).collect();
         assert!(time <= CONVERGED_MAX, "{what}: {time:?}");
         let expected = if ways.first() == Some(&Some(rest.way)) {
             vec![Some(rest.way)]
@@ -285,10 +283,6 @@ fn assert_hit(killed_at: &[String], wanted: &[&str]) {
         let is_hit = killed_at.iter().any(|call| call.contains(text));
         assert!(is_hit, "no kill at any {text}: {killed_at:#?}");
     }
-}
-
-fn ways(changes: &Receiver<Change>) -> Vec<Option<u32>> {
-    changes.try_iter().map(|change| change.ifindex).collect()
 }
 
 /// Interfaces that are up, have a carrier and an IPv4 address.
