@@ -15,7 +15,8 @@ use crate::{
 const POLICY_METRIC: Metric = Metric(1);
 
 impl Engine {
-    /// The table and the rules of an uplink. They do not depend on its health: what is bound to an uplink leaves by it or not at all.
+    /// The table and the rules of an uplink. They do not depend on its health; only an interface that is set down empties the table, and
+    /// what is bound to it then leaves by main.
     pub(super) fn policy_routes(&self, id: UplinkId, set: &mut RouteSet) {
         let config = &self.config.uplinks[id.index()];
         let (Some(table), Some(ifindex)) = (&config.table, self.interface_index(id)) else {
