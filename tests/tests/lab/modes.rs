@@ -311,3 +311,20 @@ fn what_is_advertised_exists_only_while_its_uplink_is_up() {
     site.providers[0].repair();
     wait_for_own(&site, &up);
 }
+
+#[test]
+fn with_all_down_from_the_start_packets_are_refused_where_that_is_asked_for() {
+    let _turn = turn::alone();
+    let interfaces = ["wan1", "wan2"];
+    let settings = grouped("when_all_down = \"unreachable\"", &interfaces);
+    let site = Plan::new(&interfaces).build();
+    site.providers
+        .iter()
+        .for_each(|provider| provider.black_hole());
+    let mut daemon = Daemon::start(&site.router, &settings);
+    daemon.wait_until_down("fibre");
+    daemon.wait_until_down("lte");
+    wait_for_own(&site, &["unreachable default .. metric 10"]);
+    site.providers[1].repair();
+    wait_for_own(&site, &["default .. dev wan2 .. metric 11"]);
+}
