@@ -278,6 +278,7 @@ impl Engine {
     pub fn run(&mut self, now: Instant, transport: &mut impl ProbeTransport) {
         self.orders.clear();
         self.ordered.clear();
+        transport.refresh();
         while let Some(&Reverse((at, id))) = self.wakes.peek()
             && at <= now
         {

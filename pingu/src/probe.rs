@@ -58,8 +58,70 @@ pub enum LinkHeader {
 pub enum SendResult {
     /// Handed to the interface.
     Sent,
+    /// It passed the egress hook, and then the interface's own queue dropped it, with the errno: it left this program, not this machine.
+    Dropped(i32),
     /// Refused, with the errno.
     NotSent(i32),
+}
+
+/// What was seen of a probe beside its first right reply. Whatever is here counts for nothing in a verdict: it names causes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Remarks {
+    /// Further replies to a probe that was answered.
+    pub duplicates: u16,
+    /// Replies right in everything but the ICMP checksum.
+    pub corrupt: u16,
+    /// Replies that name its slot but differ in cookie, identifier, sequence or source.
+    pub forged: u16,
+    /// Replies right in everything but the interface or the VLAN.
+    pub wrong_uplink: u16,
+    /// The interface that the last of those came in by.
+    pub came_in_by: Option<Ifindex>,
+    /// The interface that the request tried to leave by, if it was another than its own.
+    pub strayed_to: Option<Ifindex>,
+    /// The last ICMP error that quoted the probe with its cookie.
+    pub error: Option<IcmpError>,
+    /// What a reflector wrote into its reply.
+    pub reflection: Option<Reflection>,
+}
+
+/// An ICMP error that quotes a probe of ours, cookie and all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IcmpError {
+    /// Who sent it; its family says whether the numbers are ICMP's or ICMPv6's.
+    pub from: IpAddr,
+    /// ICMP type.
+    pub kind: u8,
+    /// ICMP code.
+    pub code: u8,
+}
+
+/// What `pingu reflect` writes into a reply. Times are the reflector's own clock: only their difference means something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reflection {
+    /// When the request reached the reflector, in nanoseconds.
+    pub received_ns: u64,
+    /// When the reply left it, in nanoseconds.
+    pub sent_ns: u64,
+    /// How many requests of this path (source, target and path number) it had received by then, this one included; wraps.
+    pub requests: u32,
+}
+
+/// What the hooks counted on one interface since they were attached. Only unicast IP packets count, and no probe or reply of ours.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Traffic {
+    /// IP packets that came in.
+    pub ingress_packets: u64,
+    /// Their bytes, link header included.
+    pub ingress_bytes: u64,
+    /// IP packets that left.
+    pub egress_packets: u64,
+    /// Their bytes, link header included.
+    pub egress_bytes: u64,
+    /// TCP segments that left with SYN and without ACK.
+    pub handshakes_begun: u64,
+    /// TCP segments that came in with SYN and ACK.
+    pub handshakes_answered: u64,
 }
 
 /// What a slot says of its probe. Times are `CLOCK_MONOTONIC` as both hooks saw them; only differences mean something.
@@ -79,6 +141,19 @@ pub trait ProbeTransport {
 
     /// Reads a slot; costs no system call.
     fn read(&self, slot: SlotId) -> Stamps;
+
+    /// What else was seen of the probe that a slot holds; costs no system call.
+    fn remarks(&self, _slot: SlotId) -> Remarks {
+        Remarks::default()
+    }
+
+    /// What the hooks counted on an interface; none where nothing counts there.
+    fn traffic(&self, _ifindex: Ifindex) -> Option<Traffic> {
+        None
+    }
+
+    /// Takes in what has arrived, where that needs a system call. Called before slots are read.
+    fn refresh(&mut self) {}
 }
 
 /// Which hooks serve an uplink.

@@ -337,10 +337,10 @@ impl Path {
         let first = burst.outcomes.len() - results.len();
         for (outcome, result) in burst.outcomes[first..].iter_mut().zip(results) {
             match (result, outcome) {
-                (SendResult::Sent, Outcome::Pending { deadline, .. }) => {
+                (SendResult::Sent | SendResult::Dropped(_), Outcome::Pending { deadline, .. }) => {
                     *deadline = now + timeout + DEADLINE_GRACE
                 }
-                (SendResult::Sent, _) => {}
+                (SendResult::Sent | SendResult::Dropped(_), _) => {}
                 (SendResult::NotSent(errno), outcome) => {
                     *outcome = Outcome::NotSent(*errno);
                     self.tally.not_sent += 1;
