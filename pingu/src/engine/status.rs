@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    engine::{Engine, RttSummary, State, path::Path, reconcile, uplink::Uplink},
+    engine::{Engine, RttHistogram, RttSummary, State, path::Path, reconcile, uplink::Uplink},
     network::Route,
     probe::EngineKind,
     units::{GroupId, Metric, TableId, UplinkId},
@@ -126,6 +126,9 @@ pub struct TargetStatus {
     pub recent_loss_percent: Option<f64>,
     /// Recent round-trip times in microseconds; null before the first answer.
     pub rtt_us: Option<RttSummary>,
+    /// All round-trip times since the daemon started.
+    #[serde(default)]
+    pub rtt_histogram: RttHistogram,
 }
 
 impl Engine {
@@ -360,5 +363,6 @@ fn target_status(path: &Path) -> TargetStatus {
         pending: tally.sent - tally.answered - tally.lost - tally.late - tally.not_sent,
         recent_loss_percent: path.recent.loss_percent(),
         rtt_us: path.window.summary(),
+        rtt_histogram: path.histogram.published(),
     }
 }
