@@ -175,7 +175,8 @@ impl Daemon {
     }
 
     async fn serve(&mut self) -> anyhow::Result<()> {
-        tracing::info!(uplinks = self.engine.config().uplinks.len(), "probing");
+        let config = self.engine.config();
+        tracing::info!(uplinks = config.uplinks.len(), memory = %config.footprint(), "probing");
         self.read_sticky_file();
         loop {
             if clock() >= self.look_at {
@@ -341,8 +342,10 @@ impl Daemon {
     /// Whether there was something to log.
     fn log_states(&mut self) -> bool {
         let mut changed = false;
-        for (known, (uplink, state, reason)) in self.states.iter_mut().zip(self.engine.states()) {
+        for (id, state, reason) in self.engine.changes() {
+            let known = &mut self.states[id.index()];
             if *known != state {
+                let uplink = &self.engine.config().uplinks[id.index()].name;
                 tracing::info!(uplink, from = ?*known, to = ?state, reason, "uplink changed");
                 *known = state;
                 changed = true;

@@ -1,7 +1,7 @@
 //! The eBPF hooks follow the uplinks' interfaces as these come, go and change their numbers.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -45,7 +45,7 @@ impl Hooks {
         let mut wanted = engine.hooks_wanted();
         self.detach_unwanted(&wanted, transport);
         let blind: BTreeMap<UplinkId, Option<i32>> = engine.blind().collect();
-        let standing: Vec<UplinkId> = engine
+        let standing: BTreeSet<UplinkId> = engine
             .rankings()
             .iter()
             .flat_map(|ranking| ranking.standing.iter().copied())
@@ -67,12 +67,13 @@ impl Hooks {
             let tried = now;
             self.attached.insert(ifindex, Hook { bare, state, tried });
         }
+        let on: BTreeMap<UplinkId, Ifindex> = wanted
+            .iter()
+            .map(|&(uplink, ifindex, _)| (uplink, ifindex))
+            .collect();
         for index in 0..engine.config().uplinks.len() {
             let id = UplinkId(index as u16);
-            let hook = wanted
-                .iter()
-                .find(|(uplink, ..)| *uplink == id)
-                .and_then(|(_, ifindex, _)| self.attached.get(ifindex));
+            let hook = on.get(&id).and_then(|ifindex| self.attached.get(ifindex));
             let state = hook.map_or(HookState::Detached, |hook| hook.state.clone());
             engine.set_hook(id, state);
         }
@@ -84,10 +85,12 @@ impl Hooks {
         wanted: &[(UplinkId, Ifindex, bool)],
         transport: &mut KernelTransport,
     ) {
+        let wanted: BTreeSet<(Ifindex, bool)> = wanted
+            .iter()
+            .map(|&(_, ifindex, bare)| (ifindex, bare))
+            .collect();
         self.attached.retain(|&ifindex, hook| {
-            let keep = wanted
-                .iter()
-                .any(|&(_, i, bare)| (i, bare) == (ifindex, hook.bare));
+            let keep = wanted.contains(&(ifindex, hook.bare));
             if !keep {
                 transport.detach(ifindex);
             }

@@ -91,11 +91,7 @@ impl Engine {
 
     /// The number of an uplink's interface, while there is one.
     pub(super) fn interface_index(&self, id: UplinkId) -> Option<Ifindex> {
-        let interface = &self.config.uplinks[id.index()].interface;
-        self.snapshot
-            .links
-            .iter()
-            .find(|link| link.is_called(interface))
-            .map(|link| link.ifindex)
+        let place = self.link_of[id.index()]?;
+        Some(self.snapshot.links[place].ifindex)
     }
 }

@@ -12,6 +12,9 @@ use crate::{
         burst::{Burst, DEADLINE_GRACE, Outcome},
         evidence::{Evidence, Judged},
         health::{Health, State, Verdict},
+        histogram::Histogram,
+        phase::Phase,
+        wants::{Wants, sooner},
         way_out::Readiness,
         window::{Recent, Window},
     },
@@ -64,6 +67,7 @@ pub(crate) struct Path {
     pub(crate) tally: Tally,
     pub(crate) window: Window,
     pub(crate) recent: Recent,
+    pub(crate) histogram: Histogram,
     /// The last judged burst.
     pub(crate) judged: Option<Judged>,
     pub(crate) evidence: Evidence,
@@ -73,6 +77,7 @@ pub(crate) struct Path {
     pub(crate) waits_since: Option<Instant>,
     slots: SlotRing,
     sequence: u16,
+    phase: Phase,
     next_burst: Instant,
     /// A burst beside the regular ones, when it is due.
     extra_burst: Option<Instant>,
@@ -87,6 +92,10 @@ pub(crate) struct Path {
     lost: VecDeque<SlotId>,
     look_again: Duration,
 }
+
+/// What one path takes of memory: itself, its place in the tables of the engine, 128 recent round-trip times, a histogram of some twenty
+/// buckets, and its bursts on their way.
+pub(crate) const PATH_BYTES: usize = size_of::<Path>() + 160 + 512 + 192 + 512;
 
 /// Whether what is due still waits for the next hop's link-layer address.
 fn waits(resolving_since: Option<Instant>, timeout: Duration, now: Instant) -> bool {
@@ -106,7 +115,7 @@ impl Path {
         target: IpAddr,
         first_slot: u32,
         probe: &ProbeConfig,
-        now: Instant,
+        phase: Phase,
     ) -> Self {
         Self {
             uplink,
@@ -116,6 +125,7 @@ impl Path {
             tally: Tally::default(),
             window: Window::default(),
             recent: Recent::default(),
+            histogram: Histogram::default(),
             judged: None,
             evidence: Evidence::default(),
             counted: Some(State::Down),
@@ -126,7 +136,8 @@ impl Path {
                 next: 0,
             },
             sequence: 0,
-            next_burst: now,
+            phase,
+            next_burst: phase.0,
             extra_burst: None,
             extra_before: None,
             awaited: false,
@@ -137,8 +148,14 @@ impl Path {
         }
     }
 
-    /// Takes a new answer to "can this path be probed". A path that was blocked starts over: nothing is known, and a burst is due.
-    pub(crate) fn set_readiness(&mut self, readiness: Readiness, now: Instant) {
+    /// Takes a new answer to "can this path be probed". A path that was blocked starts over: nothing is known, and its first burst is
+    /// due at `first_burst`.
+    pub(crate) fn set_readiness(
+        &mut self,
+        readiness: Readiness,
+        first_burst: Instant,
+        now: Instant,
+    ) {
         let was_blocked = self.readiness == Readiness::Blocked;
         self.readiness = readiness;
         self.resolving_since =
@@ -150,7 +167,7 @@ impl Path {
             self.awaited = false;
             self.bursts.iter_mut().for_each(Burst::abandon);
         } else if was_blocked {
-            self.next_burst = now;
+            self.next_burst = first_burst;
         }
     }
 
@@ -219,6 +236,7 @@ impl Path {
             let before = burst.report();
             for rtt in burst.collect(now, probe.timeout, &read) {
                 self.window.push(rtt);
+                self.histogram.push(rtt);
             }
             let after = burst.report();
             self.recent.push(after.answered - before.answered, false);
@@ -285,8 +303,10 @@ impl Path {
             }
             self.bursts.push_back(Burst::new(now, ident(), probe.count));
             self.look_again = LOOK_AGAIN_MIN;
-            while self.next_burst <= now {
-                self.next_burst += probe.period;
+            if self.next_burst <= now {
+                let burst = probe.spacing * u32::from(probe.count);
+                let due = self.next_burst;
+                self.next_burst = self.phase.next(due, now, probe.period, burst);
             }
         }
         let Some(burst) = self.bursts.back_mut() else {
@@ -349,34 +369,43 @@ impl Path {
         }
     }
 
-    /// When this path wants to be looked at again; none while it is blocked and nothing is on its way.
-    pub(crate) fn next_wake(
+    /// When this path wants to be looked at again; never while it is blocked and nothing is on its way.
+    pub(crate) fn wants(
         &mut self,
         probe: &ProbeConfig,
         health: &HealthConfig,
         now: Instant,
-    ) -> Option<Instant> {
+    ) -> Wants {
         let is_up = self.health.state() == State::Up;
         let patience_ends = self.resolving_since.map(|since| since + probe.timeout);
         let waits_until = patience_ends.filter(|ends| now < *ends);
-        let mut wake =
+        let not_before = |at: Instant| waits_until.map_or(at, |until| until.max(at));
+        let regular =
             (self.readiness != Readiness::Blocked).then(|| waits_until.unwrap_or(self.next_burst));
-        let mut sooner = |at: Instant| wake = Some(wake.map_or(at, |wake| wake.min(at)));
-        if let Some(extra) = self.extra_burst {
-            sooner(waits_until.map_or(extra, |until| until.max(extra)));
-        }
+        let mut wants = Wants {
+            send: sooner(regular, self.extra_burst.map(not_before)),
+            ..Wants::default()
+        };
         for burst in &self.bursts {
             if let Some(due) = burst.next_send(probe.spacing) {
-                sooner(waits_until.map_or(due, |until| until.max(due)));
+                wants.send = sooner(wants.send, Some(not_before(due)));
             } else if !burst.decided && (!is_up || self.awaited) {
-                sooner(now + self.look_again);
+                wants.look = sooner(wants.look, Some(now + self.look_again));
                 self.look_again = (self.look_again * 2).min(LOOK_AGAIN_MAX);
             }
-            if let Some(deadline) = burst.next_deadline(health.limits(is_up)) {
-                sooner(deadline);
-            }
         }
-        wake
+        wants.deadline = self.deadline(health);
+        wants
+    }
+
+    /// When passing time alone may decide something next.
+    pub(crate) fn deadline(&self, health: &HealthConfig) -> Option<Instant> {
+        let limits = health.limits(self.health.state() == State::Up);
+        let deadlines = self
+            .bursts
+            .iter()
+            .filter_map(|burst| burst.next_deadline(limits));
+        deadlines.min()
     }
 
     /// A reply in a slot whose probe counted as lost was late.

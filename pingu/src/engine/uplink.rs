@@ -10,12 +10,12 @@ use crate::{
     config::{DampingConfig, Quorum, UplinkConfig},
     engine::{
         GatewayHint,
+        census::UplinkCensus,
         damping::Penalty,
         decide::{Candidate, Quality},
         evidence::Judged,
         health::{State, Verdict},
         path::Path,
-        quorum,
         status::HookState,
         way_out::{self, Known, Obstacle, WayOut},
     },
@@ -27,8 +27,10 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Uplink {
     /// Its paths, in the engine's order.
-    paths: Range<usize>,
+    pub(crate) paths: Range<usize>,
     quorum: Quorum,
+    /// Its paths, counted.
+    pub(crate) census: UplinkCensus,
     /// The way out of each family: IPv4, IPv6.
     pub(crate) ways: [Result<WayOut, Obstacle>; 2],
     /// The last way found of each family, while there is none.
@@ -49,6 +51,7 @@ impl Uplink {
         Self {
             paths,
             quorum,
+            census: UplinkCensus::default(),
             ways: [Err(Obstacle::NoInterface); 2],
             ways_before: [None; 2],
             hook: HookState::Detached,
@@ -95,27 +98,18 @@ impl Uplink {
     }
 
     /// Up as soon as enough paths are; a path without a way out counts as down.
-    pub(crate) fn state(&self, paths: &[Path]) -> State {
-        self.judge(self.own_paths(paths))
+    pub(crate) fn state(&self) -> State {
+        self.census.state(self.quorum)
     }
 
     /// What is known of one family: by its own targets, where there are any.
-    pub(crate) fn family_state(&self, ipv6: bool, paths: &[Path]) -> State {
-        let of_family = |path: &&Path| path.target.is_ipv6() == ipv6;
-        if self.own_paths(paths).any(|path| of_family(&path)) {
-            self.judge(self.own_paths(paths).filter(of_family))
-        } else {
-            self.state(paths)
-        }
+    pub(crate) fn family_state(&self, ipv6: bool) -> State {
+        self.census.family_state(self.quorum, ipv6)
     }
 
-    /// Targets that are left out count where there is nothing else to judge by.
-    fn judge<'a>(&self, paths: impl Iterator<Item = &'a Path> + Clone) -> State {
-        if paths.clone().any(|path| path.counted.is_some()) {
-            quorum::judge(self.quorum, paths.filter_map(|path| path.counted))
-        } else {
-            quorum::judge(self.quorum, paths.map(Path::state))
-        }
+    /// It was up, fell, and is up again: when it draws traffic depends on each verdict.
+    pub(crate) fn is_returning(&self) -> bool {
+        self.fell && self.state_noted == State::Up
     }
 
     /// Since when every burst was good to as many targets as it needs.
@@ -130,15 +124,10 @@ impl Uplink {
     }
 
     /// Notes a change of state, and says whether there was any.
-    pub(crate) fn note_state(
-        &mut self,
-        paths: &[Path],
-        damping: Option<&DampingConfig>,
-        now: Instant,
-    ) -> bool {
+    pub(crate) fn note_state(&mut self, damping: Option<&DampingConfig>, now: Instant) -> bool {
         let before = (self.state_noted, self.families_noted);
-        let state = self.state(paths);
-        self.families_noted = [false, true].map(|ipv6| self.family_state(ipv6, paths));
+        let state = self.state();
+        self.families_noted = [false, true].map(|ipv6| self.family_state(ipv6));
         if state != self.state_noted {
             if self.state_noted == State::Up {
                 self.fell = true;
@@ -152,26 +141,30 @@ impl Uplink {
         before != (self.state_noted, self.families_noted)
     }
 
-    /// What the decision needs to know of it, but for its qualities.
-    pub(crate) fn candidate(
-        &self,
-        id: UplinkId,
-        config: &UplinkConfig,
-        paths: &[Path],
-        damping: Option<&DampingConfig>,
-        now: Instant,
-    ) -> Candidate {
-        // A first rise after the start is no return.
-        let hold_down = self.fell.then(|| self.hold_down_ends(config, paths));
-        let suppressed = damping.and_then(|damping| self.penalty.suppressed_until(damping, now));
+    /// What the decision needs to know of it, but for its qualities and until when it is held.
+    pub(crate) fn candidate(&self, id: UplinkId, config: &UplinkConfig) -> Candidate {
         Candidate {
             id,
             metric: config.metric,
             state: self.state_noted,
             usable: self.ways.iter().any(Result::is_ok),
-            held_until: hold_down.max(suppressed),
+            held_until: None,
             qualities: Vec::new(),
         }
+    }
+
+    /// Until when it draws no traffic although it is up. Looks at each of its paths.
+    pub(crate) fn held_until(
+        &self,
+        config: &UplinkConfig,
+        paths: &[Path],
+        damping: Option<&DampingConfig>,
+        now: Instant,
+    ) -> Option<Instant> {
+        // A first rise after the start is no return.
+        let hold_down = self.fell.then(|| self.hold_down_ends(config, paths));
+        let suppressed = damping.and_then(|damping| self.penalty.suppressed_until(damping, now));
+        hold_down.max(suppressed)
     }
 
     fn hold_down_ends(&self, config: &UplinkConfig, paths: &[Path]) -> Instant {
@@ -188,7 +181,7 @@ impl Uplink {
         }
     }
 
-    /// How well each target that is up answers over it.
+    /// How well each target that is up answers over it, by their addresses.
     pub(crate) fn qualities(&self, paths: &[Path]) -> Vec<(IpAddr, Quality)> {
         let quality = |path: &Path| {
             let quality = Quality {
@@ -197,10 +190,12 @@ impl Uplink {
             };
             Some((path.target, quality))
         };
-        self.own_paths(paths)
-            .filter(|path| path.state() == State::Up)
-            .filter_map(quality)
-            .collect()
+        let up = self
+            .own_paths(paths)
+            .filter(|path| path.state() == State::Up);
+        let mut qualities: Vec<_> = up.filter_map(quality).collect();
+        qualities.sort_unstable_by_key(|(target, _)| *target);
+        qualities
     }
 
     /// Its paths.
