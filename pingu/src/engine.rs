@@ -21,6 +21,7 @@ mod acknowledged;
 mod active;
 mod adoption;
 mod burst;
+mod bursts;
 pub mod connections;
 mod damping;
 mod dead_target;
@@ -35,6 +36,7 @@ mod path;
 mod quorum;
 mod random;
 pub mod reconcile;
+mod record;
 mod routes;
 mod status;
 mod steering;
@@ -209,6 +211,7 @@ impl Engine {
     pub fn blind(&self) -> impl Iterator<Item = (UplinkId, Option<i32>)> + '_ {
         let of = |path: &Path| {
             let judged = path
+                .record
                 .judged
                 .filter(|judged| judged.verdict == Verdict::Blind)?;
             Some((path.uplink, judged.report.errno))
@@ -289,9 +292,7 @@ impl Engine {
             self.wake_of[id.index()] = None;
             let path = &mut self.paths[id.index()];
             let uplink = &self.config.uplinks[path.uplink.index()];
-            path.collect(&uplink.health, &uplink.probe, now, |slot| {
-                transport.read(slot)
-            });
+            path.collect(&uplink.probe, &uplink.health, now, transport);
             let first_order = self.orders.len();
             path.order(
                 &uplink.probe,
@@ -304,9 +305,7 @@ impl Engine {
             } else {
                 // A burst without a neighbour is judged without any order having left. Slots just ordered must not be read
                 // yet: until they are armed they hold an earlier probe's stamps.
-                path.collect(&uplink.health, &uplink.probe, now, |slot| {
-                    transport.read(slot)
-                });
+                path.collect(&uplink.probe, &uplink.health, now, transport);
             }
             if let Some(wake) = path.next_wake(&uplink.probe, &uplink.health, now) {
                 self.schedule(id, wake.max(now + WAKE_AGAIN_MIN));
@@ -344,7 +343,7 @@ impl Engine {
             Some(way) => way.readiness(neighbour.flatten()),
             None => Readiness::Blocked,
         };
-        if path.readiness != readiness {
+        if path.record.readiness != readiness {
             path.set_readiness(readiness, now);
             self.schedule(id, now);
         }

@@ -347,10 +347,10 @@ fn rivalry(rival: &Route, wanted: &Route) -> String {
 }
 
 fn target_status(path: &Path) -> TargetStatus {
-    let tally = path.tally;
+    let tally = path.record.tally;
     TargetStatus {
         address: path.target,
-        state: path.health.state(),
+        state: path.record.health.state(),
         sent: tally.sent,
         answered: tally.answered,
         lost: tally.lost,
@@ -358,7 +358,7 @@ fn target_status(path: &Path) -> TargetStatus {
         not_sent: tally.not_sent,
         no_neighbour: tally.no_neighbour,
         pending: tally.sent - tally.answered - tally.lost - tally.late - tally.not_sent,
-        recent_loss_percent: path.recent.loss_percent(),
-        rtt_us: path.window.summary(),
+        recent_loss_percent: path.record.recent.loss_percent(),
+        rtt_us: path.record.window.summary(),
     }
 }

@@ -123,7 +123,7 @@ impl Uplink {
         let counted = self.own_paths(paths).filter(|path| path.counted.is_some());
         let needed = self.quorum.of(counted.clone().count()).max(1);
         let mut since: Vec<Instant> = counted
-            .filter_map(|path| path.health.good_since())
+            .filter_map(|path| path.record.health.good_since())
             .collect();
         since.sort_unstable();
         since.get(needed - 1).copied()
@@ -177,7 +177,9 @@ impl Uplink {
     fn hold_down_ends(&self, config: &UplinkConfig, paths: &[Path]) -> Instant {
         let hold_down = config.health.hold_down;
         let last_bad = || {
-            let bad = self.own_paths(paths).filter_map(|path| path.evidence.bad);
+            let bad = self
+                .own_paths(paths)
+                .filter_map(|path| path.record.evidence.bad);
             bad.map(|run| run.last).max().unwrap_or(self.since)
         };
         match self.good_since(paths) {
@@ -192,8 +194,8 @@ impl Uplink {
     pub(crate) fn qualities(&self, paths: &[Path]) -> Vec<(IpAddr, Quality)> {
         let quality = |path: &Path| {
             let quality = Quality {
-                delay: path.window.recent_mean()?,
-                loss_percent: path.recent.loss_percent()?,
+                delay: path.record.window.recent_mean()?,
+                loss_percent: path.record.recent.loss_percent()?,
             };
             Some((path.target, quality))
         };
@@ -226,7 +228,7 @@ impl Uplink {
                 .or_else(|| self.own_paths(paths).find(|path| path.state() == wanted))
         };
         match self.state_noted {
-            State::Up => match path_of(State::Up).and_then(|path| path.judged) {
+            State::Up => match path_of(State::Up).and_then(|path| path.record.judged) {
                 Some(judged) => describe(&judged, config),
                 None => "answers".to_owned(),
             },
@@ -234,7 +236,7 @@ impl Uplink {
                 Some(path) => self.describe_down(path, config),
                 None => "no target answers".to_owned(),
             },
-            State::Unknown => match self.own_paths(paths).find_map(|path| path.judged) {
+            State::Unknown => match self.own_paths(paths).find_map(|path| path.record.judged) {
                 Some(judged) if judged.verdict == Verdict::Blind => describe(&judged, config),
                 Some(_) | None => "waiting for the first bursts".to_owned(),
             },
@@ -242,7 +244,7 @@ impl Uplink {
     }
 
     fn describe_down(&self, path: &Path, config: &UplinkConfig) -> String {
-        match (&path.judged, self.way(path.target)) {
+        match (&path.record.judged, self.way(path.target)) {
             (_, None) => self.ways[usize::from(path.target.is_ipv6())]
                 .err()
                 .unwrap_or(Obstacle::NoGateway)
