@@ -254,7 +254,9 @@ impl Checks {
     /// Since when no run of an uplink's required checks has failed; none where there are none, or one has just failed.
     fn good_since(&self, id: UplinkId) -> Option<Instant> {
         let required = self.of(id).iter().filter(|check| check.config.required);
-        required.filter_map(|check| check.verdicts.good_since()).max()
+        required
+            .filter_map(|check| check.verdicts.good_since())
+            .max()
     }
 
     fn next_wake(&self) -> Option<Instant> {
@@ -457,9 +459,7 @@ impl<'a> Standing<'a> {
             let way = way.ok()?;
             let rule = engine.check_rule(id, link, way.source, table);
             let leads_there = self.rules.get(&(table, ipv6))?.contains(&&rule);
-            let leads_out = self
-                .defaults
-                .contains(&(table, ipv6, Some(link.ifindex)));
+            let leads_out = self.defaults.contains(&(table, ipv6, Some(link.ifindex)));
             (leads_there && leads_out).then_some(Exit {
                 source: way.source,
                 gateway: way.gateway,
