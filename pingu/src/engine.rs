@@ -19,7 +19,9 @@ mod acknowledged;
 mod active;
 mod adoption;
 mod burst;
+mod bursts;
 mod census;
+pub mod check;
 pub mod connections;
 mod damping;
 mod dead_target;
@@ -38,6 +40,7 @@ mod probing;
 mod quorum;
 mod random;
 pub mod reconcile;
+mod record;
 mod routes;
 mod status;
 mod steering;
@@ -47,6 +50,7 @@ mod wants;
 mod way_out;
 mod window;
 
+pub use check::CheckStatus;
 pub(crate) use damping::ceiling as penalty_ceiling;
 pub use decide::Ranking;
 pub use health::State;
@@ -99,9 +103,10 @@ pub struct Engine {
     silent: BTreeSet<PathId>,
     /// Uplinks whose state changed, until somebody asks.
     changed: BTreeSet<UplinkId>,
+    checks: check::Checks,
     snapshot: Snapshot,
     /// Each uplink's interface: its place in the snapshot.
-    link_of: Vec<Option<usize>>,
+    link_places: Vec<Option<usize>>,
     /// The uplinks on each interface.
     uplinks_on: BTreeMap<Ifindex, Vec<UplinkId>>,
     neighbours: BTreeMap<(Ifindex, IpAddr), NeighbourState>,
@@ -178,7 +183,8 @@ impl Engine {
             marks: paths.iter().map(Mark::of).collect(),
             timetable: Timetable::new(paths.len(), now),
             pace: Pace::new(&config.uplinks, now),
-            link_of: vec![None; config.uplinks.len()],
+            checks: check::Checks::new(&config, now),
+            link_places: vec![None; config.uplinks.len()],
             config,
             uplinks,
             members,
@@ -257,7 +263,7 @@ impl Engine {
                 LinkLayer::Other(_) => None,
             }
         };
-        self.link_of.iter().enumerate().filter_map(of).collect()
+        self.link_places.iter().enumerate().filter_map(of).collect()
     }
 
     /// Uplinks whose last burst said nothing because its probes never left, with the errno if the kernel gave one: their hooks or
@@ -265,7 +271,7 @@ impl Engine {
     pub fn blind(&self) -> impl Iterator<Item = (UplinkId, Option<i32>)> + '_ {
         let of = |id: &PathId| {
             let path = &self.paths[id.index()];
-            Some((path.uplink, path.judged?.report.errno))
+            Some((path.uplink, path.record.judged?.report.errno))
         };
         self.blind.iter().filter_map(of)
     }

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::{
     config::Mode,
     engine::{Engine, State, routes},
-    network::{NextHop, Route},
+    network::{Link, NextHop, Route},
     units::{GroupId, Ifindex, TableId, UplinkId},
 };
 
@@ -91,7 +91,11 @@ impl Engine {
 
     /// The number of an uplink's interface, while there is one.
     pub(super) fn interface_index(&self, id: UplinkId) -> Option<Ifindex> {
-        let place = self.link_of[id.index()]?;
-        Some(self.snapshot.links[place].ifindex)
+        self.link_of(id).map(|link| link.ifindex)
+    }
+
+    /// An uplink's interface, while there is one.
+    pub(super) fn link_of(&self, id: UplinkId) -> Option<&Link> {
+        self.link_places[id.index()].map(|place| &self.snapshot.links[place])
     }
 }

@@ -32,15 +32,15 @@ pub(crate) struct Mark {
 impl Mark {
     /// Of a path as it is.
     pub(crate) fn of(path: &Path) -> Self {
-        let judged = path.judged.as_ref();
+        let judged = path.record.judged.as_ref();
         Self {
             ipv6: path.target.is_ipv6(),
             state: path.state(),
             counted: path.counted,
             answers: path.answers(),
             tells: path.tells(),
-            bad: path.evidence.is_bad(),
-            down: path.health.state() == State::Down,
+            bad: path.record.evidence.is_bad(),
+            down: path.record.health.state() == State::Down,
             blind: judged.is_some_and(|judged| judged.verdict == Verdict::Blind),
             silent: judged
                 .is_some_and(|judged| judged.report.answered == 0 && judged.report.lost > 0),

@@ -33,6 +33,7 @@ impl Engine {
         }
         self.note_neighbours(&mut paths, now);
         self.refresh(paths, now);
+        self.find_check_ways(now);
         self.revision += 1;
         self.unsettle_all();
         self.rank(now);
@@ -72,7 +73,7 @@ impl Engine {
         self.uplinks_on.clear();
         for (index, uplink) in self.config.uplinks.iter().enumerate() {
             let place = places.get(uplink.interface.as_str()).copied();
-            self.link_of[index] = place;
+            self.link_places[index] = place;
             if let Some(place) = place {
                 let on_it = self.uplinks_on.entry(snapshot.links[place].ifindex);
                 on_it.or_default().push(UplinkId(index as u16));
@@ -144,10 +145,10 @@ impl Engine {
                 Some(way) => way.readiness(known),
                 None => Readiness::Blocked,
             };
-            if path.readiness == readiness {
+            if path.record.readiness == readiness {
                 continue;
             }
-            let begins = path.readiness == Readiness::Blocked;
+            let begins = path.record.readiness == Readiness::Blocked;
             let count = self.config.uplinks[path.uplink.index()].probe.count;
             let first_burst = if begins {
                 self.pace.next(count, now)

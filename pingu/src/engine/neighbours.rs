@@ -107,7 +107,7 @@ impl Engine {
                 continue;
             }
             let is_heard = |id: PathId| {
-                let judged = &self.paths[id.index()].judged;
+                let judged = &self.paths[id.index()].record.judged;
                 judged.is_some_and(|judged| judged.report.answered > 0)
             };
             if !self.paths_by(key).any(is_heard) {
@@ -217,7 +217,7 @@ mod tests {
     }
 
     fn judge(engine: &mut Engine, path: u32, judged: Option<Judged>) {
-        engine.paths[path as usize].judged = judged;
+        engine.paths[path as usize].record.judged = judged;
         engine.review(PathId(path), true);
     }
 

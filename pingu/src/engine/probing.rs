@@ -86,22 +86,17 @@ impl Engine {
 
     /// When [`Engine::run`] is wanted next.
     pub fn next_wake(&self) -> Option<Instant> {
-        self.timetable
-            .next_wake()
-            .into_iter()
-            .chain(self.turn)
-            .min()
+        let wakes = [self.timetable.next_wake(), self.turn, self.next_check()];
+        wakes.into_iter().flatten().min()
     }
 
     /// Reads what came back of a path.
     fn collect(&mut self, id: PathId, now: Instant, transport: &impl ProbeTransport) {
         let path = &mut self.paths[id.index()];
         let uplink = &self.config.uplinks[path.uplink.index()];
-        let judged = |path: &crate::engine::Path| path.judged.map(|judged| judged.started);
+        let judged = |path: &crate::engine::Path| path.record.judged.map(|judged| judged.started);
         let before = judged(path);
-        path.collect(&uplink.health, &uplink.probe, now, |slot| {
-            transport.read(slot)
-        });
+        path.collect(&uplink.probe, &uplink.health, now, transport);
         let is_new = judged(path) != before;
         self.review(id, is_new);
     }

@@ -162,7 +162,10 @@ impl Engine {
 
     /// Takes in that a path may have changed; `judged`: a burst of it was.
     pub(super) fn review(&mut self, id: PathId, judged: bool) {
-        if self.mark(id) || self.paths[id.index()].waits_since.is_some() {
+        let is_changed = self.mark(id);
+        let path = &self.paths[id.index()];
+        // What these count for depends on more than their marks.
+        if is_changed || path.waits_since.is_some() || path.counted.is_none() {
             self.unsettled.paths.push(id);
         }
         if !judged {
@@ -181,7 +184,7 @@ impl Engine {
         let changed = std::mem::take(&mut self.changed);
         let told = changed.into_iter().map(|id| {
             let (uplink, config) = (&self.uplinks[id.index()], &self.config.uplinks[id.index()]);
-            let reason = uplink.reason(config, &self.paths);
+            let reason = uplink.reason(config, &self.paths, self.checks.of(id));
             (id, uplink.state_noted, reason)
         });
         told.collect()
