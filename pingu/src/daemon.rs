@@ -22,6 +22,7 @@ use crate::{
         printer::Printer,
         saver::Saver,
         sticky::Sticky,
+        telling::Telling,
     },
     engine::{Engine, State},
     memory::{Memory, MemoryFile},
@@ -43,6 +44,7 @@ mod printer;
 mod routing;
 mod saver;
 mod sticky;
+mod telling;
 
 /// Our own changes come back as news, and others' come in heaps: after one look, which takes about a millisecond, the next waits
 /// this long. A carrier that is lost just after a look shall be seen well within 100 ms, on a busy machine too.
@@ -90,6 +92,7 @@ struct Daemon {
     /// Some interface may want its hooks.
     hooks_due: bool,
     control: Control,
+    telling: Telling,
     signals: [(&'static str, Signal); 3],
     on_print: Signal,
     printer: Printer,
@@ -156,6 +159,7 @@ impl Daemon {
             hooks: Hooks::default(),
             hooks_due: false,
             control,
+            telling: Telling::default(),
             signals,
             on_print,
             printer: Printer::default(),
@@ -202,6 +206,7 @@ impl Daemon {
             let (engine, pins) = (&self.engine, &self.pins);
             let memory = || memory_of(engine, pins);
             self.saver.follow(engine.revision(), memory, clock());
+            self.tell();
             match self.next_event().await {
                 Event::Due => {}
                 Event::Saved(outcome) => self.saver.take(outcome, clock()),
@@ -224,7 +229,8 @@ impl Daemon {
             self.flows.next_wake(),
         ];
         let due = wakes.into_iter().flatten().fold(self.look_at, Instant::min);
-        let due = if self.hooks_due { clock() } else { due };
+        let at_once = self.hooks_due || self.telling.is_due();
+        let due = if at_once { clock() } else { due };
         let [(int, on_int), (term, on_term), (hup, on_hup)] = &mut self.signals;
         tokio::select! {
             biased;
@@ -244,12 +250,21 @@ impl Daemon {
     fn answer(&mut self, request: Request) {
         match request.ask {
             Ask::Status => {
-                let mut status = self.engine.status(clock(), time_of_day());
-                self.pins.amend(&mut status);
-                request.reply.send(&status);
+                self.telling.ask(request.reply);
+                self.tell();
             }
             Ask::Pin(name) => self.pin(name.as_deref(), request.reply),
         }
+    }
+
+    /// Goes on answering those who asked for the status.
+    fn tell(&mut self) {
+        let (engine, pins) = (&self.engine, &self.pins);
+        self.telling.follow(engine, || {
+            let mut status = engine.status_without_targets(clock(), time_of_day());
+            pins.amend(&mut status);
+            status
+        });
     }
 
     fn print_knowledge(&mut self) {

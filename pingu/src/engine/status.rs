@@ -11,9 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    engine::{
-        CheckStatus, Engine, RttHistogram, RttSummary, State, path::Path, reconcile, uplink::Uplink,
-    },
+    engine::{CheckStatus, Engine, RttHistogram, RttSummary, State, path::Path, reconcile},
     network::Route,
     probe::EngineKind,
     units::{GroupId, Metric, TableId, UplinkId},
@@ -139,6 +137,13 @@ pub struct TargetStatus {
 impl Engine {
     /// The published view. `wall` is the time of day at `now`.
     pub fn status(&self, now: Instant, wall: SystemTime) -> Status {
+        let mut status = self.status_without_targets(now, wall);
+        self.add_targets(&mut status, 0, self.paths.len());
+        status
+    }
+
+    /// The same but for the targets, which [`Engine::add_targets`] adds.
+    pub fn status_without_targets(&self, now: Instant, wall: SystemTime) -> Status {
         let active = self.active();
         let groups = 0..self.config.groups.len();
         let active_in: Vec<Vec<UplinkId>> = groups
@@ -225,7 +230,7 @@ impl Engine {
                 HookState::Detached | HookState::Failed(_) => None,
             },
             metric: config.metric,
-            targets: self.target_statuses(uplink),
+            targets: Vec::new(),
             checks: self
                 .checks
                 .of(id)
@@ -285,8 +290,14 @@ impl Engine {
         })
     }
 
-    fn target_statuses(&self, uplink: &Uplink) -> Vec<TargetStatus> {
-        uplink.own_paths(&self.paths).map(target_status).collect()
+    /// Adds the targets of so many paths from this one on, each as it is, and returns the next one; none once there are no more.
+    pub fn add_targets(&self, status: &mut Status, first: usize, count: usize) -> Option<usize> {
+        let end = self.paths.len().min(first + count);
+        for path in &self.paths[first..end] {
+            let uplink = &mut status.uplinks[path.uplink.index()];
+            uplink.targets.push(target_status(path));
+        }
+        (end < self.paths.len()).then_some(end)
     }
 
     /// What stands in pingu's way, for people: foreign routes that outrank pingu's or sit in the place of one, and what the kernel

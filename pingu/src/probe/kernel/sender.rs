@@ -30,6 +30,8 @@ const FAN_RUN_MIN: usize = 16;
 pub(super) struct Sender {
     /// In order of their interfaces' numbers.
     outlets: Vec<Outlet>,
+    /// Places of outlets that have something to send; empty between calls.
+    busy: Vec<usize>,
     fan: FanOut,
     batch: Batch,
     /// Places of orders that leave each for itself; empty between calls.
@@ -50,6 +52,7 @@ impl Sender {
     pub(super) fn new(fan: FanOut) -> Self {
         Self {
             outlets: Vec::new(),
+            busy: Vec::new(),
             fan,
             batch: Batch::new(),
             single: Vec::new(),
@@ -102,10 +105,13 @@ impl Sender {
                 .outlets
                 .binary_search_by_key(&order.ifindex, |outlet| outlet.ifindex)
             {
+                if self.outlets[outlet].queue.is_empty() {
+                    self.busy.push(outlet);
+                }
                 self.outlets[outlet].queue.push(place as u32);
             }
         }
-        for outlet in 0..self.outlets.len() {
+        while let Some(outlet) = self.busy.pop() {
             self.send_by(outlet, slots, orders, results);
         }
     }
