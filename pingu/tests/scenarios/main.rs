@@ -1,6 +1,8 @@
 //! Replays tests/scenarios/*.toml against the engine in virtual time: a story of what happens to the uplinks, and what must be true when.
 
+mod crowd;
 mod properties;
+mod scale;
 mod wires;
 mod world;
 
