@@ -14,7 +14,7 @@ use pingu_common::{
 use self::{
     attach::{Hooks, Programs},
     fan::FanOut,
-    sender::Sender,
+    sender::{Sender, Stamping},
     slots::Slots,
 };
 use super::{EngineKind, ProbeOrder, ProbeTransport, SendResult, Stamps};
@@ -29,8 +29,8 @@ mod error;
 mod fan;
 mod mapped;
 mod object;
-mod sender;
-mod slots;
+pub(super) mod sender;
+pub(super) mod slots;
 
 pub use self::error::{AttachError, LoadError};
 
@@ -44,6 +44,7 @@ pub struct KernelTransport {
     /// In order of their interfaces' numbers.
     hooks: Vec<Hooks>,
     sender: Sender,
+    fan: FanOut,
 }
 
 /// The programs' counts, summed over all processors.
@@ -65,6 +66,10 @@ pub struct KernelCounters {
     pub stale: u64,
     /// Replies right in everything but the ICMP checksum.
     pub corrupt: u64,
+    /// ICMP errors that quote a probe, cookie and all.
+    pub error: u64,
+    /// ICMP errors that quote an echo request with the number of a live slot, and do not prove to speak of its probe.
+    pub error_unproven: u64,
 }
 
 impl KernelTransport {
@@ -119,7 +124,8 @@ impl KernelTransport {
             slots,
             counters,
             hooks: Vec::new(),
-            sender: Sender::new(fan),
+            sender: Sender::new(None),
+            fan,
         })
     }
 
@@ -185,6 +191,8 @@ impl KernelTransport {
             forged: total(Counter::Forged),
             stale: total(Counter::Stale),
             corrupt: total(Counter::Corrupt),
+            error: total(Counter::Error),
+            error_unproven: total(Counter::ErrorUnproven),
         })
     }
 
@@ -219,7 +227,8 @@ impl KernelTransport {
 
 impl ProbeTransport for KernelTransport {
     fn send(&mut self, orders: &[ProbeOrder], results: &mut Vec<SendResult>) {
-        self.sender.send(&self.slots, orders, results);
+        let stamping = &mut Stamping::Hooks(&mut self.fan);
+        self.sender.send(&self.slots, stamping, orders, results);
     }
 
     fn read(&self, slot: SlotId) -> Stamps {

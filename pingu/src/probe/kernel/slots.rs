@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The mapped array.
-pub(super) struct Slots(Mapped<Slot>);
+pub(in crate::probe) struct Slots(Mapped<Slot>);
 
 impl Slots {
     /// Maps the array of `count` slots.
@@ -25,12 +25,17 @@ impl Slots {
         Mapped::new(map, count).map(Self)
     }
 
-    pub(super) fn count(&self) -> u32 {
+    /// As many slots that only this process sees.
+    pub(in crate::probe) fn anonymous(count: u32) -> io::Result<Self> {
+        Mapped::anonymous(count).map(Self)
+    }
+
+    pub(in crate::probe) fn count(&self) -> u32 {
         self.0.count()
     }
 
     /// Readies a slot for an order: dead, then filled, then armed, so that no processor takes half of it for a whole.
-    pub(super) fn arm(&self, order: &ProbeOrder, cookie: [u32; COOKIE_WORDS]) {
+    pub(in crate::probe) fn arm(&self, order: &ProbeOrder, cookie: [u32; COOKIE_WORDS]) {
         let Some(slot) = self.slot(order.slot) else {
             return;
         };
@@ -62,20 +67,20 @@ impl Slots {
         slot.state().store(Slot::armed(&cookie), Ordering::Release);
     }
 
-    pub(super) fn disarm(&self, slot: SlotId) {
+    pub(in crate::probe) fn disarm(&self, slot: SlotId) {
         if let Some(slot) = self.slot(slot) {
             slot.state().store(0, Ordering::Release);
         }
     }
 
-    pub(super) fn set_sent(&self, slot: SlotId, sent_ns: u64) {
+    pub(in crate::probe) fn set_sent(&self, slot: SlotId, sent_ns: u64) {
         if let Some(slot) = self.slot(slot) {
             slot.sent_ns().store(sent_ns, Ordering::Release);
         }
     }
 
     /// The times in a slot; none in one that does not exist.
-    pub(super) fn read(&self, slot: SlotId) -> Stamps {
+    pub(in crate::probe) fn read(&self, slot: SlotId) -> Stamps {
         let Some(slot) = self.slot(slot) else {
             return Stamps {
                 sent_ns: None,
@@ -89,6 +94,30 @@ impl Slots {
             sent_ns: (sent_ns != 0).then_some(sent_ns),
             received_ns: (state != 0 && !Slot::is_armed(state)).then_some(state),
         }
+    }
+
+    /// What a slot holds. Its state may change in the meantime: [`Self::answer`] settles whose reply it was.
+    pub(in crate::probe) fn expected(&self, slot: SlotId) -> Option<Slot> {
+        let slot = self.slot(slot)?;
+        // SAFETY: the slot lies in the mapping, and only user space fills slots; what a program may write meanwhile are two aligned
+        // words.
+        Some(unsafe { slot.0.as_ptr().read_volatile() })
+    }
+
+    /// Gives a slot that awaits the reply with this cookie the time; false if it awaits none, or another one.
+    pub(in crate::probe) fn answer(
+        &self,
+        slot: SlotId,
+        cookie: &[u32; COOKIE_WORDS],
+        received_ns: u64,
+    ) -> bool {
+        self.slot(slot).is_some_and(|slot| {
+            let armed = Slot::armed(cookie);
+            let order = (Ordering::AcqRel, Ordering::Acquire);
+            slot.state()
+                .compare_exchange(armed, received_ns, order.0, order.1)
+                .is_ok()
+        })
     }
 
     fn slot(&self, slot: SlotId) -> Option<Entry> {
