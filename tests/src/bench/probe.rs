@@ -11,7 +11,8 @@ use anyhow::{Result, ensure};
 use pingu::{
     config::ReceiveHook,
     probe::{
-        EngineKind, LinkHeader, ProbeOrder, ProbeTransport, SendResult, kernel::KernelTransport,
+        EngineKind, LinkHeader, ProbeOrder, ProbeTransport, SendResult,
+        kernel::{KernelTransport, LoadOptions},
     },
     units::{Ifindex, SlotId},
 };
@@ -218,7 +219,7 @@ fn rows(probers: &[(&'static str, Vec<Run>)]) -> Vec<Row> {
 
 /// Sends as fast as it can with a bounded number of probes in flight, as the daemon would: whole bursts, then a look at the slots.
 fn flood(options: &Options, template: ProbeOrder) -> Result<(EngineKind, Run)> {
-    let mut transport = KernelTransport::load(options.window, options.receive)?;
+    let mut transport = KernelTransport::load(LoadOptions::new(options.window, options.receive))?;
     let engine = transport.attach(template.ifindex, false)?;
     let mut flood = Flood::new(options, template);
     let softirq_before = cpu::softirq_threads_time()?;

@@ -152,7 +152,7 @@ fn assemble(passes: Passes, bare: bool) -> Vec<libc::sock_filter> {
     skip_header(p, 0);
     p.op(LOAD_BYTE_AT_X, 0);
     p.jump_if(JUMP_EQUAL, 0, Label::Reply4);
-    for kind in [3, 11, 12].into_iter().filter(|_| errors) {
+    for kind in [3, 4, 11, 12].into_iter().filter(|_| errors) {
         p.jump_if(JUMP_EQUAL, kind, Label::Error4);
     }
     p.op(RETURN, 0);

@@ -21,6 +21,7 @@ const PROTOCOL_ICMP: u8 = 1;
 const PROTOCOL_ICMPV6: u8 = 58;
 /// More fragments, or an offset.
 const FRAGMENT_MASK: u16 = 0x3fff;
+const FRAGMENT_OFFSET_MASK: u16 = 0x1fff;
 const VLAN_ID_MASK: u16 = 0x0fff;
 
 /// A packet as a packet socket hands it over.
@@ -57,7 +58,7 @@ pub enum Verdict {
     Matched(SlotId, Option<Reflection>),
     /// An ICMP error that quotes the probe, cookie and all.
     Error(SlotId, IcmpError),
-    /// An ICMP error that quotes an echo request for a live slot, and does not prove to speak of its probe.
+    /// An ICMP error that quotes an echo request with the number of a slot, and does not prove to speak of its probe.
     ErrorUnproven,
 }
 
@@ -71,7 +72,7 @@ pub fn judge(arrival: &Arrival<'_>, slot: impl Fn(SlotId) -> Option<Slot>) -> Ve
     };
     match icmp.kind {
         kind if kind == network.echo_reply() => judge_reply(arrival, &network, &icmp, slot),
-        kind if network.is_error(kind) => judge_error(&network, &icmp, slot),
+        kind if network.is_error(kind) => judge_error(arrival, &network, &icmp, slot),
         _ => Verdict::Foreign,
     }
 }
@@ -86,7 +87,7 @@ pub(super) fn request(packet: &[u8], bare: bool) -> Option<Payload> {
         ifindex: Ifindex(0),
     })?;
     let icmp = network.icmp()?;
-    (icmp.kind == network.echo_request()).then(|| Some(icmp.echo()?.payload))?
+    (icmp.kind == network.echo_request()).then(|| icmp.echo().map(|echo| echo.payload))?
 }
 
 fn judge_reply(
@@ -120,6 +121,7 @@ fn judge_reply(
 }
 
 fn judge_error(
+    arrival: &Arrival<'_>,
     network: &Network<'_>,
     icmp: &Icmp<'_>,
     slot: impl Fn(SlotId) -> Option<Slot>,
@@ -128,21 +130,21 @@ fn judge_error(
     let Some(quote) = Quote::read(quoted, network.is_ipv4()) else {
         return Verdict::Foreign;
     };
-    // What begins as one of ours: the slot's number is the first of the payload.
-    let Some(number) = quote.icmp.get(ICMP_HEADER_BYTES..ICMP_HEADER_BYTES + 4) else {
+    let id = SlotId(quote.echo.payload.slot);
+    let Some(expected) = slot(id) else {
         return Verdict::Foreign;
     };
-    let id = SlotId(u32::from_ne_bytes(number.try_into().expect("four bytes")));
-    let Some(expected) = slot(id).filter(|slot| slot.state != 0) else {
-        return Verdict::Foreign;
-    };
-    let proven = Echo::read(quote.icmp).is_some_and(|echo| echo.is_of(&expected, quote.target));
-    if proven && expected.sent_ns != 0 && icmp.is_intact(network) {
-        let (from, kind, code) = (network.source, icmp.kind, icmp.code);
-        Verdict::Error(id, IcmpError { from, kind, code })
-    } else {
-        Verdict::ErrorUnproven
+    let proven = expected.state != 0
+        && quote.echo.is_of(&expected, quote.target)
+        && expected.ifindex == arrival.ifindex.0
+        && expected.vlan == network.vlan
+        && expected.sent_ns != 0
+        && icmp.is_intact(network);
+    if !proven {
+        return Verdict::ErrorUnproven;
     }
+    let (from, kind, code) = (network.source, icmp.kind, icmp.code);
+    Verdict::Error(id, IcmpError { from, kind, code })
 }
 
 /// An IP packet.
@@ -229,10 +231,10 @@ impl<'a> Network<'a> {
         if self.is_ipv4() { 8 } else { 128 }
     }
 
-    /// Destination unreachable, packet too big, time exceeded, parameter problem.
+    /// Says why a packet did not arrive: unreachable, source quench or too big, time exceeded, parameter problem.
     fn is_error(&self, kind: u8) -> bool {
         if self.is_ipv4() {
-            matches!(kind, 3 | 11 | 12)
+            matches!(kind, 3 | 4 | 11 | 12)
         } else {
             matches!(kind, 1..=4)
         }
@@ -364,31 +366,33 @@ fn reflection(icmp: &[u8]) -> Option<Reflection> {
     })
 }
 
-/// The head of a packet of ours, quoted by an ICMP error.
-struct Quote<'a> {
+/// The head of an echo request, quoted by an ICMP error.
+struct Quote {
     target: IpAddr,
-    icmp: &'a [u8],
+    echo: Echo,
 }
 
-impl<'a> Quote<'a> {
-    fn read(quoted: &'a [u8], is_ipv4: bool) -> Option<Self> {
-        let (header_bytes, protocol, target) = if is_ipv4 {
+impl Quote {
+    fn read(quoted: &[u8], is_ipv4: bool) -> Option<Self> {
+        let (header_bytes, protocol, target, kind) = if is_ipv4 {
             let header = quoted.get(..20)?;
             let header_bytes = usize::from(header[0] & 0x0f) * 4;
-            (header[0] >> 4 == 4 && header_bytes >= 20).then_some(())?;
-            (header_bytes, header[9], ipv4(&header[16..20]))
+            let is_first = word(header, 6)? & FRAGMENT_OFFSET_MASK == 0;
+            (header[0] >> 4 == 4 && header_bytes >= 20 && is_first).then_some(())?;
+            (header_bytes, header[9], ipv4(&header[16..20]), 8)
         } else {
             let header = quoted.get(..40)?;
             (header[0] >> 4 == 6).then_some(())?;
-            (40, header[6], ipv6(&header[24..40]))
+            (40, header[6], ipv6(&header[24..40]), 128)
         };
-        let icmp = quoted.get(header_bytes..)?;
         let wanted = if is_ipv4 {
-            (PROTOCOL_ICMP, 8)
+            PROTOCOL_ICMP
         } else {
-            (PROTOCOL_ICMPV6, 128)
+            PROTOCOL_ICMPV6
         };
-        ((protocol, *icmp.first()?) == wanted).then_some(Self { target, icmp })
+        let icmp = quoted.get(header_bytes..).filter(|_| protocol == wanted)?;
+        let echo = Echo::read(icmp)?;
+        (icmp[..2] == [kind, 0]).then_some(Self { target, echo })
     }
 }
 
