@@ -206,6 +206,11 @@ impl KernelTransport {
         self.hooks.retain(|hooks| hooks.ifindex() != ifindex);
     }
 
+    /// Nobody matches replies over this interface any more: probes that wait for one say nothing.
+    pub fn doubt(&mut self, ifindex: Ifindex) {
+        self.slots.doubt(ifindex);
+    }
+
     /// Why an attached interface has no native XDP although it was asked for.
     pub fn declined(&self, ifindex: Ifindex) -> Option<&std::io::Error> {
         self.hooks

@@ -7,8 +7,6 @@ use std::{
     os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
 };
 
-use pingu_common::Slot;
-
 use self::{
     clockwork::Clockwork,
     filter::Passes,
@@ -118,8 +116,12 @@ impl SocketTransport {
 
     /// Closes the sockets of an interface. Does nothing where it is not served.
     pub fn detach(&mut self, ifindex: Ifindex) {
-        self.sender.close(ifindex);
-        self.ears.retain(|ear| ear.ifindex != ifindex);
+        if let Some(place) = self.ear(ifindex) {
+            self.sender.close(ifindex);
+            self.ears.remove(place);
+            // What waited in the queue, or comes next, is never read.
+            self.slots.doubt(ifindex);
+        }
     }
 
     /// Whether it serves an interface.
@@ -209,7 +211,7 @@ impl SocketTransport {
             Ok(count) if !stray && count >= OVERFLOW_PACKETS_MIN => {
                 if tap.overflowed().unwrap_or(0) > 0 {
                     tracing::debug!(%ifindex, "replies found no room, so silence says nothing");
-                    forget_unanswered(&self.slots, ifindex);
+                    self.slots.doubt(ifindex);
                 }
             }
             Ok(_) => {}
@@ -245,16 +247,6 @@ impl ProbeTransport for SocketTransport {
         self.clockwork.look();
         self.read_queues();
         self.clockwork.clock.forget_steps();
-    }
-}
-
-/// What was lost of a full queue may have been the reply to any of them: they count as if they had never left.
-fn forget_unanswered(slots: &Slots, ifindex: Ifindex) {
-    for slot in (0..slots.count()).map(SlotId) {
-        let waits = |held: Slot| held.ifindex == ifindex.0 && Slot::is_armed(held.state);
-        if slots.expected(slot).is_some_and(waits) {
-            slots.set_sent(slot, 0);
-        }
     }
 }
 

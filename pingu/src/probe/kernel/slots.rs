@@ -13,7 +13,7 @@ use pingu_common::{COOKIE_WORDS, Slot, VlanIds};
 use super::{mapped::Mapped, remarks::RemarkEntries};
 use crate::{
     probe::{LinkHeader, ProbeOrder, Remarks, Stamps},
-    units::SlotId,
+    units::{Ifindex, SlotId},
 };
 
 /// The mapped array, and what was noted beside its probes.
@@ -126,6 +126,16 @@ impl Slots {
         // SAFETY: the slot lies in the mapping, and only user space fills slots; what a program may write meanwhile are two aligned
         // words.
         Some(unsafe { slot.0.as_ptr().read_volatile() })
+    }
+
+    /// Replies over this interface may have been missed: probes that wait for one count as if they had never left.
+    pub(in crate::probe) fn doubt(&self, ifindex: Ifindex) {
+        for id in (0..self.count()).map(SlotId) {
+            let waits = |held: Slot| held.ifindex == ifindex.0 && Slot::is_armed(held.state);
+            if self.expected(id).is_some_and(waits) {
+                self.set_sent(id, 0);
+            }
+        }
     }
 
     /// Gives a slot that awaits the reply with this cookie the time; false if it awaits none, or another one.
