@@ -51,6 +51,8 @@ pub struct Config {
     /// `rtm_protocol` of every route that pingu writes; only routes with it are pingu's own. 1..=255 without the kernel's
     /// reserved 0..=4.
     pub protocol: Protocol,
+    /// How probes are stamped and matched.
+    pub engine: EngineChoice,
     /// Where replies are matched.
     pub receive_hook: ReceiveHook,
     /// What becomes of default routes that others installed over an uplink.
@@ -153,6 +155,17 @@ pub const GROUPS_MAX: usize = UPLINKS_MAX;
 
 /// More uplinks than this are refused: slots, hooks and sockets are sized from the count.
 pub const UPLINKS_MAX: usize = 1024;
+
+/// How probes are stamped and matched (`engine`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineChoice {
+    /// By eBPF, and by sockets where that cannot be had or sees nothing.
+    Auto,
+    /// By eBPF or not at all.
+    Ebpf,
+    /// By sockets; no program is loaded.
+    Socket,
+}
 
 /// Which hook matches replies (`receive_hook`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

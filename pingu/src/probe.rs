@@ -7,6 +7,8 @@ use crate::units::{Ifindex, SlotId};
 pub mod checks;
 pub mod kernel;
 pub mod packet;
+pub mod socket;
+pub mod transport;
 
 /// One echo request to send, complete: the transport looks nothing up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

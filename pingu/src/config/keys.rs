@@ -3,10 +3,16 @@
 use std::time::Duration;
 
 use super::{
-    AdvertiseKind, DampingConfig, LearnedRoutes, Mode, OnExit, PreferBetter, Quorum, ReceiveHook,
-    RecordKind, RuleProtocol, RulesConfig, StatusRange, WhenAllDown, pace::ModeWord,
+    AdvertiseKind, DampingConfig, EngineChoice, LearnedRoutes, Mode, OnExit, PreferBetter, Quorum,
+    ReceiveHook, RecordKind, RuleProtocol, RulesConfig, StatusRange, WhenAllDown, pace::ModeWord,
 };
 use crate::units::{Metric, NexthopId, TableId};
+
+pub(super) const ENGINES: [(&str, EngineChoice); 3] = [
+    ("auto", EngineChoice::Auto),
+    ("ebpf", EngineChoice::Ebpf),
+    ("socket", EngineChoice::Socket),
+];
 
 pub(super) const RECEIVE_HOOKS: [(&str, ReceiveHook); 4] = [
     ("auto", ReceiveHook::Auto),

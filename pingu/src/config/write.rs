@@ -123,6 +123,7 @@ pub(super) fn to_toml(config: &Config) -> String {
     let mut out = String::new();
     let top = [
         ("protocol", config.protocol.to_string()),
+        ("engine", text(keys::word(&keys::ENGINES, &config.engine))),
         (
             "receive_hook",
             text(keys::word(&keys::RECEIVE_HOOKS, &config.receive_hook)),

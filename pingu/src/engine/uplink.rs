@@ -31,6 +31,8 @@ pub(crate) struct Uplink {
     ways_before: [Option<WayOut>; 2],
     /// Which hooks serve it.
     pub(crate) hook: HookState,
+    /// Why sockets serve it and no hooks.
+    pub(crate) engine_reason: Option<String>,
     pub(crate) since: Instant,
     pub(crate) state_noted: State,
     /// It was up once and then was not: its next rise is a return.
@@ -52,6 +54,7 @@ impl Uplink {
             ways: [Err(Obstacle::NoInterface); 2],
             ways_before: [None; 2],
             hook: HookState::Detached,
+            engine_reason: None,
             since: now,
             state_noted: State::Unknown,
             fell: false,
