@@ -3,6 +3,7 @@
 #![no_std]
 
 pub mod fan;
+pub mod reflection;
 
 use core::mem::{offset_of, size_of};
 

@@ -70,6 +70,7 @@ pub(super) const COUNT_DEFAULT: u16 = 10;
 pub(super) const SPACING_DEFAULT: Duration = Duration::from_millis(20);
 pub(super) const TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
 pub(super) const SIZE_BYTES_DEFAULT: u16 = 56;
+pub(super) const REFLECT_DEFAULT: bool = false;
 pub(super) const MAX_LOST_DEFAULT: u16 = 5;
 pub(super) const MAX_DELAY_DEFAULT: Duration = Duration::from_millis(100);
 pub(super) const FALL_DEFAULT: u16 = 1;

@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use pingu_common::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN};
+use pingu_common::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, reflection::REFLECTED_PAYLOAD_BYTES_MIN};
 
 use super::{
     HealthConfig, ProbeConfig,
@@ -28,6 +28,7 @@ struct Keys {
     spacing: Option<At<Duration>>,
     timeout: Option<At<Duration>>,
     size_bytes: Option<At<u16>>,
+    reflect: Option<At<bool>>,
     health: HealthKeys,
 }
 
@@ -44,6 +45,7 @@ impl Keys {
             PAYLOAD_BYTES_MIN.into(),
             PAYLOAD_BYTES_MAX.into(),
         );
+        self.reflect = reader.boolean("reflect");
     }
 
     /// These keys where given, else those.
@@ -56,6 +58,7 @@ impl Keys {
             spacing: self.spacing.or(other.spacing),
             timeout: self.timeout.or(other.timeout),
             size_bytes: self.size_bytes.or(other.size_bytes),
+            reflect: self.reflect.or(other.reflect),
             health: self.health.or(&other.health),
         }
     }
@@ -85,13 +88,24 @@ impl Keys {
                 ),
             );
         }
+        let size_bytes = value(&self.size_bytes, keys::SIZE_BYTES_DEFAULT);
+        if let Some(At { value: true, span }) = &self.reflect
+            && size_bytes < REFLECTED_PAYLOAD_BYTES_MIN
+        {
+            let message = format!(
+                "`size` {size_bytes} is too small for `reflect`: a reflector writes up to byte {REFLECTED_PAYLOAD_BYTES_MIN} of the payload"
+            );
+            let size = self.size_bytes.as_ref().map(|at| at.span.clone());
+            reader.error(size.unwrap_or(span.clone()), message);
+        }
         Some(ProbeConfig {
             targets: self.targets.as_ref()?.value.clone(),
             period,
             count,
             spacing,
             timeout: value(&self.timeout, keys::TIMEOUT_DEFAULT),
-            size_bytes: value(&self.size_bytes, keys::SIZE_BYTES_DEFAULT),
+            size_bytes,
+            reflect: value(&self.reflect, keys::REFLECT_DEFAULT),
         })
     }
 

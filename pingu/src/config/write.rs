@@ -9,13 +9,14 @@ use super::{
 /// A key of an uplink as text, none where it is absent.
 type Key = (&'static str, fn(&UplinkConfig) -> Option<String>);
 
-const PROBE: [Key; 6] = [
+const PROBE: [Key; 7] = [
     ("targets", |uplink| Some(list(uplink.probe.targets.iter()))),
     ("period", |uplink| time(uplink.probe.period)),
     ("count", |uplink| Some(uplink.probe.count.to_string())),
     ("spacing", |uplink| time(uplink.probe.spacing)),
     ("timeout", |uplink| time(uplink.probe.timeout)),
     ("size", |uplink| Some(uplink.probe.size_bytes.to_string())),
+    ("reflect", |uplink| Some(uplink.probe.reflect.to_string())),
 ];
 
 const HEALTH: [Key; 13] = [

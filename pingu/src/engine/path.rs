@@ -323,6 +323,7 @@ impl Path {
                 ident: burst.ident,
                 sequence: self.sequence,
                 payload_bytes: probe.size_bytes,
+                reflect: None,
             });
         }
     }

@@ -131,6 +131,7 @@ impl Rig {
             ident: reply.ident,
             sequence: reply.sequence,
             payload_bytes: reply.payload_bytes,
+            reflect: None,
         };
         self.transport.arm(&order, reply.cookie, sent_ns);
         self.entries[reply.slot as usize] = Entry {

@@ -37,6 +37,7 @@ fn uplink(gateway: Gateway) -> UplinkConfig {
             spacing: Duration::from_millis(1),
             timeout: Duration::from_secs(1),
             size_bytes: 56,
+            reflect: false,
         },
         health: HealthConfig {
             fail: LIMITS,

@@ -6,7 +6,10 @@ use std::{
     ptr,
 };
 
-use pingu_common::{MARK, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, Payload, fan::FAN_PROBES_MAX};
+use pingu_common::{
+    MARK, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, Payload, fan::FAN_PROBES_MAX,
+    reflection::REFLECTED_PAYLOAD_BYTES_MIN,
+};
 use rand::{RngCore, SeedableRng, rngs::StdRng};
 
 use super::{
@@ -95,7 +98,7 @@ impl Sender {
             slots.set_sent(order.slot, 0);
             if order.slot.0 >= slots.count() {
                 results[place] = SendResult::NotSent(libc::EINVAL);
-            } else if order.payload_bytes < PAYLOAD_BYTES_MIN
+            } else if order.payload_bytes < payload_bytes_min(order)
                 || order.payload_bytes > PAYLOAD_BYTES_MAX
             {
                 results[place] = SendResult::NotSent(libc::EMSGSIZE);
@@ -303,6 +306,13 @@ impl Batch {
             }
         }
         refused
+    }
+}
+
+fn payload_bytes_min(order: &ProbeOrder) -> u16 {
+    match order.reflect {
+        Some(_) => REFLECTED_PAYLOAD_BYTES_MIN,
+        None => PAYLOAD_BYTES_MIN,
     }
 }
 
