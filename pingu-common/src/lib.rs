@@ -3,7 +3,7 @@
 #![no_std]
 
 pub mod fan;
-pub mod reflection;
+pub mod reflector;
 
 use core::mem::{offset_of, size_of};
 

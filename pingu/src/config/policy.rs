@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use pingu_common::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, reflection::REFLECTED_PAYLOAD_BYTES_MIN};
+use pingu_common::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, reflector::REFLECTED_PAYLOAD_BYTES_MIN};
 
 use super::{
     HealthConfig, ProbeConfig,

@@ -9,7 +9,7 @@ use std::{
 use pingu_common::{
     ICMP_HEADER_BYTES, PAYLOAD_BYTES_MAX, PAYLOAD_HEADER_BYTES, Payload,
     fan::Sums,
-    reflection::{MAGIC_REQUEST, REFLECTED_BYTES, Reflected},
+    reflector::{MAGIC_REQUEST, REFLECTED_BYTES, Reflected},
 };
 
 use super::{LinkHeader, ProbeOrder};

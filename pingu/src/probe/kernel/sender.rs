@@ -8,7 +8,7 @@ use std::{
 
 use pingu_common::{
     MARK, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, Payload, fan::FAN_PROBES_MAX,
-    reflection::REFLECTED_PAYLOAD_BYTES_MIN,
+    reflector::REFLECTED_PAYLOAD_BYTES_MIN,
 };
 use rand::{RngCore, SeedableRng, rngs::StdRng};
 

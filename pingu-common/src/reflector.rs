@@ -1,14 +1,16 @@
-//! What a probe asks of a reflector and what that writes into its reply, and what the reflector's programs share with their user space.
+//! What the reflector's programs read and write in a probe, and what they share with their user space.
 //!
 //! A reflector is another pingu (`pingu reflect`). It answers where the kernel would, with two stamps of its own clock and a count of the
 //! requests that reached it: by these the prober tells requests that were lost on their way from replies that were.
 
 use core::mem::{offset_of, size_of};
 
-use crate::{PAYLOAD_HEADER_BYTES, VlanIds};
+use crate::{
+    VlanIds,
+    reflection::{self, REFLECTION_OFFSET, Reflection},
+};
 
-/// What stands behind [`crate::Payload`] in a probe that wants a reflection, and in a reflector's reply. All of it is in the packet's
-/// byte order, which is big endian.
+/// A [`Reflection`] as words, with the number of the path behind it. All of it is in the packet's byte order, which is big endian.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reflected {
@@ -24,26 +26,23 @@ pub struct Reflected {
     pub path: u32,
 }
 
-/// Where [`Reflected`] begins in the ICMP payload.
-pub const REFLECTED_OFFSET: usize = PAYLOAD_HEADER_BYTES;
-
 /// Bytes of [`Reflected`].
 pub const REFLECTED_BYTES: usize = size_of::<Reflected>();
 
-/// The smallest ICMP payload of a probe that wants a reflection.
-pub const REFLECTED_PAYLOAD_BYTES_MIN: u16 = (REFLECTED_OFFSET + REFLECTED_BYTES) as u16;
+/// The smallest ICMP payload of a probe that asks for a reflection with a path's number.
+pub const REFLECTED_PAYLOAD_BYTES_MIN: u16 = (REFLECTION_OFFSET + REFLECTED_BYTES) as u16;
 
 /// Begins what is asked for.
-pub const MAGIC_REQUEST: u32 = u32::from_ne_bytes(*b"PGrq");
+pub const MAGIC_REQUEST: u32 = u32::from_ne_bytes(reflection::MAGIC_REQUEST);
 
 /// Begins what was written.
-pub const MAGIC_REPLY: u32 = u32::from_ne_bytes(*b"PGrp");
+pub const MAGIC_REPLY: u32 = u32::from_ne_bytes(reflection::MAGIC_REPLY);
 
 const _: () = {
-    assert!(offset_of!(Reflected, received_ns) == 24 - REFLECTED_OFFSET);
-    assert!(offset_of!(Reflected, sent_ns) == 32 - REFLECTED_OFFSET);
-    assert!(offset_of!(Reflected, requests) == 40 - REFLECTED_OFFSET);
-    assert!(offset_of!(Reflected, path) == 44 - REFLECTED_OFFSET);
+    assert!(offset_of!(Reflected, received_ns) == offset_of!(Reflection, received_ns));
+    assert!(offset_of!(Reflected, sent_ns) == offset_of!(Reflection, sent_ns));
+    assert!(offset_of!(Reflected, requests) == offset_of!(Reflection, requests));
+    assert!(offset_of!(Reflected, path) == size_of::<Reflection>());
     assert!(REFLECTED_PAYLOAD_BYTES_MIN == 48);
 };
 
