@@ -142,7 +142,7 @@ pub const COUNTED_MAX: u32 = 65_536;
 
 /// The hash of [`ServedKey`] to [`Served`]. Its name carries the version of this contract.
 pub const MAP_SERVED: &str = "SERVED_1";
-/// The trie of the prefixes that requests may come from; IPv4 is mapped.
+/// The trie of the prefixes that requests may come from, with their families, 4 or 6; IPv4 is mapped.
 pub const MAP_FROM: &str = "REFLECT_FROM";
 /// The LRU hash of [`CountedKey`] to [`Counted`].
 pub const MAP_COUNTED: &str = "COUNTED";

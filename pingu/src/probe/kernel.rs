@@ -9,6 +9,7 @@ use aya::{
 use pingu_common::{
     COUNTERS, Counter, MAP_COUNTERS, MAP_FAN, MAP_SLOTS, PROGRAM_REPLY_BARE,
     PROGRAM_REPLY_ETHERNET, PROGRAM_REPLY_XDP, PROGRAM_REQUEST_BARE, PROGRAM_REQUEST_ETHERNET,
+    reflector::{MAP_COUNTED, MAP_SERVED},
 };
 
 use self::{
@@ -29,6 +30,7 @@ mod error;
 mod fan;
 mod mapped;
 mod object;
+pub mod reflector;
 mod sender;
 mod slots;
 
@@ -75,6 +77,9 @@ impl KernelTransport {
         let mut ebpf = EbpfLoader::new()
             .btf(None)
             .map_max_entries(MAP_SLOTS, slots.max(1))
+            // The reflector's maps, which are not used here.
+            .map_max_entries(MAP_SERVED, 1)
+            .map_max_entries(MAP_COUNTED, 1)
             .load(object)
             .map_err(LoadError::from_object)?;
         let (classifiers, frames): (&[&str], &[&str]) = (
