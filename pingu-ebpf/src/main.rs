@@ -5,13 +5,16 @@
 #![feature(asm_experimental_arch)]
 
 mod fan;
+mod icmp_error;
 #[cfg(feature = "log")]
 mod log;
 mod maps;
 mod packet;
 mod reflect;
+mod remark;
 mod reply;
 mod request;
+mod traffic;
 
 use aya_ebpf::{
     bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action},
@@ -22,10 +25,11 @@ use aya_ebpf::{
 
 use pingu_common::{Counter, reflector::ReflectCounter};
 
+use crate::traffic::{Egress, Ingress};
 use crate::{
     packet::{
         Packet, SocketBuffer, XdpFrame,
-        link::{Bare, Ethernet, LinkLayer},
+        link::{Bare, Ethernet, Glance, LinkLayer},
     },
     reflect::{NotReflected, Rewrite},
 };
@@ -38,49 +42,33 @@ const CONSUME: i32 = TC_ACT_SHOT;
 /// Egress of a device with Ethernet headers.
 #[classifier]
 pub fn request_ether(context: TcContext) -> i32 {
-    if request::is_ours(&context) {
-        stamp::<Ethernet>(SocketBuffer::new(&context));
-    }
+    send::<Ethernet>(&context);
     PASS
 }
 
 /// Egress of a layer-3 device.
 #[classifier]
 pub fn request_bare(context: TcContext) -> i32 {
-    if request::is_ours(&context) {
-        stamp::<Bare>(SocketBuffer::new(&context));
-    }
+    send::<Bare>(&context);
     PASS
 }
 
 /// Ingress of a device with Ethernet headers.
 #[classifier]
 pub fn reply_ether(context: TcContext) -> i32 {
-    let packet = SocketBuffer::new(&context);
-    if Ethernet::is_surely_foreign(packet) {
-        return PASS;
-    }
-    consume_or_pass(matched::<Ethernet, _>(packet))
+    consume_or_pass(receive::<Ethernet, _>(SocketBuffer::new(&context)))
 }
 
 /// Ingress of a layer-3 device.
 #[classifier]
 pub fn reply_bare(context: TcContext) -> i32 {
-    let packet = SocketBuffer::new(&context);
-    if Bare::is_surely_foreign(packet) {
-        return PASS;
-    }
-    consume_or_pass(matched::<Bare, _>(packet))
+    consume_or_pass(receive::<Bare, _>(SocketBuffer::new(&context)))
 }
 
 /// Ingress of a device with Ethernet headers and native XDP.
 #[xdp]
 pub fn reply_xdp(context: XdpContext) -> u32 {
-    let packet = XdpFrame::new(&context);
-    if Ethernet::is_surely_foreign(packet) {
-        return xdp_action::XDP_PASS;
-    }
-    if matched::<Ethernet, _>(packet) {
+    if receive::<Ethernet, _>(XdpFrame::new(&context)) {
         xdp_action::XDP_DROP
     } else {
         xdp_action::XDP_PASS
@@ -91,7 +79,7 @@ pub fn reply_xdp(context: XdpContext) -> u32 {
 #[xdp]
 pub fn reflect_xdp(context: XdpContext) -> u32 {
     let packet = XdpFrame::new(&context);
-    if Ethernet::is_surely_foreign(packet) {
+    if is_no_icmp::<Ethernet, _>(packet) {
         return xdp_action::XDP_PASS;
     }
     match reflected::<Ethernet, _>(packet) {
@@ -105,7 +93,7 @@ pub fn reflect_xdp(context: XdpContext) -> u32 {
 #[classifier]
 pub fn reflect_ether(context: TcContext) -> i32 {
     let packet = SocketBuffer::new(&context);
-    if Ethernet::is_surely_foreign(packet) {
+    if is_no_icmp::<Ethernet, _>(packet) {
         return PASS;
     }
     send_back_or_pass(packet, reflected::<Ethernet, _>(packet))
@@ -115,10 +103,20 @@ pub fn reflect_ether(context: TcContext) -> i32 {
 #[classifier]
 pub fn reflect_bare(context: TcContext) -> i32 {
     let packet = SocketBuffer::new(&context);
-    if Bare::is_surely_foreign(packet) {
+    if is_no_icmp::<Bare, _>(packet) {
         return PASS;
     }
     send_back_or_pass(packet, reflected::<Bare, _>(packet))
+}
+
+/// True if a glance shows that the packet is no ICMP: all that forwarded traffic pays for at a reflector's hook.
+#[inline(always)]
+fn is_no_icmp<L: LinkLayer, P: Packet>(packet: P) -> bool {
+    match L::glance(packet) {
+        Glance::NoIp => true,
+        Glance::Ip(ip) => !ip.is_icmp(),
+        Glance::Unsure => false,
+    }
 }
 
 /// What is to become of a packet at a reflector's hook.
@@ -169,6 +167,35 @@ fn consume_or_pass(matched: bool) -> i32 {
     if matched { CONSUME } else { PASS }
 }
 
+#[inline(always)]
+fn send<L: LinkLayer>(context: &TcContext) {
+    let packet = SocketBuffer::new(context);
+    if request::is_ours(context) {
+        return stamp::<L>(packet);
+    }
+    match L::glance(packet) {
+        Glance::NoIp => {}
+        // ICMP of IPv6 may be neighbour discovery.
+        Glance::Ip(ip) if ip.is_ipv4 || !ip.is_icmp() => {
+            traffic::count::<L, _, Egress>(packet, ip);
+        }
+        Glance::Ip(_) | Glance::Unsure => traffic::count_slowly::<L, _, Egress>(packet),
+    }
+}
+
+/// Whether the packet was a reply that counts.
+#[inline(always)]
+fn receive<L: LinkLayer, P: Packet>(packet: P) -> bool {
+    match L::glance(packet) {
+        Glance::NoIp => false,
+        Glance::Ip(ip) if !ip.is_icmp() => {
+            traffic::count::<L, P, Ingress>(packet, ip);
+            false
+        }
+        Glance::Ip(_) | Glance::Unsure => matched::<L, P>(packet),
+    }
+}
+
 /// Apart from the entry point, so that foreign packets pay for no register that only this needs.
 #[inline(never)]
 fn stamp<L: LinkLayer>(packet: SocketBuffer) {
@@ -177,7 +204,9 @@ fn stamp<L: LinkLayer>(packet: SocketBuffer) {
         Err(reason) => {
             #[cfg(feature = "log")]
             log::outcome(packet, reason.as_str());
-            count(reason.counter());
+            if let Some(counter) = reason.counter() {
+                maps::count(counter);
+            }
         }
     }
 }
@@ -193,16 +222,12 @@ fn matched<L: LinkLayer, P: Packet>(packet: P) -> bool {
         Err(reason) => {
             #[cfg(feature = "log")]
             log::outcome(packet, reason.as_str());
-            count(reason.counter());
+            match reason.counter() {
+                Some(counter) => maps::count(counter),
+                None => traffic::count_slowly::<L, P, Ingress>(packet),
+            }
             false
         }
-    }
-}
-
-#[inline(always)]
-fn count(counter: Option<Counter>) {
-    if let Some(counter) = counter {
-        maps::count(counter);
     }
 }
 

@@ -15,10 +15,15 @@ use pingu_common::CHECKSUM_BLOCK_BYTES;
 
 pub mod checksum;
 pub mod echo;
+pub mod icmp;
 pub mod link;
 
-const PROTOCOL_ICMP: u8 = 1;
-const PROTOCOL_ICMPV6: u8 = 58;
+pub const PROTOCOL_ICMP: u8 = 1;
+pub const PROTOCOL_TCP: u8 = 6;
+pub const PROTOCOL_ICMPV6: u8 = 58;
+
+/// `pkt_type` of a packet that is for this host.
+const PACKET_HOST: u32 = 0;
 
 const CHECKSUM_BLOCK_WORDS: usize = CHECKSUM_BLOCK_BYTES / 4;
 
@@ -34,6 +39,10 @@ pub trait Packet: Copy {
     fn context(self) -> *mut core::ffi::c_void;
     /// Bytes of the whole packet.
     fn bytes(self) -> usize;
+    /// Bytes that it takes on the wire, where the kernel cuts it up later.
+    fn wire_bytes(self) -> usize;
+    /// Whether its link header names this host; true where the hook does not know.
+    fn is_for_this_host(self) -> bool;
     /// The VLAN tag that the kernel or the hardware took out of the packet.
     fn tag(self) -> Option<u16>;
     /// A pointer to `T` inside the part of the packet that lies in one piece, if it holds one there.
@@ -90,6 +99,18 @@ impl Packet for SocketBuffer {
     fn bytes(self) -> usize {
         // SAFETY: see `ifindex`.
         unsafe { (*self.0).len as usize }
+    }
+
+    #[inline(always)]
+    fn wire_bytes(self) -> usize {
+        // SAFETY: see `ifindex`.
+        unsafe { (*self.0).wire_len as usize }
+    }
+
+    #[inline(always)]
+    fn is_for_this_host(self) -> bool {
+        // SAFETY: see `ifindex`.
+        unsafe { (*self.0).pkt_type == PACKET_HOST }
     }
 
     #[inline(always)]
@@ -163,6 +184,16 @@ impl Packet for XdpFrame {
     fn bytes(self) -> usize {
         // SAFETY: see `ifindex`.
         unsafe { (*self.0).data_end as usize - (*self.0).data as usize }
+    }
+
+    #[inline(always)]
+    fn wire_bytes(self) -> usize {
+        self.bytes()
+    }
+
+    #[inline(always)]
+    fn is_for_this_host(self) -> bool {
+        true
     }
 
     #[inline(always)]

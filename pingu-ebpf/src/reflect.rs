@@ -21,7 +21,8 @@ use pingu_common::{
 
 use crate::packet::{
     checksum::checksum_is_right,
-    echo::{self, Echo, EchoKind},
+    echo::{self, EchoKind},
+    icmp::Message,
     link::LinkLayer,
 };
 
@@ -85,23 +86,24 @@ impl NotReflected {
 #[inline(always)]
 pub fn try_reflect<L: LinkLayer, P: Rewrite>(packet: P) -> Result<(), NotReflected> {
     let echo = echo::echo::<L, P>(packet, EchoKind::Request).ok_or(NotReflected::Foreign)?;
+    let message = echo.message;
     // SAFETY: the helper has no precondition.
     let received_ns = unsafe { bpf_ktime_get_ns() };
-    let asked = asked(packet, &echo).ok_or(NotReflected::Foreign)?;
-    let network = Network::read(packet, &echo).ok_or(NotReflected::Foreign)?;
+    let asked = asked(packet, &message).ok_or(NotReflected::Foreign)?;
+    let network = Network::read(packet, &message).ok_or(NotReflected::Foreign)?;
     let target = network.target();
-    if !is_served(packet, &echo, target) || !may_ask(&echo) || echo.source == target {
+    if !is_served(packet, &message, target) || !may_ask(&message) || message.source == target {
         return Err(NotReflected::Foreign);
     }
-    match FROM.get(Key::new(128, echo.source)) {
-        Some(family) if u32::from(*family) == echo.ip_version => {}
+    match FROM.get(Key::new(128, message.source)) {
+        Some(family) if u32::from(*family) == message.ip_version => {}
         Some(_) | None => return Err(NotReflected::Refused),
     }
-    if !network.checksum_is_right() || !checksum_is_right(packet, &echo) {
+    if !network.checksum_is_right() || !checksum_is_right(packet, &message) {
         return Err(NotReflected::Corrupt);
     }
     let key = CountedKey {
-        source: echo.source,
+        source: message.source,
         target,
         path: asked.path,
     };
@@ -116,7 +118,7 @@ pub fn try_reflect<L: LinkLayer, P: Rewrite>(packet: P) -> Result<(), NotReflect
         requests: requests.to_be(),
         path: asked.path,
     };
-    send_back(packet, &echo, network, &asked, &answer)
+    send_back(packet, &message, network, &asked, &answer)
 }
 
 /// Counts one packet on this CPU.
@@ -129,27 +131,28 @@ pub fn note(counter: ReflectCounter) {
 }
 
 #[inline(always)]
-fn asked<P: Rewrite>(packet: P, echo: &Echo) -> Option<Reflected> {
-    if echo.icmp_bytes < ICMP_HEADER_BYTES + usize::from(REFLECTED_PAYLOAD_BYTES_MIN) {
+fn asked<P: Rewrite>(packet: P, message: &Message) -> Option<Reflected> {
+    if message.icmp_bytes < ICMP_HEADER_BYTES + usize::from(REFLECTED_PAYLOAD_BYTES_MIN) {
         return None;
     }
-    let asked: Reflected = packet.read(echo.icmp_offset + ICMP_HEADER_BYTES + REFLECTION_OFFSET)?;
+    let asked: Reflected =
+        packet.read(message.icmp_offset + ICMP_HEADER_BYTES + REFLECTION_OFFSET)?;
     (asked.magic == MAGIC_REQUEST).then_some(asked)
 }
 
 /// Whether the request is for this machine, by its addresses of both layers.
 #[inline(always)]
-fn is_served<P: Rewrite>(packet: P, echo: &Echo, target: [u32; 4]) -> bool {
+fn is_served<P: Rewrite>(packet: P, message: &Message, target: [u32; 4]) -> bool {
     let key = ServedKey {
         ifindex: packet.ifindex(),
-        vlan: echo.vlan,
+        vlan: message.vlan,
         address: target,
     };
     // SAFETY: an entry that user space changes meanwhile is at worst another own address.
     let Some(served) = (unsafe { SERVED.get(&key) }) else {
         return false;
     };
-    if echo.ip_offset == 0 {
+    if message.ip_offset == 0 {
         return true;
     }
     let Some([to, from]) = packet.read::<[[u8; 6]; 2]>(0) else {
@@ -160,9 +163,9 @@ fn is_served<P: Rewrite>(packet: P, echo: &Echo, target: [u32; 4]) -> bool {
 
 /// Whether the source can be a host's: nobody else is answered.
 #[inline(always)]
-fn may_ask(echo: &Echo) -> bool {
-    let source = echo.source;
-    if echo.ip_version == 4 {
+fn may_ask(message: &Message) -> bool {
+    let source = message.source;
+    if message.ip_version == 4 {
         let first = u32::from_be(source[3]) >> 24;
         return first != 0 && first != 127 && first < 224;
     }
@@ -174,15 +177,15 @@ fn may_ask(echo: &Echo) -> bool {
 #[inline(always)]
 fn send_back<P: Rewrite>(
     packet: P,
-    echo: &Echo,
+    message: &Message,
     mut network: Network,
     asked: &Reflected,
     answer: &Reflected,
 ) -> Result<(), NotReflected> {
-    let icmp_offset = echo.icmp_offset;
+    let icmp_offset = message.icmp_offset;
     let reflected_offset = icmp_offset + ICMP_HEADER_BYTES + REFLECTION_OFFSET;
     let head: [u16; 2] = packet.read(icmp_offset).ok_or(NotReflected::Foreign)?;
-    let kind = u16::from_ne_bytes([if echo.ip_version == 4 { 0 } else { 129 }, 0]);
+    let kind = u16::from_ne_bytes([if message.ip_version == 4 { 0 } else { 129 }, 0]);
     // RFC 1624, 3: the sum loses what is replaced and gains what replaces it. Swapped addresses leave it as it is.
     let sum = u64::from(!head[1]) + u64::from(!head[0]) + u64::from(kind) + replaced(asked, answer);
     network.turn_round();
@@ -192,9 +195,9 @@ fn send_back<P: Rewrite>(
     }
     let done = packet.write(reflected_offset, answer)
         && packet.write(icmp_offset, &[kind, !fold(sum)])
-        && network.write(packet, echo.ip_offset);
+        && network.write(packet, message.ip_offset);
     let turned =
-        echo.ip_offset == 0 || addresses.is_some_and(|[to, from]| packet.write(0, &[from, to]));
+        message.ip_offset == 0 || addresses.is_some_and(|[to, from]| packet.write(0, &[from, to]));
     if done && turned {
         Ok(())
     } else {

@@ -2,7 +2,7 @@
 
 use pingu_common::{CHECKSUM_BLOCK_BYTES, CHECKSUM_BLOCKS_MAX};
 
-use super::{Block, CHECKSUM_BLOCK_WORDS, PROTOCOL_ICMPV6, Packet, echo::Echo};
+use super::{Block, CHECKSUM_BLOCK_WORDS, PROTOCOL_ICMPV6, Packet, icmp::Message};
 
 /// Where the two addresses of an IPv6 header begin.
 const IPV6_ADDRESSES: usize = 8;
@@ -10,18 +10,18 @@ const IPV6_ADDRESS_WORDS: usize = 8;
 
 /// Whether the message's ICMP checksum is right (RFC 792, RFC 4443 §2.3). A message longer than any of ours is not.
 #[inline(always)]
-pub fn checksum_is_right<P: Packet>(packet: P, echo: &Echo) -> bool {
-    let Some(mut sum) = sum_message(packet, echo.icmp_offset, echo.icmp_bytes) else {
+pub fn checksum_is_right<P: Packet>(packet: P, message: &Message) -> bool {
+    let Some(mut sum) = sum_message(packet, message.icmp_offset, message.icmp_bytes) else {
         return false;
     };
-    if echo.ip_version == 6 {
+    if message.ip_version == 6 {
         let Some(addresses) =
-            sum_words::<P, IPV6_ADDRESS_WORDS>(packet, echo.ip_offset + IPV6_ADDRESSES)
+            sum_words::<P, IPV6_ADDRESS_WORDS>(packet, message.ip_offset + IPV6_ADDRESSES)
         else {
             return false;
         };
         sum += addresses;
-        sum += u64::from((echo.icmp_bytes as u32).to_be());
+        sum += u64::from((message.icmp_bytes as u32).to_be());
         sum += u64::from(u32::from(PROTOCOL_ICMPV6).to_be());
     }
     // 64 bits into 16: each step leaves a carry that the next one takes in.

@@ -2,7 +2,7 @@
 
 use aya_ebpf::helpers::generated::{bpf_skb_pull_data, bpf_skb_store_bytes};
 
-use crate::packet::{Packet, SocketBuffer, XdpFrame, echo::Echo};
+use crate::packet::{Packet, SocketBuffer, XdpFrame, icmp::Message};
 
 const IPV4_WORDS: usize = 5;
 const IPV6_WORDS: usize = 10;
@@ -74,18 +74,18 @@ pub struct Network {
 }
 
 impl Network {
-    /// Reads an echo's; none if it has options.
+    /// Reads a message's; none if it has options.
     #[inline(always)]
-    pub fn read<P: Packet>(packet: P, echo: &Echo) -> Option<Self> {
-        let is_ipv4 = echo.ip_version == 4;
+    pub fn read<P: Packet>(packet: P, message: &Message) -> Option<Self> {
+        let is_ipv4 = message.ip_version == 4;
         let words = if is_ipv4 {
-            let [a, b, c, d, e] = packet.read::<[u32; IPV4_WORDS]>(echo.ip_offset)?;
+            let [a, b, c, d, e] = packet.read::<[u32; IPV4_WORDS]>(message.ip_offset)?;
             if a.to_ne_bytes()[0] != IPV4_PLAIN {
                 return None;
             }
             [a, b, c, d, e, 0, 0, 0, 0, 0]
         } else {
-            packet.read::<[u32; IPV6_WORDS]>(echo.ip_offset)?
+            packet.read::<[u32; IPV6_WORDS]>(message.ip_offset)?
         };
         Some(Self { is_ipv4, words })
     }
