@@ -10,7 +10,7 @@ use crate::{
     config::{HealthConfig, ProbeConfig},
     engine::{
         burst::{Burst, DEADLINE_GRACE, Outcome},
-        evidence::Judged,
+        evidence::{Basis, Judged},
         health::State,
         phase::Phase,
         record::{Record, Shape},
@@ -45,9 +45,13 @@ pub(crate) struct Bursts {
 
 /// How many slots a path needs: its bursts in flight, one being sent, and as many again for replies that come late.
 pub(crate) fn slots_needed(probe: &ProbeConfig) -> u32 {
-    let flight = probe.spacing * u32::from(probe.count) + probe.timeout + DEADLINE_GRACE;
-    let bursts_in_flight = flight.as_nanos().div_ceil(probe.period.as_nanos().max(1)) as u32;
-    u32::from(probe.count) * (bursts_in_flight + 2)
+    let flight = probe.mode.burst().spacing * u32::from(probe.mode.burst().count)
+        + probe.timeout
+        + DEADLINE_GRACE;
+    let bursts_in_flight = flight
+        .as_nanos()
+        .div_ceil(probe.mode.burst().period.as_nanos().max(1)) as u32;
+    u32::from(probe.mode.burst().count) * (bursts_in_flight + 2)
 }
 
 impl Bursts {
@@ -90,8 +94,8 @@ impl Bursts {
         if on_its_way || self.extra_burst.is_some() {
             return (!was_awaited).then_some(now);
         }
-        let sending = probe.spacing * u32::from(probe.count);
-        let unsent = newest.filter(|burst| burst.next_send(probe.spacing).is_some());
+        let sending = probe.mode.burst().spacing * u32::from(probe.mode.burst().count);
+        let unsent = newest.filter(|burst| burst.next_send(probe.mode.burst().spacing).is_some());
         let at = unsent.map_or(now, |burst| now.max(burst.started + sending));
         // One extra burst on its way at a time: the slots are counted for that.
         let flight = sending + probe.timeout + DEADLINE_GRACE;
@@ -132,13 +136,14 @@ impl Bursts {
             {
                 burst.decided = true;
                 record.judged = Some(Judged {
+                    basis: Basis::Burst,
                     verdict,
                     report: after,
                     was_up,
                     started: burst.started,
                 });
                 self.awaited = false;
-                let began = burst.failure_began(probe.spacing);
+                let began = burst.failure_began(probe.mode.burst().spacing);
                 record.evidence.note(verdict, burst.started, began);
                 record.health.judge(verdict, &health.rule, now);
             } else if let Some(judged) = &mut record.judged
@@ -174,17 +179,18 @@ impl Bursts {
             if let Some(unfinished) = self
                 .bursts
                 .back_mut()
-                .filter(|burst| burst.next_send(probe.spacing).is_some())
+                .filter(|burst| burst.next_send(probe.mode.burst().spacing).is_some())
             {
                 // This program was stopped for longer than a period: nothing is concluded from what it could not send.
                 unfinished.abandon();
             }
-            self.bursts.push_back(Burst::new(now, ident(), probe.count));
+            self.bursts
+                .push_back(Burst::new(now, ident(), probe.mode.burst().count));
             self.look_again = LOOK_AGAIN_MIN;
             if self.next_burst <= now {
-                let burst = probe.spacing * u32::from(probe.count);
+                let burst = probe.mode.burst().spacing * u32::from(probe.mode.burst().count);
                 let due = self.next_burst;
-                self.next_burst = self.phase.next(due, now, probe.period, burst);
+                self.next_burst = self.phase.next(due, now, probe.mode.burst().period, burst);
             }
         }
         let Some(burst) = self.bursts.back_mut() else {
@@ -195,7 +201,11 @@ impl Bursts {
             ident: burst.ident,
             payload_bytes: probe.size_bytes,
         };
-        while !waits && burst.next_send(probe.spacing).is_some_and(|due| due <= now) {
+        while !waits
+            && burst
+                .next_send(probe.mode.burst().spacing)
+                .is_some_and(|due| due <= now)
+        {
             let Some(slot) = record.order(&shape, orders) else {
                 burst.outcomes.push(Outcome::NoNeighbour);
                 continue;
@@ -254,7 +264,7 @@ impl Bursts {
             look: None,
         };
         for burst in &self.bursts {
-            if let Some(due) = burst.next_send(probe.spacing) {
+            if let Some(due) = burst.next_send(probe.mode.burst().spacing) {
                 wants.send = sooner(wants.send, Some(not_before(due)));
             } else if !burst.decided && (!is_up || self.awaited) {
                 wants.look = sooner(wants.look, Some(now + self.look_again));

@@ -149,9 +149,9 @@ impl Engine {
                 continue;
             }
             let begins = path.record.readiness == Readiness::Blocked;
-            let count = self.config.uplinks[path.uplink.index()].probe.count;
+            let probe = &self.config.uplinks[path.uplink.index()].probe;
             let first_burst = if begins {
-                self.pace.next(count, now)
+                self.pace.next(probe, now)
             } else {
                 now
             };

@@ -6,12 +6,13 @@ use std::{
 };
 
 use crate::{
-    config::{HealthConfig, ProbeConfig},
+    config::{HealthConfig, ProbeConfig, ProbeMode},
     engine::{
         bursts::{self, Bursts},
         health::{State, Verdict},
         phase::Phase,
         record::Record,
+        rolling::{self, Rolling},
         wants::Wants,
         way_out::Readiness,
     },
@@ -36,6 +37,8 @@ pub(crate) struct Path {
 #[derive(Debug)]
 enum Course {
     Bursts(Bursts),
+    /// Boxed: paths in bursts may be a hundred thousand.
+    Rolling(Box<Rolling>),
 }
 
 /// What one path takes of memory: itself, its place in the tables of the engine, 128 recent round-trip times, a histogram of some twenty
@@ -44,7 +47,10 @@ pub(crate) const PATH_BYTES: usize = size_of::<Path>() + 160 + 512 + 192 + 512;
 
 /// How many slots a path needs.
 pub(crate) fn slots_needed(probe: &ProbeConfig) -> u32 {
-    bursts::slots_needed(probe)
+    match &probe.mode {
+        ProbeMode::Burst(_) => bursts::slots_needed(probe),
+        ProbeMode::Rolling(_) => rolling::slots_needed(probe),
+    }
 }
 
 impl Path {
@@ -61,7 +67,10 @@ impl Path {
             record: Record::new(first_slot, slots_needed(probe)),
             counted: Some(State::Down),
             waits_since: None,
-            course: Course::Bursts(Bursts::new(phase)),
+            course: match &probe.mode {
+                ProbeMode::Burst(_) => Course::Bursts(Bursts::new(phase)),
+                ProbeMode::Rolling(_) => Course::Rolling(Box::new(Rolling::new(phase))),
+            },
         }
     }
 
@@ -70,10 +79,12 @@ impl Path {
     pub(crate) fn set_readiness(&mut self, readiness: Readiness, first: Instant, now: Instant) {
         let was_blocked = self.record.is_blocked();
         self.record.set_readiness(readiness, now);
-        match &mut self.course {
-            Course::Bursts(bursts) if self.record.is_blocked() => bursts.block(),
-            Course::Bursts(bursts) if was_blocked => bursts.start_over(first),
-            Course::Bursts(_) => {}
+        match (&mut self.course, self.record.is_blocked()) {
+            (Course::Bursts(bursts), true) => bursts.block(),
+            (Course::Rolling(rolling), true) => rolling.block(),
+            (Course::Bursts(bursts), false) if was_blocked => bursts.start_over(first),
+            (Course::Rolling(rolling), false) if was_blocked => rolling.start_over(first),
+            (Course::Bursts(_) | Course::Rolling(_), false) => {}
         }
     }
 
@@ -104,9 +115,12 @@ impl Path {
         probe: &ProbeConfig,
         now: Instant,
     ) -> Option<Instant> {
+        if self.record.is_blocked() {
+            return None;
+        }
         match &mut self.course {
-            Course::Bursts(_) if self.record.is_blocked() => None,
             Course::Bursts(bursts) => bursts.probe_since(began, probe, now),
+            Course::Rolling(rolling) => rolling.probe_since(began, probe, now),
         }
     }
 
@@ -118,17 +132,17 @@ impl Path {
         now: Instant,
         transport: &impl ProbeTransport,
     ) {
+        let record = &mut self.record;
         match &mut self.course {
-            Course::Bursts(bursts) => {
-                bursts.collect(&mut self.record, (probe, health), now, transport);
-            }
+            Course::Bursts(bursts) => bursts.collect(record, (probe, health), now, transport),
+            Course::Rolling(rolling) => rolling.collect(record, (probe, health), now, transport),
         }
     }
 
     /// Orders the probes that are due.
     pub(crate) fn order(
         &mut self,
-        probe: &ProbeConfig,
+        (probe, health): (&ProbeConfig, &HealthConfig),
         ident: impl FnOnce() -> u16,
         now: Instant,
         orders: &mut Vec<ProbeOrder>,
@@ -137,8 +151,10 @@ impl Path {
             return;
         }
         let to = (probe, self.target);
+        let record = &mut self.record;
         match &mut self.course {
-            Course::Bursts(bursts) => bursts.order(&mut self.record, to, ident, now, orders),
+            Course::Bursts(bursts) => bursts.order(record, to, ident, now, orders),
+            Course::Rolling(rolling) => rolling.order(record, to, health, ident, now, orders),
         }
     }
 
@@ -147,6 +163,7 @@ impl Path {
     pub(crate) fn sent(&mut self, results: &[SendResult], timeout: Duration, now: Instant) {
         match &mut self.course {
             Course::Bursts(bursts) => bursts.sent(&mut self.record, results, timeout, now),
+            Course::Rolling(rolling) => rolling.sent(&mut self.record, results, now),
         }
     }
 
@@ -159,13 +176,40 @@ impl Path {
     ) -> Wants {
         match &mut self.course {
             Course::Bursts(bursts) => bursts.wants(&self.record, (probe, health), now),
+            Course::Rolling(rolling) => rolling.wants(&self.record, (probe, health), now),
         }
     }
 
     /// When passing time alone may decide something next.
-    pub(crate) fn deadline(&self, health: &HealthConfig) -> Option<Instant> {
+    pub(crate) fn deadline(
+        &self,
+        probe: &ProbeConfig,
+        health: &HealthConfig,
+        now: Instant,
+    ) -> Option<Instant> {
         match &self.course {
             Course::Bursts(bursts) => bursts.deadline(&self.record, health),
+            Course::Rolling(rolling) => rolling.deadline(&self.record, (probe, health), now),
         }
     }
 }
+
+/// How long a verdict that passing time brings may wait for others. Of the 50 ms behind its deadline, most is left for the machine, and a
+/// short timeout is not made much longer.
+pub(crate) fn patience(probe: &ProbeConfig) -> Duration {
+    let suspects = match &probe.mode {
+        ProbeMode::Burst(_) => None,
+        ProbeMode::Rolling(rolling) => rolling.suspect_interval,
+    };
+    let of_interval = suspects.map(|interval| interval / PATIENCE_SHARE);
+    let of_timeout = probe.timeout / PATIENCE_SHARE;
+    of_interval
+        .unwrap_or(of_timeout)
+        .min(of_timeout)
+        .min(PATIENCE_MAX)
+}
+
+/// A sixteenth of the time that a verdict takes anyway.
+const PATIENCE_SHARE: u32 = 16;
+
+const PATIENCE_MAX: Duration = Duration::from_millis(20);

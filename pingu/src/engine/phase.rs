@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::config::{ProbeConfig, UplinkConfig};
+use crate::config::{ProbeConfig, ProbeMode, UplinkConfig};
 
 /// So many paths begin their bursts in one wake-up, where there are so many of one period. Ten cost half of what one costs each;
 /// more would save little and come in waves.
@@ -75,16 +75,22 @@ pub(crate) fn places(uplinks: &[UplinkConfig]) -> Vec<usize> {
 
 /// Each path's phase, from its place among all. Those of one period share it out among themselves.
 pub(crate) fn phases(uplinks: &[UplinkConfig], places: &[usize], start: Instant) -> Vec<Phase> {
-    let probes: Vec<&ProbeConfig> = uplinks
+    let rhythms: Vec<Rhythm> = uplinks
         .iter()
-        .flat_map(|uplink| uplink.probe.targets.iter().map(|_| &uplink.probe))
+        .flat_map(|uplink| {
+            uplink
+                .probe
+                .targets
+                .iter()
+                .map(|_| Rhythm::of(&uplink.probe))
+        })
         .collect();
     let mut order: Vec<usize> = (0..places.len()).collect();
-    order.sort_by_key(|&path| (probes[path].period, places[path]));
+    order.sort_by_key(|&path| (rhythms[path].period, places[path]));
     let mut phases = vec![Phase(start); places.len()];
-    for paths in order.chunk_by(|&a, &b| probes[a].period == probes[b].period) {
-        let period = probes[paths[0]].period;
-        let apart = apart(paths.len(), probes[paths[0]]);
+    for paths in order.chunk_by(|&a, &b| rhythms[a].period == rhythms[b].period) {
+        let period = rhythms[paths[0]].period;
+        let apart = rhythms[paths[0]].apart(paths.len());
         let beginnings = (period.as_nanos() / apart.as_nanos()).max(1) as usize;
         for (place, &path) in paths.iter().enumerate() {
             let beginning = place * beginnings / paths.len();
@@ -94,19 +100,49 @@ pub(crate) fn phases(uplinks: &[UplinkConfig], places: &[usize], start: Instant)
     phases
 }
 
-/// How far apart bursts begin where so many paths are probed so. The requests of a burst fall on the beginnings of others, where they can.
-fn apart(paths: usize, probe: &ProbeConfig) -> Duration {
-    let beginnings = ((paths + TOGETHER / 2) / TOGETHER).max(1);
-    let wanted = (probe.period / beginnings as u32).max(APART_MIN);
-    if probe.count == 1 || beginnings == 1 {
-        return wanted;
+/// How a path is probed, whichever mode it is in.
+#[derive(Clone, Copy, Debug)]
+struct Rhythm {
+    /// From the beginning of one burst, or one probe, to the next.
+    period: Duration,
+    /// Probes in it.
+    count: u16,
+    spacing: Duration,
+}
+
+impl Rhythm {
+    fn of(probe: &ProbeConfig) -> Self {
+        let (count, spacing) = match &probe.mode {
+            ProbeMode::Burst(burst) => (burst.count, burst.spacing),
+            ProbeMode::Rolling(_) => (1, Duration::ZERO),
+        };
+        Self {
+            period: probe.mode.period(),
+            count,
+            spacing,
+        }
     }
-    let (wanted_ms, spacing_ms) = (wanted.as_millis() as u64, probe.spacing.as_millis() as u64);
-    if wanted_ms >= spacing_ms {
-        return Duration::from_millis(wanted_ms - wanted_ms % spacing_ms.max(1));
+
+    /// How far apart bursts begin where so many paths are probed so. The requests of a burst fall on the beginnings of others, where
+    /// they can.
+    fn apart(self, paths: usize) -> Duration {
+        let beginnings = ((paths + TOGETHER / 2) / TOGETHER).max(1);
+        let wanted = (self.period / beginnings as u32).max(APART_MIN);
+        if self.count == 1 || beginnings == 1 {
+            return wanted;
+        }
+        let (wanted_ms, spacing_ms) = (wanted.as_millis() as u64, self.spacing.as_millis() as u64);
+        if wanted_ms >= spacing_ms {
+            return Duration::from_millis(wanted_ms - wanted_ms % spacing_ms.max(1));
+        }
+        let divides = |ms: &u64| spacing_ms.is_multiple_of(*ms);
+        Duration::from_millis((1..=wanted_ms).rev().find(divides).unwrap_or(1))
     }
-    let divides = |ms: &u64| spacing_ms.is_multiple_of(*ms);
-    Duration::from_millis((1..=wanted_ms).rev().find(divides).unwrap_or(1))
+
+    /// Probes a second.
+    fn rate(self) -> f64 {
+        f64::from(self.count) / self.period.as_secs_f64()
+    }
 }
 
 /// Paths that can be probed from one moment on, because pingu starts or an interface comes, are not all probed at that moment.
@@ -127,18 +163,18 @@ const FIRST_PER_SECOND: f64 = 20_000.0;
 impl Pace {
     /// For these.
     pub(crate) fn new(uplinks: &[UplinkConfig], now: Instant) -> Self {
-        let rate = uplinks.iter().map(|uplink| {
-            let probe = &uplink.probe;
-            f64::from(probe.count) * probe.targets.len() as f64 / probe.period.as_secs_f64()
-        });
+        let rate = uplinks
+            .iter()
+            .map(|uplink| uplink.probe.targets.len() as f64 * Rhythm::of(&uplink.probe).rate());
         Self {
             per_probe: Duration::from_secs_f64(1.0 / rate.sum::<f64>().max(FIRST_PER_SECOND)),
             taken_until: now,
         }
     }
 
-    /// When a first burst of so many probes may begin.
-    pub(crate) fn next(&mut self, probes: u16, now: Instant) -> Instant {
+    /// When a path may begin that is probed so.
+    pub(crate) fn next(&mut self, probe: &ProbeConfig, now: Instant) -> Instant {
+        let probes = Rhythm::of(probe).count;
         let begins = self.taken_until.max(now);
         self.taken_until = begins + self.per_probe * u32::from(probes);
         let ahead = (begins - now).saturating_sub(self.per_probe * FIRST_AT_ONCE);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    engine::{Engine, wants::Wants},
+    engine::{Engine, path, wants::Wants},
     probe::{ProbeOrder, ProbeTransport, SendResult},
     units::PathId,
 };
@@ -76,7 +76,7 @@ impl Engine {
             path.sent(results, config.probe.timeout, now);
             first += count;
             let wants = Wants {
-                deadline: path.deadline(&config.health),
+                deadline: path.deadline(&config.probe, &config.health, now),
                 ..Wants::default()
             };
             self.timetable.note(id, &wants);
@@ -107,7 +107,7 @@ impl Engine {
         let uplink = &self.config.uplinks[path.uplink.index()];
         let first_order = self.outgoing.orders.len();
         path.order(
-            &uplink.probe,
+            (&uplink.probe, &uplink.health),
             || self.identifiers.next() as u16,
             now,
             &mut self.outgoing.orders,
@@ -141,8 +141,8 @@ impl Engine {
         {
             wants.deadline = None;
             let uplink = self.paths[id.index()].uplink;
-            let timeout = self.config.uplinks[uplink.index()].probe.timeout;
-            self.timetable.insist(id, deadline, timeout);
+            let probe = &self.config.uplinks[uplink.index()].probe;
+            self.timetable.insist(id, deadline, path::patience(probe));
         }
         self.timetable.note(id, &wants);
     }

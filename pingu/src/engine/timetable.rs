@@ -11,12 +11,6 @@ use std::{
 
 use crate::{engine::wants::Wants, units::PathId};
 
-/// Deadlines that pass within this share of the timeout are met together, after the last of them.
-const TOGETHER_OF_TIMEOUT: u32 = 16;
-
-/// Of a verdict's 50 ms behind its deadline, this much is spent on waiting for others.
-const TOGETHER_MAX: Duration = Duration::from_millis(20);
-
 /// Looks for what somebody waits for are taken together within this time.
 const LOOK_TOGETHER: Duration = Duration::from_millis(1);
 
@@ -57,9 +51,9 @@ impl Timetable {
         }
     }
 
-    /// Notes a deadline before which a look has found nothing.
-    pub(crate) fn insist(&mut self, id: PathId, deadline: Instant, timeout: Duration) {
-        let at = self.rounded(deadline, (timeout / TOGETHER_OF_TIMEOUT).min(TOGETHER_MAX));
+    /// Notes a deadline before which a look has found nothing. Those that pass within `patience` are met together.
+    pub(crate) fn insist(&mut self, id: PathId, deadline: Instant, patience: Duration) {
+        let at = self.rounded(deadline, patience);
         self.urgent.put(id, at);
     }
 
@@ -205,11 +199,12 @@ mod tests {
     fn what_is_insisted_on_wakes_the_loop_soon_after_its_deadline() {
         let start = test_clock();
         let mut table = Timetable::new(2, start);
-        for (timeout_ms, after_ms, late_us_max) in [(10, 3, 625), (1000, 1005, 20_000)] {
+        for (patience_us, after_ms) in [(625, 3), (20_000, 1005)] {
             let deadline = start + after_ms * MS + Duration::from_micros(1);
-            table.insist(PathId(0), deadline, timeout_ms * MS);
+            let patience = Duration::from_micros(patience_us);
+            table.insist(PathId(0), deadline, patience);
             let wake = table.next_wake().expect("it waits");
-            assert!(wake >= deadline && wake <= deadline + Duration::from_micros(late_us_max));
+            assert!(wake >= deadline && wake <= deadline + patience);
             assert_eq!(table.take_urgent(wake), Some(PathId(0)));
             assert_eq!(table.next_wake(), None);
         }
