@@ -4,8 +4,11 @@ use std::net::IpAddr;
 
 use crate::units::{Ifindex, SlotId};
 
+pub mod checks;
 pub mod kernel;
 pub mod packet;
+pub mod socket;
+pub mod transport;
 
 /// One echo request to send, complete: the transport looks nothing up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

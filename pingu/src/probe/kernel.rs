@@ -16,7 +16,7 @@ use self::{
     attach::{Hooks, Programs},
     fan::FanOut,
     remarks::RemarkEntries,
-    sender::Sender,
+    sender::{Sender, Stamping},
     slots::Slots,
     traffic::{Layout, TrafficEntries},
 };
@@ -33,8 +33,8 @@ mod fan;
 mod mapped;
 mod object;
 mod remarks;
-mod sender;
-mod slots;
+pub(super) mod sender;
+pub(super) mod slots;
 mod traffic;
 
 pub use self::error::{AttachError, LoadError};
@@ -80,6 +80,7 @@ pub struct KernelTransport {
     /// In order of their interfaces' numbers.
     hooks: Vec<Hooks>,
     sender: Sender,
+    fan: FanOut,
 }
 
 /// The programs' counts, summed over all processors.
@@ -167,7 +168,8 @@ impl KernelTransport {
             traffic,
             counters,
             hooks: Vec::new(),
-            sender: Sender::new(fan),
+            sender: Sender::new(None),
+            fan,
         })
     }
 
@@ -202,6 +204,11 @@ impl KernelTransport {
         self.sender.close(ifindex);
         self.traffic.end(ifindex);
         self.hooks.retain(|hooks| hooks.ifindex() != ifindex);
+    }
+
+    /// Nobody matches replies over this interface any more: probes that wait for one say nothing.
+    pub fn doubt(&mut self, ifindex: Ifindex) {
+        self.slots.doubt(ifindex);
     }
 
     /// Why an attached interface has no native XDP although it was asked for.
@@ -271,7 +278,8 @@ impl KernelTransport {
 
 impl ProbeTransport for KernelTransport {
     fn send(&mut self, orders: &[ProbeOrder], results: &mut Vec<SendResult>) {
-        self.sender.send(&self.slots, orders, results);
+        let stamping = &mut Stamping::Hooks(&mut self.fan);
+        self.sender.send(&self.slots, stamping, orders, results);
     }
 
     fn read(&self, slot: SlotId) -> Stamps {
