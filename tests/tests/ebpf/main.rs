@@ -14,5 +14,6 @@ mod hooks;
 mod live;
 mod reference;
 mod reflect;
+mod remarks;
 mod requests;
 mod tun;
