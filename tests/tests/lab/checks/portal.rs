@@ -28,7 +28,8 @@ fn a_portal_that_answers_pings_is_found_and_its_uplink_is_down_until_it_lets_thr
         "http",
         "name = \"web\"\nurl = \"http://8.8.8.8/generate_204\"\nstatus = 204",
     );
-    let mut daemon = Daemon::start(&site.router, &both_with(&checks));
+    let settings = both_with(&checks);
+    let mut daemon = Daemon::start(&site.router, &settings);
     let status = daemon.wait_until_down("fibre");
     assert_eq!(
         status::reason(&status, "fibre"),
