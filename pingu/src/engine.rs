@@ -337,7 +337,11 @@ impl Engine {
     /// When [`Engine::run`] is wanted next.
     pub fn next_wake(&self) -> Option<Instant> {
         let probing = self.wakes.peek().map(|Reverse((at, _))| *at);
-        probing.into_iter().chain(self.next_turn()).chain(self.next_check()).min()
+        probing
+            .into_iter()
+            .chain(self.next_turn())
+            .chain(self.next_check())
+            .min()
     }
 
     fn refresh_readiness(&mut self, id: PathId, now: Instant) {

@@ -228,7 +228,10 @@ pub(super) fn rules(top: &mut Reader<'_, '_, '_>) -> RulesConfig {
         ("check_priority", rules.check_priority, check),
     ];
     for (index, (key, priority, at)) in named.iter().enumerate() {
-        for (other, _, other_at) in named[index + 1..].iter().filter(|other| other.1 == *priority) {
+        for (other, _, other_at) in named[index + 1..]
+            .iter()
+            .filter(|other| other.1 == *priority)
+        {
             if let Some(at) = at.as_ref().or(other_at.as_ref()) {
                 let message = format!(
                     "`rules.{key}` and `rules.{other}` are both {priority}: which rule comes first would be left to chance"

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    AdvertiseKind, DampingConfig, RecordKind, StatusRange, LearnedRoutes, Mode, OnExit, PreferBetter, Quorum, ReceiveHook,
-    RuleProtocol, RulesConfig, WhenAllDown,
+    AdvertiseKind, DampingConfig, LearnedRoutes, Mode, OnExit, PreferBetter, Quorum, ReceiveHook,
+    RecordKind, RuleProtocol, RulesConfig, StatusRange, WhenAllDown,
 };
 use crate::units::{Metric, NexthopId, TableId};
 

@@ -166,7 +166,14 @@ impl Draft {
         if let (Some(gateway), Some((probe, _))) = (&gateway, &policy) {
             reachable(&mut reader, gateway, &probe.targets);
         }
-        if let (Some(At { value: Gateway::Static { v4, v6 }, .. }), Some(checks)) = (&gateway, &checks) {
+        if let (
+            Some(At {
+                value: Gateway::Static { v4, v6 },
+                ..
+            }),
+            Some(checks),
+        ) = (&gateway, &checks)
+        {
             checks::reachable(&mut reader, checks, [v4.is_some(), v6.is_some()]);
         }
         reader.finish();

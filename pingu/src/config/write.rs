@@ -3,7 +3,8 @@
 use std::{fmt::Write, net::IpAddr, time::Duration};
 
 use super::{
-    checks, Config, Failback, Gateway, GroupConfig, Mode, Quorum, Rule, UplinkConfig, duration, keys,
+    Config, Failback, Gateway, GroupConfig, Mode, Quorum, Rule, UplinkConfig, checks, duration,
+    keys,
 };
 
 /// A key of an uplink as text, none where it is absent.

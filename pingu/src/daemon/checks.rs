@@ -130,7 +130,9 @@ impl Thread {
             let _ = runtime.block_on(stopped);
             runtime.shutdown_timeout(END_MAX);
         };
-        let join = thread::Builder::new().name("checks".to_owned()).spawn(work)?;
+        let join = thread::Builder::new()
+            .name("checks".to_owned())
+            .spawn(work)?;
         Ok(Self {
             handle,
             stop: Some(stop),

@@ -16,7 +16,11 @@ const FILES_BESIDE: u64 = 64;
 /// Raises the limit of open files as far as the kernel lets it (`RLIMIT_NOFILE`, getrlimit(2)), and says so where that is too
 /// little for so many uplinks.
 pub(super) fn raise_open_files(config: &Config) {
-    let checks: usize = config.uplinks.iter().map(|uplink| uplink.checks.len()).sum();
+    let checks: usize = config
+        .uplinks
+        .iter()
+        .map(|uplink| uplink.checks.len())
+        .sum();
     let runs = checks.min(RUNS_MAX) as u64;
     let needed =
         FILES_PER_UPLINK * config.uplinks.len() as u64 + FILES_PER_RUN * runs + FILES_BESIDE;

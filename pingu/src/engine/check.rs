@@ -269,7 +269,9 @@ impl Checks {
     /// Since when no run of an uplink's required checks has failed; none where there are none, or one has just failed.
     fn good_since(&self, id: UplinkId) -> Option<Instant> {
         let required = self.of(id).iter().filter(|check| check.config.required);
-        required.filter_map(|check| check.verdicts.good_since()).max()
+        required
+            .filter_map(|check| check.verdicts.good_since())
+            .max()
     }
 
     fn next_wake(&self) -> Option<Instant> {

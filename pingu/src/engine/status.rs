@@ -221,7 +221,12 @@ impl Engine {
             },
             metric: config.metric,
             targets: self.target_statuses(uplink),
-            checks: self.checks.of(id).iter().map(|check| check.status(time_of)).collect(),
+            checks: self
+                .checks
+                .of(id)
+                .iter()
+                .map(|check| check.status(time_of))
+                .collect(),
             preferred: self.rankings[config.group.index()].preferred == Some(id),
             damping,
         }

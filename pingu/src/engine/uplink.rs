@@ -236,9 +236,8 @@ impl Uplink {
                 .find(|path| path.counted == Some(wanted) && path.state() == wanted)
                 .or_else(|| self.own_paths(paths).find(|path| path.state() == wanted))
         };
-        let said = |check: &Check| {
-            format!("check {}: {}", check.config.name, check.verdicts.text())
-        };
+        let said =
+            |check: &Check| format!("check {}: {}", check.config.name, check.verdicts.text());
         if self.failed_check
             && self.judge(self.own_paths(paths)) != State::Down
             && let Some(check) = checks.iter().find(|check| check.fells())

@@ -51,7 +51,11 @@ async fn step<T>(
 
 /// Says where answers may have been dropped by this machine itself.
 fn with_hint(mut failure: Failure, way: &CheckWay) -> Failure {
-    if failure.cause == Cause::Timeout && way.is_lent && way.v4.is_some() && is_strict(&way.interface) {
+    if failure.cause == Cause::Timeout
+        && way.is_lent
+        && way.v4.is_some()
+        && is_strict(&way.interface)
+    {
         failure.text += " (rp_filter is strict: answers are dropped unless main's default leaves here, too; give the uplink a \
                          `table`, or set it to 2)";
     }

@@ -46,8 +46,11 @@ impl HttpServer {
     pub fn start(namespace: &Namespace, addresses: &[SocketAddr], answer: &str) -> Self {
         let answer = Arc::new(Mutex::new(answer.to_owned()));
         let requests = Arc::new(Mutex::new(Vec::new()));
-        let (shared, seen, addresses) =
-            (Arc::clone(&answer), Arc::clone(&requests), addresses.to_vec());
+        let (shared, seen, addresses) = (
+            Arc::clone(&answer),
+            Arc::clone(&requests),
+            addresses.to_vec(),
+        );
         let (sender, listening) = mpsc::channel();
         let worker = namespace.worker("http", move |stop| {
             let listeners: Vec<TcpListener> = addresses.iter().map(listener).collect();
@@ -179,8 +182,7 @@ impl NameServer {
     pub fn wait_for_query(&self, name: &str, from: IpAddr, deadline: Duration) {
         wait_until("a query", deadline, || {
             let log = self.0.log();
-            let is_it =
-                |line: &&str| line.contains(&format!("] {name} from {from}"));
+            let is_it = |line: &&str| line.contains(&format!("] {name} from {from}"));
             match log.lines().find(is_it) {
                 Some(_) => Ok(()),
                 None => Err(log),

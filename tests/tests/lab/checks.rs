@@ -59,7 +59,10 @@ fn wait_for_check(daemon: &mut Daemon, uplink: &str, state: &str, says: &str) ->
     let what = format!("the check of {uplink} to be {state} and to say {says:?}");
     daemon.wait_for(&what, DEADLINE, |status| {
         let check = first(status, uplink);
-        check["state"] == state && check["last"].as_str().is_some_and(|last| last.contains(says))
+        check["state"] == state
+            && check["last"]
+                .as_str()
+                .is_some_and(|last| last.contains(says))
     })
 }
 

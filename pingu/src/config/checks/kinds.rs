@@ -71,8 +71,7 @@ fn needed(reader: &mut Reader<'_, '_, '_>, key: &'static str, allowed: &str) {
 }
 
 fn tcp(reader: &mut Reader<'_, '_, '_>) -> Option<SocketAddr> {
-    const ALLOWED: &str =
-        "an address of a single host and a port, such as \"192.0.2.1:443\" or \"[2001:db8::1]:443\"";
+    const ALLOWED: &str = "an address of a single host and a port, such as \"192.0.2.1:443\" or \"[2001:db8::1]:443\"";
     needed(reader, "address", ALLOWED);
     let found = reader.string("address")?;
     let address: Option<SocketAddr> = found.value.parse().ok();
@@ -246,12 +245,12 @@ fn dns(reader: &mut Reader<'_, '_, '_>) -> Option<DnsCheck> {
     const NAME: &str = "the name that is asked for";
     needed(reader, "resolver", RESOLVER);
     let resolver = address(reader, "resolver");
-    needed(reader, "host", NAME);
+    needed(reader, "query", NAME);
     let name = reader.string("query").and_then(|found| {
         if is_host_name(&found.value) {
             Some(found.value)
         } else {
-            reader.wrong("host", found.span, NAME)
+            reader.wrong("query", found.span, NAME)
         }
     });
     let record = reader.choice("type", &keys::RECORD_KINDS);
@@ -326,7 +325,10 @@ fn exec(reader: &mut Reader<'_, '_, '_>) -> Option<ExecCheck> {
         _ => None,
     };
     let is_good = |words: &Vec<String>| {
-        words.len() <= ARGUMENTS_MAX && words.first().is_some_and(|program| program.starts_with('/'))
+        words.len() <= ARGUMENTS_MAX
+            && words
+                .first()
+                .is_some_and(|program| program.starts_with('/'))
     };
     match words.filter(is_good) {
         Some(command) => Some(ExecCheck { command }),

@@ -57,7 +57,12 @@ pub(super) async fn connect(
         let connected = socket.connect(address).await;
         connected.map_err(|error| failure(format!("cannot connect to {address}"), &error))
     };
-    step(deadline, format!("{address} does not accept a connection"), connect).await
+    step(
+        deadline,
+        format!("{address} does not accept a connection"),
+        connect,
+    )
+    .await
 }
 
 /// A UDP socket that talks to one peer alone.

@@ -49,7 +49,10 @@ pub(super) async fn run(way: &CheckWay, check: &DnsCheck, deadline: Instant) -> 
         });
     }
     let addresses = answer.addresses();
-    if addresses.iter().any(|address| check.expect.contains(address)) {
+    if addresses
+        .iter()
+        .any(|address| check.expect.contains(address))
+    {
         return Ok(format!("{} is {}", check.name, list(&addresses)));
     }
     let text = format!(
@@ -239,7 +242,10 @@ fn judge(
     match answer.metadata.response_code {
         ResponseCode::NoError => {}
         ResponseCode::NXDomain => {
-            return fail(Cause::Nxdomain, format!("that there is no {name} (NXDOMAIN)"));
+            return fail(
+                Cause::Nxdomain,
+                format!("that there is no {name} (NXDOMAIN)"),
+            );
         }
         ResponseCode::ServFail => {
             return fail(Cause::Servfail, format!("SERVFAIL for {name}"));

@@ -57,7 +57,12 @@ impl Exchange {
             IpAddr::V6(_) => IPV6_BYTES,
         };
         let least = ICMP_BYTES + COOKIE_BYTES;
-        let mut message = vec![0; usize::from(packet_bytes).saturating_sub(header_bytes).max(least)];
+        let mut message = vec![
+            0;
+            usize::from(packet_bytes)
+                .saturating_sub(header_bytes)
+                .max(least)
+        ];
         message[0] = match self.target {
             IpAddr::V4(_) => ECHO_REQUEST,
             IpAddr::V6(_) => ECHO_REQUEST_V6,
@@ -109,7 +114,11 @@ impl Exchange {
             IpAddr::V4(_) => {
                 let address: [u8; 4] = quoted.get(16..20)?.try_into().ok()?;
                 let header_bytes = header_bytes_v4(quoted)?;
-                (Ipv4Addr::from(address).into(), *quoted.get(9)?, header_bytes)
+                (
+                    Ipv4Addr::from(address).into(),
+                    *quoted.get(9)?,
+                    header_bytes,
+                )
             }
             IpAddr::V6(_) => {
                 let address: [u8; 16] = quoted.get(24..IPV6_BYTES)?.try_into().ok()?;
@@ -210,7 +219,10 @@ mod tests {
             let inner = Exchange { ident, ..own }.request(5, 128);
             let mut message = vec![UNREACHABLE, FRAGMENTATION_NEEDED, 0, 0, 0, 0, 0x05, 0x78];
             message.extend(in_ipv4(PROTOCOL_ICMP, destination, &inner));
-            own.read("198.51.100.1".parse().unwrap(), &in_ipv4(1, [0; 4], &message))
+            own.read(
+                "198.51.100.1".parse().unwrap(),
+                &in_ipv4(1, [0; 4], &message),
+            )
         };
         let too_big = Heard::TooBig {
             sequence: 5,

@@ -37,11 +37,7 @@ const DEATH_MAX: Duration = Duration::from_millis(500);
 const FILES_MAX: i32 = 65_536;
 
 /// Runs an `exec` check.
-pub(super) async fn run(
-    order: &CheckOrder,
-    check: &ExecCheck,
-    deadline: Instant,
-) -> CheckOutcome {
+pub(super) async fn run(order: &CheckOrder, check: &ExecCheck, deadline: Instant) -> CheckOutcome {
     let program = &check.command[0];
     let failed = |error: io::Error| Failure::local(format!("cannot run {program}"), error);
     let (mut group, pipe) = Group::start(order, check).map_err(failed)?;
@@ -150,7 +146,10 @@ impl Drop for Group {
             // SAFETY: a plain system call that waits for a child of this process.
             unsafe { libc::waitpid(id, std::ptr::null_mut(), 0) };
         };
-        if let Err(error) = thread::Builder::new().name("check-reaper".to_owned()).spawn(wait) {
+        if let Err(error) = thread::Builder::new()
+            .name("check-reaper".to_owned())
+            .spawn(wait)
+        {
             tracing::debug!(%error, "nobody waits for a killed program");
         }
     }

@@ -72,8 +72,8 @@ async fn ask(
     if !url.tls {
         return step(deadline, doing, exchange(stream, check)).await;
     }
-    let name = ServerName::try_from(url.host.clone())
-        .map_err(|error| Failure::local(&url.host, error))?;
+    let name =
+        ServerName::try_from(url.host.clone()).map_err(|error| Failure::local(&url.host, error))?;
     let config = tls::config(check).await?;
     let shake = async {
         let shaken = TlsConnector::from(config).connect(name, stream).await;
@@ -162,7 +162,10 @@ async fn has_text(response: &mut Response<Incoming>, wanted: Option<&str>) -> bo
         let known = body.len().saturating_sub(wanted.len());
         let room = BODY_BYTES_MAX - body.len();
         body.extend_from_slice(&data[..data.len().min(room)]);
-        if body[known..].windows(wanted.len()).any(|part| part == wanted) {
+        if body[known..]
+            .windows(wanted.len())
+            .any(|part| part == wanted)
+        {
             return true;
         }
     }
@@ -202,7 +205,10 @@ impl Answer {
             _ => !is_server,
         };
         if is_portal {
-            return Err(Failure::new(Cause::Portal, format!("captive portal: {what}")));
+            return Err(Failure::new(
+                Cause::Portal,
+                format!("captive portal: {what}"),
+            ));
         }
         let cause = if is_right { Cause::Body } else { Cause::Status };
         Err(Failure::new(cause, format!("answers {what}")))

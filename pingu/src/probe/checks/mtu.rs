@@ -37,7 +37,10 @@ pub(super) async fn run(way: &CheckWay, check: &MtuCheck, timeout: Duration) -> 
     let of_interface = u16::try_from(way.mtu_bytes).unwrap_or(u16::MAX);
     let size = check.size_bytes.unwrap_or(of_interface);
     if size > of_interface {
-        let text = format!("{size} bytes are more than {} takes: {of_interface}", way.interface);
+        let text = format!(
+            "{size} bytes are more than {} takes: {of_interface}",
+            way.interface
+        );
         return Err(Failure::new(Cause::Mtu, text));
     }
     let mut prober = Prober::open(way, check.target)?;
@@ -63,7 +66,8 @@ pub(super) async fn run(way: &CheckWay, check: &MtuCheck, timeout: Duration) -> 
         None => format!("{router} says that they are too large"),
     };
     // Whoever sends too much is told so: that is a small path, and no hole.
-    let smaller = mtu_bytes.filter(|mtu| check.size_bytes.is_none() && (SMALL_BYTES..size).contains(mtu));
+    let smaller =
+        mtu_bytes.filter(|mtu| check.size_bytes.is_none() && (SMALL_BYTES..size).contains(mtu));
     let Some(smaller) = smaller else {
         let text = format!("{size} bytes do not pass: {says}");
         return Err(Failure::new(Cause::Mtu, text));
@@ -97,7 +101,11 @@ struct Prober {
 impl Prober {
     fn open(way: &CheckWay, target: IpAddr) -> Result<Self, Failure> {
         let ipv6 = target.is_ipv6();
-        let protocol = if ipv6 { Protocol::ICMPV6 } else { Protocol::ICMPV4 };
+        let protocol = if ipv6 {
+            Protocol::ICMPV6
+        } else {
+            Protocol::ICMPV4
+        };
         let socket = bound::socket(way, ipv6, Type::RAW, Some(protocol))?;
         let failed = |error: io::Error| Failure::local("no raw socket", error);
         if ipv6 {
@@ -162,9 +170,13 @@ impl Prober {
                 Ok(Some((Heard::Reply { sequence }, _))) if sequence >= first => {
                     answered[usize::from(sequence % 2)] = true;
                 }
-                Ok(Some((Heard::TooBig { sequence, mtu_bytes }, router)))
-                    if sequence >= first && sequence % 2 == 1 =>
-                {
+                Ok(Some((
+                    Heard::TooBig {
+                        sequence,
+                        mtu_bytes,
+                    },
+                    router,
+                ))) if sequence >= first && sequence % 2 == 1 => {
                     *told = Some((mtu_bytes, router));
                 }
                 Ok(_) => {}
@@ -201,7 +213,12 @@ fn lost(error: io::Error) -> Failure {
     Failure::local("no raw socket", error)
 }
 
-fn set(socket: &Socket, level: libc::c_int, option: libc::c_int, value: libc::c_int) -> io::Result<()> {
+fn set(
+    socket: &Socket,
+    level: libc::c_int,
+    option: libc::c_int,
+    value: libc::c_int,
+) -> io::Result<()> {
     use std::os::fd::AsRawFd;
     // SAFETY: the pointer is to a live integer of the size that is named.
     let done = unsafe {

@@ -17,10 +17,7 @@ use tokio_rustls::rustls::{
     pki_types::{CertificateDer, ServerName, UnixTime, pem::PemObject},
 };
 
-use crate::{
-    config::HttpCheck,
-    engine::check::Failure,
-};
+use crate::{config::HttpCheck, engine::check::Failure};
 
 /// A file of authorities is some hundred kilobytes.
 const CA_FILE_BYTES_MAX: u64 = 4 << 20;
@@ -69,7 +66,11 @@ fn roots_of(path: &Path) -> Result<RootCertStore, String> {
 }
 
 fn trusting(roots: RootCertStore) -> ClientConfig {
-    finish(builder().with_root_certificates(roots).with_no_client_auth())
+    finish(
+        builder()
+            .with_root_certificates(roots)
+            .with_no_client_auth(),
+    )
 }
 
 fn unverified() -> ClientConfig {
@@ -82,8 +83,8 @@ fn unverified() -> ClientConfig {
     )
 }
 
-fn builder() -> tokio_rustls::rustls::ConfigBuilder<ClientConfig, tokio_rustls::rustls::WantsVerifier>
-{
+fn builder()
+-> tokio_rustls::rustls::ConfigBuilder<ClientConfig, tokio_rustls::rustls::WantsVerifier> {
     ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .expect("ring has what TLS 1.2 and 1.3 need")

@@ -35,7 +35,10 @@ fn name_server(site: &Site) -> NameServer {
 }
 
 fn dns(query: &str, more: &str) -> String {
-    check("dns", &format!("resolver = \"8.8.8.8\"\nquery = \"{query}\"\n{more}"))
+    check(
+        "dns",
+        &format!("resolver = \"8.8.8.8\"\nquery = \"{query}\"\n{more}"),
+    )
 }
 
 #[test]
@@ -64,7 +67,12 @@ fn a_resolver_s_failures_are_told_apart() {
         ("none.example", "", "nxdomain", "NXDOMAIN"),
         ("six.example", "", "dns", "has no A record"),
         ("elsewhere.test", "", "dns", "Refused"),
-        ("web.example", "expect = \"192.0.2.7\"", "portal", "which is not expected"),
+        (
+            "web.example",
+            "expect = \"192.0.2.7\"",
+            "portal",
+            "which is not expected",
+        ),
     ];
     for (query, more, cause, says) in failures {
         let settings = with_check(&dns(query, more));
@@ -77,11 +85,15 @@ fn a_resolver_s_failures_are_told_apart() {
     let mut daemon = Daemon::start(&site.router, &settings);
     wait_for_check(&mut daemon, "lte", "up", "web.example is 8.8.8.8");
     site.providers[1].namespace.nft(
-        "table inet fault { chain forward { type filter hook forward priority 0; udp dport 53 drop; } }",
+        "table inet fault { chain forward { type filter hook forward priority 0; udp dport 53 drop; }\n}\n",
     );
     let status = wait_for_check(&mut daemon, "lte", "down", "does not answer");
     assert_eq!(first(&status, "lte")["cause"], "timeout", "{status:#}");
-    assert_eq!(status::target(&status, "lte", 0)["state"], "up", "pings pass");
+    assert_eq!(
+        status::target(&status, "lte", 0)["state"],
+        "up",
+        "pings pass"
+    );
     site.providers[1].repair();
     wait_for_check(&mut daemon, "lte", "up", "web.example is");
     drop(server);
@@ -112,7 +124,9 @@ fn a_server_s_name_is_resolved_over_its_uplink() {
     let server = http_server(&site, NO_CONTENT);
     // The first resolver is dead.
     let lines = "url = \"http://alias.example/\"\nstatus = \"2xx\"\nresolver = [\"192.0.2.99\", \"8.8.8.8\"]";
-    let lines = check("http", lines).replace("300ms", "4s").replace("250ms", "4s");
+    let lines = check("http", lines)
+        .replace("300ms", "4s")
+        .replace("250ms", "4s");
     let settings = with_check(&lines);
     let mut daemon = Daemon::start(&site.router, &settings);
     wait_for_check(&mut daemon, "lte", "up", "answers 204");
@@ -120,8 +134,14 @@ fn a_server_s_name_is_resolved_over_its_uplink() {
     names.wait_for_query("alias.example", own, DEADLINE);
     wait_for_request(&server, own);
     let requests = server.requests();
-    assert!(requests.iter().all(|request| request.from == own), "{requests:?}");
-    assert!(requests[0].head.contains("host: alias.example\r\n"), "{requests:?}");
+    assert!(
+        requests.iter().all(|request| request.from == own),
+        "{requests:?}"
+    );
+    assert!(
+        requests[0].head.contains("host: alias.example\r\n"),
+        "{requests:?}"
+    );
 }
 
 #[test]
@@ -146,6 +166,11 @@ fn a_given_address_needs_no_resolver_and_a_wrong_name_has_its_cause() {
     });
     let second = &status::uplink(&status, "lte")["checks"][1];
     assert_eq!(second["cause"], "resolve", "{second:#}");
-    assert!(second["last"].as_str().is_some_and(|last| last.contains("NXDOMAIN")), "{second:#}");
+    assert!(
+        second["last"]
+            .as_str()
+            .is_some_and(|last| last.contains("NXDOMAIN")),
+        "{second:#}"
+    );
     assert!(server.requests()[0].head.contains("host: portal.test\r\n"));
 }

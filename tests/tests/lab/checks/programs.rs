@@ -60,9 +60,15 @@ fn a_program_finds_its_uplink_in_its_environment_and_nothing_else() {
         "PINGU_MTU=1500".to_owned(),
         "PINGU_TIMEOUT_MS=250".to_owned(),
     ] {
-        assert!(environment.lines().any(|found| found == line), "{line}: {environment}");
+        assert!(
+            environment.lines().any(|found| found == line),
+            "{line}: {environment}"
+        );
     }
-    assert!(!environment.contains("NO_COLOR"), "the daemon's own is not inherited: {environment}");
+    assert!(
+        !environment.contains("NO_COLOR"),
+        "the daemon's own is not inherited: {environment}"
+    );
     assert_eq!(read("arguments"), "first,a  b\n", "no shell splits them");
     assert_eq!(read("directory"), "/\n");
     assert_eq!(read("group").trim(), read("own").trim(), "it leads a group");
@@ -72,7 +78,9 @@ fn a_program_finds_its_uplink_in_its_environment_and_nothing_else() {
         .filter(|line| line.contains(" -> "))
         .map(str::to_owned)
         .collect();
-    let is_ours = |line: &String| line.contains("socket:") || line.contains("bpf") || line.contains("anon_inode");
+    let is_ours = |line: &String| {
+        line.contains("socket:") || line.contains("bpf") || line.contains("anon_inode")
+    };
     assert!(!descriptors.iter().any(is_ours), "{descriptors:?}");
     assert!(descriptors.len() <= 4, "{descriptors:?}");
 }
@@ -81,23 +89,38 @@ fn a_program_finds_its_uplink_in_its_environment_and_nothing_else() {
 fn a_program_s_failures_have_their_words() {
     let _turn = turn::alone();
     let checks = [
-        exec("echo something; echo the reason >&2; exit 3", "name = \"exit\"\nrequired = false"),
+        exec(
+            "echo something; echo the reason >&2; exit 3",
+            "name = \"exit\"\nrequired = false",
+        ),
         exec("kill -SEGV $$", "name = \"signal\"\nrequired = false"),
-        check("exec", "command = [\"/nonexistent/program\"]\nname = \"none\""),
-        exec("head -c 10000000 /dev/zero | tr '\\\\0' x", "name = \"loud\""),
+        check(
+            "exec",
+            "command = [\"/nonexistent/program\"]\nname = \"none\"",
+        ),
+        exec("head -c 10000000 /dev/zero | tr '\\0' x", "name = \"loud\""),
     ];
     let (_site, _settings, mut daemon) = started(&checks.concat());
     for (index, state, cause, says) in [
         (0, "down", Some("exit"), "sh: exit status 3: the reason"),
         (1, "down", Some("exit"), "sh: killed by signal 11"),
         // It says nothing of the uplink.
-        (2, "unknown", Some("local"), "cannot run /nonexistent/program"),
+        (
+            2,
+            "unknown",
+            Some("local"),
+            "cannot run /nonexistent/program",
+        ),
         (3, "up", None, "xxx"),
     ] {
-        let status = daemon.wait_for(&format!("check {index} to be {state}"), DEADLINE, |status| {
-            let check = &status::uplink(status, "lte")["checks"][index];
-            check["state"] == state && !check["last"].is_null()
-        });
+        let status = daemon.wait_for(
+            &format!("check {index} to be {state}"),
+            DEADLINE,
+            |status| {
+                let check = &status::uplink(status, "lte")["checks"][index];
+                check["state"] == state && !check["last"].is_null()
+            },
+        );
         let check = &status::uplink(&status, "lte")["checks"][index];
         assert_eq!(check["cause"].as_str(), cause, "{check:#}");
         let last = check["last"].as_str().expect("it has run");
@@ -105,7 +128,9 @@ fn a_program_s_failures_have_their_words() {
     }
     let status = daemon.status().expect("pingu answers");
     assert_eq!(status::state(&status, "lte"), "up", "{status:#}");
-    daemon.process().wait_for_log("output=\"something\\nthe reason\\n\"", DEADLINE);
+    daemon
+        .process()
+        .wait_for_log("output=\"something\\nthe reason\\n\"", DEADLINE);
 }
 
 #[test]
@@ -138,11 +163,17 @@ fn what_a_good_program_leaves_behind_goes_with_it_and_holds_nothing_up() {
     let script = format!("sleep 1002 & echo $! > {}; echo fine", pid.display());
     let (_site, _settings, mut daemon) = started(&exec(&script, ""));
     let status = wait_for_check(&mut daemon, "lte", "up", "fine");
-    let took = first(&status, "lte")["took_ms"].as_f64().expect("it has run");
+    let took = first(&status, "lte")["took_ms"]
+        .as_f64()
+        .expect("it has run");
     assert!(took < 240.0, "{took} ms");
     let pid = fs::read_to_string(&pid).expect("the program wrote it");
     wait_until("it to be gone", Duration::from_secs(5), || {
-        if is_alive(pid.trim()) { Err(pid.clone()) } else { Ok(()) }
+        if is_alive(pid.trim()) {
+            Err(pid.clone())
+        } else {
+            Ok(())
+        }
     });
 }
 

@@ -46,8 +46,16 @@ fn a_certificate_must_be_right_unless_that_is_not_asked_for() {
         https("other name", "https://mail.example/", &trusting),
         https("stranger", "https://web.example/", ""),
         https("whoever", "https://mail.example/", "verify = false"),
-        https("no file", "https://web.example/", "ca_file = \"/nonexistent/authority.pem\""),
-        https("status", "https://web.example/", &format!("{trusting}\nstatus = 204")),
+        https(
+            "no file",
+            "https://web.example/",
+            "ca_file = \"/nonexistent/authority.pem\"",
+        ),
+        https(
+            "status",
+            "https://web.example/",
+            &format!("{trusting}\nstatus = 204"),
+        ),
     ];
     for provider in &site.providers {
         provider.count("tcp dport 443");
@@ -58,20 +66,39 @@ fn a_certificate_must_be_right_unless_that_is_not_asked_for() {
     let mut daemon = Daemon::start(&site.router, &settings);
     for (index, state, cause, says) in [
         (0, "up", None, "answers 200"),
-        (1, "down", Some("tls"), "no right certificate for mail.example"),
+        (
+            1,
+            "down",
+            Some("tls"),
+            "no right certificate for mail.example",
+        ),
         (2, "down", Some("tls"), "UnknownIssuer"),
         (3, "up", None, "answers 200"),
-        (4, "unknown", Some("local"), "cannot read /nonexistent/authority.pem"),
+        (
+            4,
+            "unknown",
+            Some("local"),
+            "cannot read /nonexistent/authority.pem",
+        ),
         // Who has the right certificate is no portal.
         (5, "down", Some("status"), "answers 200"),
     ] {
-        let status = daemon.wait_for(&format!("check {index} to be {state}"), DEADLINE, |status| {
-            let check = &status::uplink(status, "lte")["checks"][index];
-            check["state"] == state && !check["last"].is_null()
-        });
+        let status = daemon.wait_for(
+            &format!("check {index} to be {state}"),
+            DEADLINE,
+            |status| {
+                let check = &status::uplink(status, "lte")["checks"][index];
+                check["state"] == state && !check["last"].is_null()
+            },
+        );
         let check = &status::uplink(&status, "lte")["checks"][index];
         assert_eq!(check["cause"].as_str(), cause, "{check:#}");
-        assert!(check["last"].as_str().is_some_and(|last| last.contains(says)), "{check:#}");
+        assert!(
+            check["last"]
+                .as_str()
+                .is_some_and(|last| last.contains(says)),
+            "{check:#}"
+        );
     }
     assert_eq!(site.providers[0].counted(), 0);
     let status = daemon.status().expect("pingu answers");
@@ -86,7 +113,13 @@ fn what_does_not_speak_tls_has_its_cause() {
     let _server = HttpServer::start(&site.internet, &[address], "HTTP/1.1 400 Bad\r\n\r\n");
     let settings = Settings::quick()
         .uplink("fibre", "wan1", "auto", 88)
-        .uplink_with("lte", "wan2", "auto", 89, &check("https", "url = \"https://8.8.8.8/\""));
+        .uplink_with(
+            "lte",
+            "wan2",
+            "auto",
+            89,
+            &check("https", "url = \"https://8.8.8.8/\""),
+        );
     let mut daemon = Daemon::start(&site.router, &settings);
     // This server waits for a whole head before it says anything, and a greeting of TLS is none.
     let status = wait_for_check(&mut daemon, "lte", "down", "8.8.8.8");

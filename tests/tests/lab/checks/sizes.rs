@@ -22,7 +22,13 @@ fn a_path_that_swallows_large_packets_is_found_although_pings_pass() {
     }
     let settings = Settings::quick()
         .uplink("fibre", "wan1", "auto", 88)
-        .uplink_with("lte", "wan2", "auto", 89, &mtu("name = \"large\"\ntarget = \"1.1.1.1\""));
+        .uplink_with(
+            "lte",
+            "wan2",
+            "auto",
+            89,
+            &mtu("name = \"large\"\ntarget = \"1.1.1.1\""),
+        );
     let mut daemon = Daemon::start(&site.router, &settings);
     wait_for_check(&mut daemon, "lte", "up", "1500 bytes pass");
     assert_eq!(site.providers[0].counted(), 0);
@@ -30,9 +36,17 @@ fn a_path_that_swallows_large_packets_is_found_although_pings_pass() {
     site.providers[1].drop_longer_than(1400);
     let status = wait_for_check(&mut daemon, "lte", "down", "path-MTU black hole");
     assert_eq!(first(&status, "lte")["cause"], "mtu", "{status:#}");
-    assert_eq!(status::target(&status, "lte", 0)["state"], "up", "{status:#}");
+    assert_eq!(
+        status::target(&status, "lte", 0)["state"],
+        "up",
+        "{status:#}"
+    );
     let reason = status::reason(&status, "lte");
-    assert!(reason.starts_with("check large: path-MTU black hole: 128 bytes are answered, 1500 are not"), "{reason}");
+    assert!(
+        reason
+            .starts_with("check large: path-MTU black hole: 128 bytes are answered, 1500 are not"),
+        "{reason}"
+    );
     site.providers[1].black_hole();
     let status = wait_for_check(&mut daemon, "lte", "down", "does not answer at all");
     assert_eq!(first(&status, "lte")["cause"], "timeout", "{status:#}");
@@ -48,7 +62,13 @@ fn a_router_that_says_what_passes_is_believed_unless_a_size_is_asked_for() {
     site.providers[1].namespace.ip("link set i0 mtu 1400");
     let settings = Settings::quick()
         .uplink_with("fibre", "wan1", "auto", 88, &mtu("target = \"1.1.1.1\""))
-        .uplink_with("lte", "wan2", "auto", 89, &mtu("target = \"1.1.1.1\"\nsize = 1500"));
+        .uplink_with(
+            "lte",
+            "wan2",
+            "auto",
+            89,
+            &mtu("target = \"1.1.1.1\"\nsize = 1500"),
+        );
     let mut daemon = Daemon::start(&site.router, &settings);
     wait_for_check(
         &mut daemon,
@@ -75,7 +95,11 @@ fn large_packets_of_ipv6_are_tried_as_well() {
     let site = Plan::new(&["wan1", "wan2"]).build();
     let gateways = |index: usize| {
         let provider = &site.providers[index];
-        format!("[\"{}\", \"{}\"]", provider.gateway(), provider.gateway_v6())
+        format!(
+            "[\"{}\", \"{}\"]",
+            provider.gateway(),
+            provider.gateway_v6()
+        )
     };
     let checks = mtu(&format!("target = \"{TARGET_V6}\""));
     let settings = Settings::quick()
