@@ -28,7 +28,7 @@ use crate::{
     memory::{Memory, MemoryFile},
     netlink::{KernelRoutes, NetlinkError, RouteTable, watch::Watch},
     network::{Interference, News},
-    probe::kernel::KernelTransport,
+    probe::{kernel::LoadOptions, transport::Transport},
 };
 
 mod actor;
@@ -87,7 +87,7 @@ enum Event {
 
 struct Daemon {
     engine: Engine,
-    transport: KernelTransport,
+    transport: Transport,
     routes: KernelRoutes,
     watch: Watch,
     hooks: Hooks,
@@ -135,7 +135,7 @@ impl Daemon {
         let mut routes =
             KernelRoutes::new(config.protocol).context("cannot talk to the kernel's routing")?;
         watch.know_own(routes.ports());
-        let receive = config.receive_hook;
+        let (choice, receive) = (config.engine, config.receive_hook);
         let budget = WriteBudget::new(config.objects_max(), now);
         let flows = Flows::new(&config);
         let mut engine = Engine::new(config, rand::random(), now);
@@ -147,8 +147,13 @@ impl Daemon {
         let sticky = sticky.transpose().context("cannot start a thread")?;
         let pins = Pins::new(&engine, memory.pinned.as_deref(), sticky);
         let saver = Saver::new(file, memory, now);
-        let mut transport = KernelTransport::load(engine.slots_needed(), receive)
-            .context("cannot load the eBPF programs")?;
+        let uplinks = engine.config().uplinks.len() as u32;
+        let options = LoadOptions::new(engine.slots_needed(), receive).counting(uplinks);
+        let mut transport =
+            Transport::load(choice, options).context("cannot load the eBPF programs")?;
+        if let Some(reason) = transport.refusal() {
+            tracing::info!(reason, "probing by sockets, without eBPF");
+        }
         packet_log::follow(&mut transport);
         let checks = Checks::start(engine.check_count()).context("cannot start a thread")?;
         let states = vec![State::Unknown; engine.config().uplinks.len()];

@@ -21,6 +21,7 @@ mod acknowledged;
 mod active;
 mod adoption;
 mod burst;
+mod bursts;
 pub mod check;
 pub mod connections;
 mod damping;
@@ -35,7 +36,10 @@ mod neighbours;
 mod path;
 mod quorum;
 mod random;
+mod reason;
 pub mod reconcile;
+mod record;
+mod rolling;
 mod routes;
 mod status;
 mod steering;
@@ -213,6 +217,7 @@ impl Engine {
     pub fn blind(&self) -> impl Iterator<Item = (UplinkId, Option<i32>)> + '_ {
         let of = |path: &Path| {
             let judged = path
+                .record
                 .judged
                 .filter(|judged| judged.verdict == Verdict::Blind)?;
             Some((path.uplink, judged.report.errno))
@@ -294,12 +299,10 @@ impl Engine {
             self.wake_of[id.index()] = None;
             let path = &mut self.paths[id.index()];
             let uplink = &self.config.uplinks[path.uplink.index()];
-            path.collect(&uplink.health, &uplink.probe, now, |slot| {
-                transport.read(slot)
-            });
+            path.collect(&uplink.probe, &uplink.health, now, transport);
             let first_order = self.orders.len();
             path.order(
-                &uplink.probe,
+                (&uplink.probe, &uplink.health),
                 || self.identifiers.next() as u16,
                 now,
                 &mut self.orders,
@@ -309,9 +312,7 @@ impl Engine {
             } else {
                 // A burst without a neighbour is judged without any order having left. Slots just ordered must not be read
                 // yet: until they are armed they hold an earlier probe's stamps.
-                path.collect(&uplink.health, &uplink.probe, now, |slot| {
-                    transport.read(slot)
-                });
+                path.collect(&uplink.probe, &uplink.health, now, transport);
             }
             if let Some(wake) = path.next_wake(&uplink.probe, &uplink.health, now) {
                 self.schedule(id, wake.max(now + WAKE_AGAIN_MIN));
@@ -353,7 +354,7 @@ impl Engine {
             Some(way) => way.readiness(neighbour.flatten()),
             None => Readiness::Blocked,
         };
-        if path.readiness != readiness {
+        if path.record.readiness != readiness {
             path.set_readiness(readiness, now);
             self.schedule(id, now);
         }

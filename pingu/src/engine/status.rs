@@ -78,6 +78,9 @@ pub struct UplinkStatus {
     pub active: bool,
     /// Which hooks serve it; null while its interface is not there.
     pub engine: Option<EngineKind>,
+    /// Why sockets serve it and no hooks; null where hooks do.
+    #[serde(default)]
+    pub engine_reason: Option<String>,
     /// Metric of its own route.
     pub metric: Metric,
     /// Its targets, in the order of the configuration.
@@ -172,6 +175,11 @@ impl Engine {
         self.uplinks[id.index()].hook = state;
     }
 
+    /// Tells why sockets serve an uplink and no hooks.
+    pub fn set_engine_reason(&mut self, id: UplinkId, reason: Option<String>) {
+        self.uplinks[id.index()].engine_reason = reason;
+    }
+
     /// Each uplink's name, state and the reason for it.
     pub fn states(&self) -> impl Iterator<Item = (&str, State, String)> + '_ {
         self.uplinks
@@ -219,6 +227,7 @@ impl Engine {
                 HookState::Attached(engine) => Some(engine),
                 HookState::Detached | HookState::Failed(_) => None,
             },
+            engine_reason: uplink.engine_reason.clone(),
             metric: config.metric,
             targets: self.target_statuses(uplink),
             checks: self
@@ -361,10 +370,10 @@ fn rivalry(rival: &Route, wanted: &Route) -> String {
 }
 
 fn target_status(path: &Path) -> TargetStatus {
-    let tally = path.tally;
+    let tally = path.record.tally;
     TargetStatus {
         address: path.target,
-        state: path.health.state(),
+        state: path.record.health.state(),
         sent: tally.sent,
         answered: tally.answered,
         lost: tally.lost,
@@ -372,7 +381,7 @@ fn target_status(path: &Path) -> TargetStatus {
         not_sent: tally.not_sent,
         no_neighbour: tally.no_neighbour,
         pending: tally.sent - tally.answered - tally.lost - tally.late - tally.not_sent,
-        recent_loss_percent: path.recent.loss_percent(),
-        rtt_us: path.window.summary(),
+        recent_loss_percent: path.record.recent.loss_percent(),
+        rtt_us: path.record.window.summary(),
     }
 }
