@@ -22,6 +22,7 @@ mod active;
 mod adoption;
 mod burst;
 mod bursts;
+pub mod check;
 pub mod connections;
 mod damping;
 mod dead_target;
@@ -46,6 +47,7 @@ mod uplink;
 mod way_out;
 mod window;
 
+pub use check::CheckStatus;
 pub(crate) use damping::ceiling as penalty_ceiling;
 pub use decide::Ranking;
 pub use health::State;
@@ -75,6 +77,7 @@ pub struct Engine {
     families: Vec<[bool; 2]>,
     paths: Vec<Path>,
     targets: Vec<Target>,
+    checks: check::Checks,
     snapshot: Snapshot,
     neighbours: BTreeMap<(Ifindex, IpAddr), NeighbourState>,
     /// When each neighbour was last asked for.
@@ -135,6 +138,7 @@ impl Engine {
             families: config.groups.iter().map(families).collect(),
             pinned: None,
             wake_of: vec![None; paths.len()],
+            checks: check::Checks::new(&config, now),
             config,
             uplinks,
             members,
@@ -256,6 +260,7 @@ impl Engine {
         for path in 0..self.paths.len() {
             self.refresh_readiness(PathId(path as u32), now);
         }
+        self.find_check_ways(now);
         self.revision += 1;
         self.rank(now);
     }
@@ -333,7 +338,11 @@ impl Engine {
     /// When [`Engine::run`] is wanted next.
     pub fn next_wake(&self) -> Option<Instant> {
         let probing = self.wakes.peek().map(|Reverse((at, _))| *at);
-        probing.into_iter().chain(self.next_turn()).min()
+        probing
+            .into_iter()
+            .chain(self.next_turn())
+            .chain(self.next_check())
+            .min()
     }
 
     fn refresh_readiness(&mut self, id: PathId, now: Instant) {

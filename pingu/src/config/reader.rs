@@ -15,9 +15,10 @@ use toml::{
 use super::{duration, problem::Findings};
 
 /// Keys that are for the whole of pingu, and often end up below a table's header.
-const TOP_KEYS: [&str; 11] = [
+const TOP_KEYS: [&str; 12] = [
     "prefer_better",
     "protocol",
+    "engine",
     "receive_hook",
     "learned_routes",
     "on_exit",

@@ -4,13 +4,13 @@ use std::{fmt::Write, net::IpAddr, time::Duration};
 
 use super::{
     BurstConfig, Config, Failback, Gateway, GroupConfig, LossLimit, Mode, ProbeMode, Quorum,
-    RollingConfig, Rule, UplinkConfig, duration, keys, pace::ModeWord,
+    RollingConfig, Rule, UplinkConfig, checks, duration, keys, pace::ModeWord,
 };
 
 /// A key of an uplink as text, none where it is absent.
 type Key = (&'static str, fn(&UplinkConfig) -> Option<String>);
 
-const PROBE: [Key; 10] = [
+const PROBE: [Key; 11] = [
     ("targets", |uplink| Some(list(uplink.probe.targets.iter()))),
     ("mode", |uplink| {
         let word = match uplink.probe.mode {
@@ -29,6 +29,7 @@ const PROBE: [Key; 10] = [
     }),
     ("timeout", |uplink| time(uplink.probe.timeout)),
     ("size", |uplink| Some(uplink.probe.size_bytes.to_string())),
+    ("reflect", |uplink| Some(uplink.probe.reflect.to_string())),
 ];
 
 const HEALTH: [Key; 15] = [
@@ -123,6 +124,7 @@ pub(super) fn to_toml(config: &Config) -> String {
     let mut out = String::new();
     let top = [
         ("protocol", config.protocol.to_string()),
+        ("engine", text(keys::word(&keys::ENGINES, &config.engine))),
         (
             "receive_hook",
             text(keys::word(&keys::RECEIVE_HOOKS, &config.receive_hook)),
@@ -215,6 +217,8 @@ pub(super) fn to_toml(config: &Config) -> String {
             let kind = keys::word(&keys::ADVERTISE_KINDS, &advertise.kind);
             line(&mut out, "kind", &text(kind));
         }
+        let checks = uplink.checks.iter();
+        checks.for_each(|check| checks::write::check(&mut out, check));
     }
     out
 }
@@ -224,6 +228,8 @@ fn rules(out: &mut String, config: &Config) {
     let rules = &config.rules;
     line(out, "from_priority", &rules.from_priority.to_string());
     line(out, "mark_priority", &rules.mark_priority.to_string());
+    line(out, "check_priority", &rules.check_priority.to_string());
+    line(out, "check_table", &rules.check_table.to_string());
     let protocol = keys::word(&keys::RULE_PROTOCOLS, &rules.protocol);
     line(out, "protocol", &text(protocol));
 }
@@ -269,11 +275,11 @@ fn policy(out: &mut String, uplink: &UplinkConfig) {
 
 const INFALLIBLE: &str = "a string takes all text";
 
-fn line(out: &mut String, key: &str, value: &str) {
+pub(super) fn line(out: &mut String, key: &str, value: &str) {
     writeln!(out, "{key} = {value}").expect(INFALLIBLE);
 }
 
-fn line_of(out: &mut String, key: &str, value: Option<String>) {
+pub(super) fn line_of(out: &mut String, key: &str, value: Option<String>) {
     if let Some(value) = value {
         line(out, key, &value);
     }
@@ -328,16 +334,16 @@ fn gateway(gateway: &Gateway) -> String {
     }
 }
 
-fn list(items: impl Iterator<Item = impl ToString>) -> String {
+pub(super) fn list(items: impl Iterator<Item = impl ToString>) -> String {
     let items: Vec<String> = items.map(|item| text(&item.to_string())).collect();
     format!("[{}]", items.join(", "))
 }
 
-fn time(duration: Duration) -> Option<String> {
+pub(super) fn time(duration: Duration) -> Option<String> {
     Some(text(&duration::write(duration)))
 }
 
 /// A TOML string.
-fn text(plain: &str) -> String {
+pub(super) fn text(plain: &str) -> String {
     toml::Value::String(plain.to_owned()).to_string()
 }

@@ -6,6 +6,7 @@ use crate::{
     config::{DampingConfig, Quorum, UplinkConfig},
     engine::{
         GatewayHint,
+        check::Check,
         damping::Penalty,
         decide::{Candidate, Quality},
         health::{State, Verdict},
@@ -30,6 +31,8 @@ pub(crate) struct Uplink {
     ways_before: [Option<WayOut>; 2],
     /// Which hooks serve it.
     pub(crate) hook: HookState,
+    /// Why sockets serve it and no hooks.
+    pub(crate) engine_reason: Option<String>,
     pub(crate) since: Instant,
     pub(crate) state_noted: State,
     /// It was up once and then was not: its next rise is a return.
@@ -37,6 +40,10 @@ pub(crate) struct Uplink {
     pub(crate) penalty: Penalty,
     /// The state of each family at the last look.
     families_noted: [State; 2],
+    /// A required check is down.
+    pub(crate) failed_check: bool,
+    /// Since when no required check has failed.
+    pub(crate) checks_good_since: Option<Instant>,
 }
 
 impl Uplink {
@@ -47,11 +54,14 @@ impl Uplink {
             ways: [Err(Obstacle::NoInterface); 2],
             ways_before: [None; 2],
             hook: HookState::Detached,
+            engine_reason: None,
             since: now,
             state_noted: State::Unknown,
             fell: false,
             penalty: Penalty::default(),
             families_noted: [State::Unknown; 2],
+            failed_check: false,
+            checks_good_since: None,
         }
     }
 
@@ -89,15 +99,19 @@ impl Uplink {
         self.ways[usize::from(target.is_ipv6())].as_ref().ok()
     }
 
-    /// Up as soon as enough paths are; a path without a way out counts as down.
+    /// Up as soon as enough paths are, unless a required check is down; a path without a way out counts as down.
     pub(crate) fn state(&self, paths: &[Path]) -> State {
-        self.judge(self.own_paths(paths))
+        if self.failed_check {
+            State::Down
+        } else {
+            self.judge(self.own_paths(paths))
+        }
     }
 
     /// What is known of one family: by its own targets, where there are any.
     pub(crate) fn family_state(&self, ipv6: bool, paths: &[Path]) -> State {
         let of_family = |path: &&Path| path.target.is_ipv6() == ipv6;
-        if self.own_paths(paths).any(|path| of_family(&path)) {
+        if !self.failed_check && self.own_paths(paths).any(|path| of_family(&path)) {
             self.judge(self.own_paths(paths).filter(of_family))
         } else {
             self.state(paths)
@@ -178,7 +192,7 @@ impl Uplink {
             bad.map(|run| run.last).max().unwrap_or(self.since)
         };
         match self.good_since(paths) {
-            Some(since) => since + hold_down,
+            Some(since) => Some(since).max(self.checks_good_since).unwrap_or(since) + hold_down,
             None if hold_down.is_zero() => self.since,
             // It is up although its last burst was bad: the next one, at least, must be good.
             None => {
@@ -211,7 +225,7 @@ impl Uplink {
     }
 
     /// Why it is in its state, for people.
-    pub(crate) fn reason(&self, config: &UplinkConfig, paths: &[Path]) -> String {
+    pub(crate) fn reason(&self, config: &UplinkConfig, paths: &[Path], checks: &[Check]) -> String {
         if let [Err(v4), Err(v6)] = self.ways {
             let any_v4 = config.probe.targets.iter().any(IpAddr::is_ipv4);
             return if any_v4 { v4 } else { v6 }.reason(&config.interface);
@@ -224,11 +238,25 @@ impl Uplink {
                 .find(|path| path.counted == Some(wanted) && path.state() == wanted)
                 .or_else(|| self.own_paths(paths).find(|path| path.state() == wanted))
         };
+        let said =
+            |check: &Check| format!("check {}: {}", check.config.name, check.verdicts.text());
+        if self.failed_check
+            && self.judge(self.own_paths(paths)) != State::Down
+            && let Some(check) = checks.iter().find(|check| check.fells())
+        {
+            return said(check);
+        }
         match self.state_noted {
-            State::Up => match path_of(State::Up).and_then(|path| path.record.judged) {
-                Some(judged) => reason::describe(&judged, config),
-                None => "answers".to_owned(),
-            },
+            State::Up => {
+                let burst = match path_of(State::Up).and_then(|path| path.record.judged) {
+                    Some(judged) => reason::describe(&judged, config),
+                    None => "answers".to_owned(),
+                };
+                match checks.iter().find(|check| check.state() == State::Down) {
+                    Some(check) => format!("{burst}; {}", said(check)),
+                    None => burst,
+                }
+            }
             State::Down => match path_of(State::Down) {
                 Some(path) => self.describe_down(path, config),
                 None => "no target answers".to_owned(),

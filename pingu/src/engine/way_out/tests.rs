@@ -30,6 +30,7 @@ fn uplink(gateway: Gateway) -> UplinkConfig {
         source: Sources::default(),
         fwmark: None,
         table: None,
+        checks: Vec::new(),
         advertise: Vec::new(),
         metric: Metric(88),
         probe: ProbeConfig {
@@ -41,6 +42,7 @@ fn uplink(gateway: Gateway) -> UplinkConfig {
             }),
             timeout: Duration::from_secs(1),
             size_bytes: 56,
+            reflect: false,
         },
         health: HealthConfig {
             fail: LIMITS,
