@@ -6,7 +6,12 @@ use super::*;
 use crate::{
     config::{Config, UplinkConfig},
     engine::{
-        Random, burst::Report, evidence::Basis, health::{State, Verdict}, test_clock, way_out::Readiness,
+        Random,
+        burst::Report,
+        evidence::Basis,
+        health::{State, Verdict},
+        test_clock,
+        way_out::Readiness,
     },
     probe::LinkHeader,
     units::Ifindex,
