@@ -7,6 +7,8 @@ pub mod cpu;
 mod daemon;
 pub mod forward;
 pub mod goal;
+pub mod idle;
+mod link;
 pub mod namespace;
 mod peers;
 pub mod probe;

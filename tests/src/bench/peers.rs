@@ -10,7 +10,8 @@ use anyhow::{Context, Result};
 
 use super::{
     cpu,
-    probe::{Run, TARGETS},
+    link::TARGETS,
+    probe::Run,
 };
 
 /// fping 5.1 aborts when its 16-bit sequence numbers run out within 10 s.

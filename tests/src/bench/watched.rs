@@ -110,10 +110,11 @@ impl Watched {
             self.pin(core)?;
         }
         thread::sleep(warm_up / 2);
+        // Thousands of threads take a while to read. Each is read as long after the counters at the end as at the beginning.
+        let begin = Instant::now();
         let (sent, made) = counters.answered()?;
         let returned = counters.returned()?;
         let cpu = self.cpu()? + cpu::softirq_threads_time()?;
-        let begin = Instant::now();
         thread::sleep(length);
         let elapsed = begin.elapsed();
         let (sent_after, made_after) = counters.answered()?;
