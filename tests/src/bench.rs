@@ -5,6 +5,7 @@ mod bare_loop;
 pub mod bpf;
 pub mod cpu;
 mod daemon;
+pub mod detect;
 pub mod forward;
 pub mod goal;
 pub mod idle;

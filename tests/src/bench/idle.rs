@@ -156,13 +156,20 @@ fn watch(
     let process = running.watched.id();
     let mut looks = Vec::new();
     for _ in 0..options.runs {
-        looks.push(look(process, counters, Duration::from_secs(options.seconds))?);
+        looks.push(look(
+            process,
+            counters,
+            Duration::from_secs(options.seconds),
+        )?);
     }
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
     let of = |value: fn(&Look) -> f64| median(looks.iter().map(value));
     Ok(Row {
         uplinks: uplinks.len(),
-        targets: uplinks.iter().map(|uplink| uplink.targets.len() as u32).sum(),
+        targets: uplinks
+            .iter()
+            .map(|uplink| uplink.targets.len() as u32)
+            .sum(),
         probes_per_second: of(|look| look.probes / look.seconds),
         cpu_us_per_probe: of(|look| look.cpu_us / look.probes),
         core_percent: of(|look| look.cpu_us / look.seconds / 1e4),
@@ -222,13 +229,19 @@ fn wait_until_steady(counters: &Counters, rate: f64) -> Result<()> {
 fn goals(usual: &Row, sizes: &[Row], rate: u32) -> Vec<Goal> {
     let mut goals = vec![
         Goal::at_most(
-            format!("{} uplinks, {} targets: share of a core", usual.uplinks, usual.targets),
+            format!(
+                "{} uplinks, {} targets: share of a core",
+                usual.uplinks, usual.targets
+            ),
             usual.core_percent,
             0.5,
             "%",
         ),
         Goal::at_most(
-            format!("{} uplinks, {} targets: resident memory", usual.uplinks, usual.targets),
+            format!(
+                "{} uplinks, {} targets: resident memory",
+                usual.uplinks, usual.targets
+            ),
             usual.resident_mb,
             24.0,
             "MB",
@@ -236,7 +249,10 @@ fn goals(usual: &Row, sizes: &[Row], rate: u32) -> Vec<Goal> {
     ];
     let small = sizes.iter().filter(|row| row.targets <= 1_000);
     goals.extend(small.map(|row| {
-        let what = format!("{rate} probes/s over {} targets: CPU for a probe", row.targets);
+        let what = format!(
+            "{rate} probes/s over {} targets: CPU for a probe",
+            row.targets
+        );
         Goal::at_most(what, row.cpu_us_per_probe, 18.0, "us")
     }));
     let costs = || sizes.iter().map(|row| row.cpu_us_per_probe);
@@ -259,7 +275,14 @@ fn goals(usual: &Row, sizes: &[Row], rate: u32) -> Vec<Goal> {
 pub fn table(report: &Report) -> String {
     let mut lines = vec![format!(
         "{:>7} {:>8} {:>9} {:>13} {:>11} {:>11} {:>15} {:>8}",
-        "uplinks", "targets", "probes/s", "CPU us/probe", "% of core", "wake-ups/s", "probes/wake-up", "RSS MB"
+        "uplinks",
+        "targets",
+        "probes/s",
+        "CPU us/probe",
+        "% of core",
+        "wake-ups/s",
+        "probes/wake-up",
+        "RSS MB"
     )];
     for row in [&report.usual].into_iter().chain(&report.sizes) {
         lines.push(format!(
@@ -274,7 +297,10 @@ pub fn table(report: &Report) -> String {
             row.resident_mb
         ));
     }
-    lines.push(format!("medians of {} looks at the release daemon", report.runs));
+    lines.push(format!(
+        "medians of {} looks at the release daemon",
+        report.runs
+    ));
     lines.push(goal::lines(&report.goals));
     lines.join("\n")
 }

@@ -82,9 +82,14 @@ impl Link {
         let source = |number: u32| Ipv4Addr::from(u32::from(SOURCE) + number);
         let mut batch = tempfile::NamedTempFile::new()?;
         for number in 1..count {
-            writeln!(batch, "address replace {}/16 dev {INTERFACE}", source(number))?;
+            writeln!(
+                batch,
+                "address replace {}/16 dev {INTERFACE}",
+                source(number)
+            )?;
         }
-        self.sender.ip(&format!("-batch {}", batch.path().display()))?;
+        self.sender
+            .ip(&format!("-batch {}", batch.path().display()))?;
         let uplink = |number| Uplink {
             interface: INTERFACE.to_owned(),
             gateway: GATEWAY,

@@ -187,7 +187,9 @@ fn rows(part: Part, probers: &[(&'static str, Vec<Run>)]) -> Vec<Row> {
 
 fn goals(rows: &[Row]) -> Vec<Goal> {
     let of = |part: Part, prober: &str| {
-        let row = rows.iter().find(|row| row.part == part && row.prober.starts_with(prober));
+        let row = rows
+            .iter()
+            .find(|row| row.part == part && row.prober.starts_with(prober));
         row.map_or((f64::NAN, f64::NAN), |row| (row.rate_ratio, row.cpu_ratio))
     };
     let rate = |prober: &str, goal| {
@@ -256,7 +258,12 @@ pub fn table(report: &Report) -> String {
         "medians of {} runs in turns; pingu's engine is {:?}; all on core {}, the answering kernel included",
         report.runs, report.engine, report.core
     ));
-    lines.extend(report.missing.iter().map(|peer| format!("not here: {peer}")));
+    lines.extend(
+        report
+            .missing
+            .iter()
+            .map(|peer| format!("not here: {peer}")),
+    );
     lines.push(goal::lines(&report.goals));
     lines.join("\n")
 }

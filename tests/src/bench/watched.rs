@@ -24,7 +24,10 @@ pub(super) struct Counters {
 impl Counters {
     pub(super) fn new(prober: &Namespace, answerer: &Namespace) -> Self {
         let path = |namespace: &Namespace| {
-            PathBuf::from(format!("/proc/self/task/{}/net/snmp", namespace.thread_id()))
+            PathBuf::from(format!(
+                "/proc/self/task/{}/net/snmp",
+                namespace.thread_id()
+            ))
         };
         Self {
             prober: path(prober),
@@ -72,6 +75,7 @@ pub(super) struct Watched {
 impl Watched {
     /// Starts programs in a namespace, where they inherit the core of its thread.
     pub(super) fn start(namespace: &Namespace, commands: Vec<Vec<String>>) -> Result<Self> {
+        let many = commands.len() > 1;
         namespace.run(move || {
             let mut watched = Self {
                 children: Vec::with_capacity(commands.len()),
@@ -92,6 +96,13 @@ impl Watched {
                 let child = command.spawn();
                 let child = child.with_context(|| format!("cannot run `{program}`"))?;
                 watched.children.push(child);
+                // A thousand that run already would keep the rest from being started.
+                if many {
+                    watched.signal_last(libc::SIGSTOP);
+                }
+            }
+            if many {
+                watched.signal_all(libc::SIGCONT);
             }
             Ok(watched)
         })
@@ -142,6 +153,20 @@ impl Watched {
         self.children.iter().map(of).sum()
     }
 
+    fn signal_all(&self, signal: i32) {
+        for child in &self.children {
+            // SAFETY: a plain system call; the child has not been waited for, so its id is still its own.
+            unsafe { libc::kill(child.id() as i32, signal) };
+        }
+    }
+
+    fn signal_last(&self, signal: i32) {
+        if let Some(child) = self.children.last() {
+            // SAFETY: as above.
+            unsafe { libc::kill(child.id() as i32, signal) };
+        }
+    }
+
     /// The first program's process id.
     pub(super) fn id(&self) -> u32 {
         self.children[0].id()
@@ -170,10 +195,8 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        for child in &mut self.children {
-            // Both fail only where it has already ended.
-            let _ = child.kill();
-        }
+        // It fails only where one has already ended.
+        self.signal_all(libc::SIGKILL);
         for child in &mut self.children {
             let _ = child.wait();
         }

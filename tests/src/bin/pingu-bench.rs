@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use pingu_tests::bench::{forward, idle, probe, routes};
+use pingu_tests::bench::{detect, forward, idle, probe, routes};
 
 #[derive(Parser)]
 #[command(about = "Measures pingu beside its peers, in namespaces of its own. Needs root.")]
@@ -22,6 +22,8 @@ enum Benchmark {
     Idle(idle::Options),
     /// What the programs add to a forwarded packet that is not pingu's
     Forward(forward::Options),
+    /// From a silent cut to the kernel's new route, against BFD of BIRD and FRR
+    Detect(detect::Options),
     /// How fast routes move, against ip -batch and ip nexthop, and what a churning table costs
     Routes(routes::Options),
 }
@@ -36,6 +38,10 @@ fn main() -> Result<()> {
         Benchmark::Idle(options) => {
             let report = idle::run(&options)?;
             print(arguments.json, &report, idle::table)
+        }
+        Benchmark::Detect(options) => {
+            let report = detect::run(&options)?;
+            print(arguments.json, &report, detect::table)
         }
         Benchmark::Forward(options) => {
             let report = forward::run(&options)?;

@@ -127,7 +127,6 @@ impl Flood {
     }
 }
 
-
 /// Sends at a steady rate, all that is due at each tick together, and reads what became of it at a later one: the daemon's way, without the
 /// daemon.
 pub(super) fn paced(
@@ -135,7 +134,9 @@ pub(super) fn paced(
     template: ProbeOrder,
     [tick, length]: [Duration; 2],
 ) -> Result<Run> {
-    let each = (f64::from(options.rate) * tick.as_secs_f64()).round().max(1.0) as u32;
+    let each = (f64::from(options.rate) * tick.as_secs_f64())
+        .round()
+        .max(1.0) as u32;
     let ticks = (length.as_secs_f64() / tick.as_secs_f64()) as u32;
     // A probe's slot is read when its turn comes again, long after its answer.
     let kept = (TIMEOUT.as_secs_f64() / tick.as_secs_f64()).ceil() as u32 / 10 + 1;

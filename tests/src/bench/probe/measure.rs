@@ -22,7 +22,7 @@ const OTHER_CORE: usize = 0;
 /// Reading their tables and starting their threads takes programs less.
 const WARM_UP: Duration = Duration::from_millis(1_000);
 /// A thousand processes take longer to begin.
-const WARM_UP_OF_MANY: Duration = Duration::from_secs(4);
+const WARM_UP_OF_MANY: Duration = Duration::from_secs(2);
 /// The daemon sends a first burst to all at once; the next ones are spread.
 const WARM_UP_OF_DAEMON: Duration = Duration::from_secs(2);
 
@@ -77,7 +77,10 @@ impl Lab {
 
     fn flood_turn(&mut self) -> Result<()> {
         let (options, template) = (self.options.clone(), self.template);
-        let (engine, run) = self.link.sender.run(move || flood::flood(&options, template))?;
+        let (engine, run) = self
+            .link
+            .sender
+            .run(move || flood::flood(&options, template))?;
         self.engine = engine;
         self.note(Part::Flood, LOOP, run);
         if self.options.alone {
@@ -98,7 +101,10 @@ impl Lab {
         self.note(Part::Flood, "a bare loop of its kind", run);
         let run = self.link.sender.run(|| peers::fping(FLOOD_TARGETS, &[]))?;
         self.note(Part::Flood, "fping", run);
-        let run = self.link.sender.run(|| peers::fping(FLOOD_TARGETS, &["-q"]))?;
+        let run = self
+            .link
+            .sender
+            .run(|| peers::fping(FLOOD_TARGETS, &["-q"]))?;
         self.note(Part::Flood, "fping -q", run);
         for peer in lines::floods(&self.wire) {
             self.watch(Part::Flood, &peer, WARM_UP)?;
@@ -134,7 +140,10 @@ impl Lab {
 
     fn each_turn(&mut self) -> Result<()> {
         // The daemon's run at the same rate over the same targets serves both parts.
-        let latest = self.runs(Part::Rate).first().and_then(|(_, runs)| runs.last().copied());
+        let latest = self
+            .runs(Part::Rate)
+            .first()
+            .and_then(|(_, runs)| runs.last().copied());
         let own = match latest {
             Some(run) => run,
             None => self.daemon()?,
@@ -171,7 +180,8 @@ impl Lab {
         let (rate, targets) = (self.options.rate, self.options.rate_targets);
         let uplinks = self.link.uplinks(targets)?;
         let interval_ms = 1000 * targets / rate;
-        let probe = format!("count = 1\nperiod = \"{interval_ms}ms\"\ntimeout = \"{interval_ms}ms\"");
+        let probe =
+            format!("count = 1\nperiod = \"{interval_ms}ms\"\ntimeout = \"{interval_ms}ms\"");
         let mut running = Running::start(&self.link.sender, &uplinks, [&probe, ""])?;
         running.wait_until_up()?;
         let times = [
