@@ -91,8 +91,8 @@ pub(super) fn start(who: Who, site: &Site, probing: &Probing) -> Result<Running>
             ..nothing
         },
         Who::Frr => {
-            let bgp = "protocol static upstream { ipv4; route 0.0.0.0/0 unreachable; }\n\
-                 protocol bgp router { local 10.0.1.1 as 65001; neighbor 10.0.1.2 as 65000; bfd on; connect retry time 1;\n\
+            let bgp = "protocol static defaults { ipv4; route 0.0.0.0/0 unreachable; }\n\
+                 protocol bgp customer { local 10.0.1.1 as 65001; neighbor 10.0.1.2 as 65000; bfd on; connect retry time 1;\n\
                  connect delay time 1; error wait time 1, 1; ipv4 { import none; export all; next hop self; }; }\n";
             Running {
                 _birds: vec![Bird::start(
