@@ -1,12 +1,15 @@
 //! The configuration: a file as written becomes a [`Config`] that holds only valid values, or a list of everything that is wrong with it.
 
 mod check;
+mod checks;
 mod compare;
 mod connections;
 mod duration;
 mod group;
 mod health;
 mod keys;
+mod limits;
+mod pace;
 mod policy;
 mod problem;
 mod reader;
@@ -20,18 +23,24 @@ use std::{
     io::{self, Read},
     net::IpAddr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 pub(crate) use check::address_fault;
+pub use checks::{
+    CheckConfig, CheckKind, DnsCheck, ExecCheck, HttpCheck, MtuCheck, RecordKind, StatusRange, Url,
+};
 pub use connections::Failback;
-pub use health::{HealthConfig, Limits, Quorum, Rule};
+pub use health::{HealthConfig, Quorum, Rule};
+pub use limits::{Limits, LossLimit};
+pub use pace::{BurstConfig, ProbeMode, RollingConfig};
 pub use problem::{LoadError, Problem, Problems, Severity};
 pub use steering::{DampingConfig, PreferBetter};
 
 use ipnet::IpNet;
 
-use crate::units::{GroupId, Metric, NexthopId, Protocol, TableId};
+use crate::units::{GroupId, Metric, NexthopId, Protocol, TableId, UplinkId};
 
 /// A thousand uplinks written out in full take a fifth of this.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -42,6 +51,8 @@ pub struct Config {
     /// `rtm_protocol` of every route that pingu writes; only routes with it are pingu's own. 1..=255 without the kernel's
     /// reserved 0..=4.
     pub protocol: Protocol,
+    /// How probes are stamped and matched.
+    pub engine: EngineChoice,
     /// Where replies are matched.
     pub receive_hook: ReceiveHook,
     /// What becomes of default routes that others installed over an uplink.
@@ -119,9 +130,18 @@ impl Config {
             let advertised = uplink.advertise.iter().map(|a| a.prefixes.len());
             // A table has a default and some networks in each family, and as many rules.
             let policy = if uplink.table.is_some() { 12 } else { 0 };
-            prefixes + advertised.sum::<usize>() + policy
+            let checks = if uplink.checks.is_empty() { 0 } else { 10 };
+            prefixes + advertised.sum::<usize>() + policy + checks
         };
         self.uplinks.iter().map(of_uplink).sum()
+    }
+
+    /// The table that an uplink's traffic finds its way in: its own one, or if it has none but checks, the one for these.
+    pub fn table_of(&self, id: UplinkId) -> Option<TableId> {
+        let uplink = &self.uplinks[id.index()];
+        let own = uplink.table.as_ref().map(|table| table.id);
+        let for_checks = || self.rules.table_for_checks(id);
+        own.or_else(|| (!uplink.checks.is_empty()).then(for_checks))
     }
 
     /// The whole configuration with every default filled in, as TOML that reads back to the same.
@@ -135,6 +155,17 @@ pub const GROUPS_MAX: usize = UPLINKS_MAX;
 
 /// More uplinks than this are refused: slots, hooks and sockets are sized from the count.
 pub const UPLINKS_MAX: usize = 1024;
+
+/// How probes are stamped and matched (`engine`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineChoice {
+    /// By eBPF, and by sockets where that cannot be had or sees nothing.
+    Auto,
+    /// By eBPF or not at all.
+    Ebpf,
+    /// By sockets; no program is loaded.
+    Socket,
+}
 
 /// Which hook matches replies (`receive_hook`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -174,8 +205,19 @@ pub struct RulesConfig {
     pub from_priority: u32,
     /// Priority of the rules `fwmark MARK`; below `from_priority`, so that a mark has the last word.
     pub mark_priority: u32,
-    /// `FRA_PROTOCOL` of both.
+    /// Priority of the rules `oif INTERFACE` by which checks leave.
+    pub check_priority: u32,
+    /// The table of the first uplink, if it has checks and no table of its own; each further one has the next number.
+    pub check_table: TableId,
+    /// `FRA_PROTOCOL` of all.
     pub protocol: RuleProtocol,
+}
+
+impl RulesConfig {
+    /// The table of an uplink that has checks and no table of its own.
+    pub(crate) fn table_for_checks(&self, id: UplinkId) -> TableId {
+        TableId(self.check_table.0 + u32::from(id.0))
+    }
 }
 
 /// Which protocol own rules carry (`[rules] protocol`).
@@ -249,6 +291,8 @@ pub struct UplinkConfig {
     pub table: Option<PolicyTable>,
     /// Routes that exist only while it is up.
     pub advertise: Vec<AdvertiseConfig>,
+    /// What it must be able to do beside answering pings.
+    pub checks: Vec<Arc<CheckConfig>>,
     /// How it is probed.
     pub probe: ProbeConfig,
     /// When it counts as up or down.
@@ -338,14 +382,12 @@ pub enum Gateway {
 pub struct ProbeConfig {
     /// Addresses that answer echo requests; at least one, no duplicates.
     pub targets: Vec<IpAddr>,
-    /// From the start of one burst to the start of the next.
-    pub period: Duration,
-    /// Echo requests in a burst; at least 1.
-    pub count: u16,
-    /// Between two requests of a burst.
-    pub spacing: Duration,
+    /// How probes follow each other.
+    pub mode: ProbeMode,
     /// A request unanswered for so long is lost.
     pub timeout: Duration,
-    /// ICMP payload in bytes; at least what the matching needs.
+    /// ICMP payload in bytes; at least what the matching needs, and what a reflector writes where one is asked.
     pub size_bytes: u16,
+    /// Whether the targets are asked for reflections (`pingu reflect`), which tell the losses of the two directions apart.
+    pub reflect: bool,
 }

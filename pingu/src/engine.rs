@@ -21,6 +21,8 @@ mod acknowledged;
 mod active;
 mod adoption;
 mod burst;
+mod bursts;
+pub mod check;
 pub mod connections;
 mod damping;
 mod dead_target;
@@ -34,7 +36,10 @@ mod neighbours;
 mod path;
 mod quorum;
 mod random;
+mod reason;
 pub mod reconcile;
+mod record;
+mod rolling;
 mod routes;
 mod status;
 mod steering;
@@ -42,6 +47,7 @@ mod uplink;
 mod way_out;
 mod window;
 
+pub use check::CheckStatus;
 pub(crate) use damping::ceiling as penalty_ceiling;
 pub use decide::Ranking;
 pub use health::State;
@@ -71,6 +77,7 @@ pub struct Engine {
     families: Vec<[bool; 2]>,
     paths: Vec<Path>,
     targets: Vec<Target>,
+    checks: check::Checks,
     snapshot: Snapshot,
     neighbours: BTreeMap<(Ifindex, IpAddr), NeighbourState>,
     /// When each neighbour was last asked for.
@@ -131,6 +138,7 @@ impl Engine {
             families: config.groups.iter().map(families).collect(),
             pinned: None,
             wake_of: vec![None; paths.len()],
+            checks: check::Checks::new(&config, now),
             config,
             uplinks,
             members,
@@ -209,6 +217,7 @@ impl Engine {
     pub fn blind(&self) -> impl Iterator<Item = (UplinkId, Option<i32>)> + '_ {
         let of = |path: &Path| {
             let judged = path
+                .record
                 .judged
                 .filter(|judged| judged.verdict == Verdict::Blind)?;
             Some((path.uplink, judged.report.errno))
@@ -251,6 +260,7 @@ impl Engine {
         for path in 0..self.paths.len() {
             self.refresh_readiness(PathId(path as u32), now);
         }
+        self.find_check_ways(now);
         self.revision += 1;
         self.rank(now);
     }
@@ -289,12 +299,10 @@ impl Engine {
             self.wake_of[id.index()] = None;
             let path = &mut self.paths[id.index()];
             let uplink = &self.config.uplinks[path.uplink.index()];
-            path.collect(&uplink.health, &uplink.probe, now, |slot| {
-                transport.read(slot)
-            });
+            path.collect(&uplink.probe, &uplink.health, now, transport);
             let first_order = self.orders.len();
             path.order(
-                &uplink.probe,
+                (&uplink.probe, &uplink.health),
                 || self.identifiers.next() as u16,
                 now,
                 &mut self.orders,
@@ -304,9 +312,7 @@ impl Engine {
             } else {
                 // A burst without a neighbour is judged without any order having left. Slots just ordered must not be read
                 // yet: until they are armed they hold an earlier probe's stamps.
-                path.collect(&uplink.health, &uplink.probe, now, |slot| {
-                    transport.read(slot)
-                });
+                path.collect(&uplink.probe, &uplink.health, now, transport);
             }
             if let Some(wake) = path.next_wake(&uplink.probe, &uplink.health, now) {
                 self.schedule(id, wake.max(now + WAKE_AGAIN_MIN));
@@ -332,7 +338,11 @@ impl Engine {
     /// When [`Engine::run`] is wanted next.
     pub fn next_wake(&self) -> Option<Instant> {
         let probing = self.wakes.peek().map(|Reverse((at, _))| *at);
-        probing.into_iter().chain(self.next_turn()).min()
+        probing
+            .into_iter()
+            .chain(self.next_turn())
+            .chain(self.next_check())
+            .min()
     }
 
     fn refresh_readiness(&mut self, id: PathId, now: Instant) {
@@ -344,7 +354,7 @@ impl Engine {
             Some(way) => way.readiness(neighbour.flatten()),
             None => Readiness::Blocked,
         };
-        if path.readiness != readiness {
+        if path.record.readiness != readiness {
             path.set_readiness(readiness, now);
             self.schedule(id, now);
         }

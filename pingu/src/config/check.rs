@@ -8,8 +8,8 @@ use toml::{
 };
 
 use super::{
-    Config, LearnedRoutes, OnExit, Problem, Problems, ReceiveHook, Severity, UPLINKS_MAX,
-    UplinkConfig, compare,
+    Config, EngineChoice, LearnedRoutes, OnExit, Problem, Problems, ReceiveHook, RulesConfig,
+    Severity, UPLINKS_MAX, UplinkConfig, checks, compare,
     connections::Connections,
     group, keys, policy,
     problem::Findings,
@@ -90,6 +90,7 @@ pub(super) fn parse(text: &str, file: &str) -> Result<(Config, Vec<Problem>), Pr
 fn read<'t>(table: &Spanned<DeTable<'t>>, findings: &mut Findings<'t>) -> Option<Config> {
     let mut top = Reader::new(table.get_ref(), 0..0, String::new(), findings);
     let protocol = top.integer("protocol", PROTOCOLS);
+    let engine = top.choice("engine", &keys::ENGINES);
     let receive_hook = top.choice("receive_hook", &keys::RECEIVE_HOOKS);
     let learned_routes = top.choice("learned_routes", &keys::LEARNED_ROUTES);
     let on_exit = top.choice("on_exit", &keys::ON_EXIT);
@@ -113,12 +114,13 @@ fn read<'t>(table: &Spanned<DeTable<'t>>, findings: &mut Findings<'t>) -> Option
     let prefer_better = steering::prefer_better(&mut top);
     let defaults = policy::Defaults::read(&mut top);
     let groups = group::Groups::read(&mut top);
-    let uplinks = uplinks(&mut top, &defaults, groups.as_ref(), &connections);
+    let uplinks = uplinks(&mut top, &defaults, groups.as_ref(), &connections, &rules);
     top.finish();
     Some(Config {
         protocol: Protocol(protocol.map_or(keys::PROTOCOL_DEFAULT, |at| {
             u8::try_from(at.value).expect("the range of `protocol` ends at 255")
         })),
+        engine: engine.map_or(EngineChoice::Auto, |at| at.value),
         receive_hook: receive_hook.map_or(ReceiveHook::Auto, |at| at.value),
         learned_routes: learned_routes.map_or(LearnedRoutes::Overlay, |at| at.value),
         on_exit: on_exit.map_or(OnExit::Withdraw, |at| at.value),
@@ -156,6 +158,7 @@ fn uplinks<'t>(
     defaults: &policy::Defaults,
     groups: Option<&group::Groups>,
     connections: &Connections,
+    rules: &RulesConfig,
 ) -> Option<Vec<UplinkConfig>> {
     let Some(value) = top.value("uplink") else {
         top.missing(
@@ -209,6 +212,7 @@ fn uplinks<'t>(
         drafts.push(uplink::Draft::read(reader, defaults, &mut places));
     }
     compare::compare(&drafts, groups, top.findings());
+    checks::compare(&drafts, rules, top.findings());
     connections.check(&drafts, top.findings());
     let uplinks: Vec<UplinkConfig> = drafts
         .into_iter()

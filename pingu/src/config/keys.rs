@@ -3,10 +3,16 @@
 use std::time::Duration;
 
 use super::{
-    AdvertiseKind, DampingConfig, LearnedRoutes, Mode, OnExit, PreferBetter, Quorum, ReceiveHook,
-    RuleProtocol, RulesConfig, WhenAllDown,
+    AdvertiseKind, DampingConfig, EngineChoice, LearnedRoutes, Mode, OnExit, PreferBetter, Quorum,
+    ReceiveHook, RecordKind, RuleProtocol, RulesConfig, StatusRange, WhenAllDown, pace::ModeWord,
 };
-use crate::units::{Metric, NexthopId};
+use crate::units::{Metric, NexthopId, TableId};
+
+pub(super) const ENGINES: [(&str, EngineChoice); 3] = [
+    ("auto", EngineChoice::Auto),
+    ("ebpf", EngineChoice::Ebpf),
+    ("socket", EngineChoice::Socket),
+];
 
 pub(super) const RECEIVE_HOOKS: [(&str, ReceiveHook); 4] = [
     ("auto", ReceiveHook::Auto),
@@ -22,6 +28,9 @@ pub(super) const LEARNED_ROUTES: [(&str, LearnedRoutes); 2] = [
 
 pub(super) const ON_EXIT: [(&str, OnExit); 2] =
     [("withdraw", OnExit::Withdraw), ("keep", OnExit::Keep)];
+
+pub(super) const PROBE_MODES: [(&str, ModeWord); 2] =
+    [("burst", ModeWord::Burst), ("rolling", ModeWord::Rolling)];
 
 pub(super) const QUORUMS: [(&str, Quorum); 2] = [("any", Quorum::Any), ("all", Quorum::All)];
 
@@ -46,10 +55,41 @@ pub(super) const ADVERTISE_KINDS: [(&str, AdvertiseKind); 3] = [
     ("unreachable", AdvertiseKind::Unreachable),
 ];
 
+/// The words of `kind`: both of HTTP lead to the same kind of check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CheckWord {
+    Tcp,
+    Http,
+    Https,
+    Dns,
+    Exec,
+    Mtu,
+}
+
+pub(super) const CHECK_KINDS: [(&str, CheckWord); 6] = [
+    ("tcp", CheckWord::Tcp),
+    ("http", CheckWord::Http),
+    ("https", CheckWord::Https),
+    ("dns", CheckWord::Dns),
+    ("exec", CheckWord::Exec),
+    ("mtu", CheckWord::Mtu),
+];
+
+pub(super) const RECORD_KINDS: [(&str, RecordKind); 6] = [
+    ("A", RecordKind::A),
+    ("AAAA", RecordKind::Aaaa),
+    ("MX", RecordKind::Mx),
+    ("NS", RecordKind::Ns),
+    ("SOA", RecordKind::Soa),
+    ("TXT", RecordKind::Txt),
+];
+
 /// Before the rules of main (32766), behind what people number by hand.
 pub(super) const RULES_DEFAULT: RulesConfig = RulesConfig {
     from_priority: 21_000,
     mark_priority: 20_000,
+    check_priority: 19_000,
+    check_table: TableId(136_000),
     protocol: RuleProtocol::Kernel,
 };
 
@@ -68,12 +108,21 @@ pub(super) const FLUSH_CONNECTIONS_DEFAULT: bool = true;
 pub(super) const PERIOD_DEFAULT: Duration = Duration::from_secs(5);
 pub(super) const COUNT_DEFAULT: u16 = 10;
 pub(super) const SPACING_DEFAULT: Duration = Duration::from_millis(20);
+/// Those of dpinger.
+pub(super) const INTERVAL_DEFAULT: Duration = Duration::from_millis(500);
+pub(super) const WINDOW_DEFAULT: Duration = Duration::from_secs(60);
 pub(super) const TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
 pub(super) const SIZE_BYTES_DEFAULT: u16 = 56;
+pub(super) const REFLECT_DEFAULT: bool = false;
 pub(super) const MAX_LOST_DEFAULT: u16 = 5;
 pub(super) const MAX_DELAY_DEFAULT: Duration = Duration::from_millis(100);
 pub(super) const FALL_DEFAULT: u16 = 1;
 pub(super) const RISE_DEFAULT: u16 = 1;
+/// What gateway monitors call a gateway down at.
+pub(super) const MAX_LOSS_PERCENT_DEFAULT: u8 = 20;
+/// One probe says little: as many as BFD asks for (RFC 5880 leaves it open; 3 is what routers have).
+pub(super) const ROLLING_FALL_DEFAULT: u16 = 3;
+pub(super) const ROLLING_RISE_DEFAULT: u16 = 3;
 /// Those that routers have had since RFC 2439.
 pub(super) const DAMPING_DEFAULT: DampingConfig = DampingConfig {
     half_life: Duration::from_secs(15 * 60),
@@ -88,6 +137,15 @@ pub(super) const PREFER_BETTER_DEFAULT: PreferBetter = PreferBetter {
     by_loss_percent: 5,
     for_time: Duration::from_secs(60),
 };
+
+pub(super) const CHECK_EVERY_DEFAULT: Duration = Duration::from_secs(30);
+pub(super) const CHECK_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+pub(super) const CHECK_FALL_DEFAULT: u16 = 2;
+pub(super) const CHECK_RISE_DEFAULT: u16 = 1;
+pub(super) const CHECK_STATUS_DEFAULT: [StatusRange; 1] = [StatusRange {
+    first: 200,
+    last: 200,
+}];
 
 /// As far as the window lets it.
 pub(super) const MIN_CONSECUTIVE_DEFAULT: u16 = 1;

@@ -1,20 +1,29 @@
 //! What the judged bursts of a path showed, and when.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::engine::{
-    burst::{Burst, Report},
-    health::Verdict,
-};
+use crate::engine::{burst::Report, health::Verdict};
 
-/// A burst that has been judged.
+/// What a judgement is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Basis {
+    /// A burst.
+    Burst,
+    /// The last probes of a path that is probed one by one: the same became of all.
+    Row,
+    /// Its window.
+    Window,
+}
+
+/// What was judged last.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Judged {
+    pub(crate) basis: Basis,
     pub(crate) verdict: Verdict,
     pub(crate) report: Report,
     /// The path was up before: the limits for failing were applied, not those for recovering.
     pub(crate) was_up: bool,
-    /// When the burst began.
+    /// When the burst began, or the newest of the probes was sent.
     pub(crate) started: Instant,
 }
 
@@ -53,17 +62,16 @@ impl Evidence {
         self.last == Some(Verdict::Bad)
     }
 
-    /// Takes a verdict.
-    pub(crate) fn note(&mut self, verdict: Verdict, burst: &Burst, spacing: Duration) {
+    /// Takes a verdict over probes sent from `last` on, and when the failure began that it shows, if it is bad.
+    pub(crate) fn note(&mut self, verdict: Verdict, last: Instant, failure_began: Instant) {
         let (run, first) = match verdict {
-            Verdict::Good => (&mut self.good, burst.started),
-            Verdict::Bad => (&mut self.bad, burst.failure_began(spacing)),
+            Verdict::Good => (&mut self.good, last),
+            Verdict::Bad => (&mut self.bad, failure_began),
             Verdict::Blind => {
                 self.last = Some(verdict);
                 return;
             }
         };
-        let last = burst.started;
         match run {
             Some(run) if self.last == Some(verdict) => run.last = last,
             Some(_) | None => *run = Some(Run { first, last }),

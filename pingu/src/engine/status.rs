@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    engine::{Engine, RttSummary, State, path::Path, reconcile, uplink::Uplink},
+    engine::{CheckStatus, Engine, RttSummary, State, path::Path, reconcile, uplink::Uplink},
     network::Route,
     probe::EngineKind,
     units::{GroupId, Metric, TableId, UplinkId},
@@ -78,10 +78,16 @@ pub struct UplinkStatus {
     pub active: bool,
     /// Which hooks serve it; null while its interface is not there.
     pub engine: Option<EngineKind>,
+    /// Why sockets serve it and no hooks; null where hooks do.
+    #[serde(default)]
+    pub engine_reason: Option<String>,
     /// Metric of its own route.
     pub metric: Metric,
     /// Its targets, in the order of the configuration.
     pub targets: Vec<TargetStatus>,
+    /// Its checks, in the order of the configuration.
+    #[serde(default)]
+    pub checks: Vec<CheckStatus>,
     /// Traffic is steered to it although another uplink may outrank it: it is pinned, or better.
     #[serde(default)]
     pub preferred: bool,
@@ -169,16 +175,23 @@ impl Engine {
         self.uplinks[id.index()].hook = state;
     }
 
+    /// Tells why sockets serve an uplink and no hooks.
+    pub fn set_engine_reason(&mut self, id: UplinkId, reason: Option<String>) {
+        self.uplinks[id.index()].engine_reason = reason;
+    }
+
     /// Each uplink's name, state and the reason for it.
     pub fn states(&self) -> impl Iterator<Item = (&str, State, String)> + '_ {
         self.uplinks
             .iter()
             .zip(&self.config.uplinks)
-            .map(|(uplink, config)| {
+            .enumerate()
+            .map(|(index, (uplink, config))| {
+                let checks = self.checks.of(UplinkId(index as u16));
                 (
                     config.name.as_str(),
                     uplink.state_noted,
-                    uplink.reason(config, &self.paths),
+                    uplink.reason(config, &self.paths, checks),
                 )
             })
     }
@@ -192,27 +205,37 @@ impl Engine {
     ) -> UplinkStatus {
         let uplink = &self.uplinks[id.index()];
         let config = &self.config.uplinks[id.index()];
-        let mut reason = uplink.reason(config, &self.paths);
+        let mut reason = uplink.reason(config, &self.paths, self.checks.of(id));
         let damping = self.damping_status(id, now);
         if let Some(remark) = self.remark(id, damping.as_ref(), now) {
             reason = format!("{reason}; {remark}");
         }
-        let since = wall - now.saturating_duration_since(uplink.since);
+        let time_of = |then: Instant| {
+            let since = wall - now.saturating_duration_since(then);
+            Timestamp::try_from(since)
+                .map_or_else(|_| "unknown".to_owned(), |since| format!("{since:.3}"))
+        };
         UplinkStatus {
             name: config.name.clone(),
             interface: config.interface.clone(),
             gateway: uplink.ways.iter().flatten().find_map(|way| way.gateway),
             state: uplink.state_noted,
             reason,
-            since: Timestamp::try_from(since)
-                .map_or_else(|_| "unknown".to_owned(), |since| format!("{since:.3}")),
+            since: time_of(uplink.since),
             active,
             engine: match uplink.hook {
                 HookState::Attached(engine) => Some(engine),
                 HookState::Detached | HookState::Failed(_) => None,
             },
+            engine_reason: uplink.engine_reason.clone(),
             metric: config.metric,
             targets: self.target_statuses(uplink),
+            checks: self
+                .checks
+                .of(id)
+                .iter()
+                .map(|check| check.status(time_of))
+                .collect(),
             preferred: self.rankings[config.group.index()].preferred == Some(id),
             damping,
         }
@@ -347,10 +370,10 @@ fn rivalry(rival: &Route, wanted: &Route) -> String {
 }
 
 fn target_status(path: &Path) -> TargetStatus {
-    let tally = path.tally;
+    let tally = path.record.tally;
     TargetStatus {
         address: path.target,
-        state: path.health.state(),
+        state: path.record.health.state(),
         sent: tally.sent,
         answered: tally.answered,
         lost: tally.lost,
@@ -358,7 +381,7 @@ fn target_status(path: &Path) -> TargetStatus {
         not_sent: tally.not_sent,
         no_neighbour: tally.no_neighbour,
         pending: tally.sent - tally.answered - tally.lost - tally.late - tally.not_sent,
-        recent_loss_percent: path.recent.loss_percent(),
-        rtt_us: path.window.summary(),
+        recent_loss_percent: path.record.recent.loss_percent(),
+        rtt_us: path.record.window.summary(),
     }
 }

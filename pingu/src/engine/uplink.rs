@@ -1,21 +1,17 @@
 //! One uplink: its ways out, the state that its paths give it, and why.
 
-use std::{
-    net::IpAddr,
-    ops::Range,
-    time::{Duration, Instant},
-};
+use std::{net::IpAddr, ops::Range, time::Instant};
 
 use crate::{
     config::{DampingConfig, Quorum, UplinkConfig},
     engine::{
         GatewayHint,
+        check::Check,
         damping::Penalty,
         decide::{Candidate, Quality},
-        evidence::Judged,
         health::{State, Verdict},
         path::Path,
-        quorum,
+        quorum, reason,
         status::HookState,
         way_out::{self, Known, Obstacle, WayOut},
     },
@@ -35,6 +31,8 @@ pub(crate) struct Uplink {
     ways_before: [Option<WayOut>; 2],
     /// Which hooks serve it.
     pub(crate) hook: HookState,
+    /// Why sockets serve it and no hooks.
+    pub(crate) engine_reason: Option<String>,
     pub(crate) since: Instant,
     pub(crate) state_noted: State,
     /// It was up once and then was not: its next rise is a return.
@@ -42,6 +40,10 @@ pub(crate) struct Uplink {
     pub(crate) penalty: Penalty,
     /// The state of each family at the last look.
     families_noted: [State; 2],
+    /// A required check is down.
+    pub(crate) failed_check: bool,
+    /// Since when no required check has failed.
+    pub(crate) checks_good_since: Option<Instant>,
 }
 
 impl Uplink {
@@ -52,11 +54,14 @@ impl Uplink {
             ways: [Err(Obstacle::NoInterface); 2],
             ways_before: [None; 2],
             hook: HookState::Detached,
+            engine_reason: None,
             since: now,
             state_noted: State::Unknown,
             fell: false,
             penalty: Penalty::default(),
             families_noted: [State::Unknown; 2],
+            failed_check: false,
+            checks_good_since: None,
         }
     }
 
@@ -94,15 +99,19 @@ impl Uplink {
         self.ways[usize::from(target.is_ipv6())].as_ref().ok()
     }
 
-    /// Up as soon as enough paths are; a path without a way out counts as down.
+    /// Up as soon as enough paths are, unless a required check is down; a path without a way out counts as down.
     pub(crate) fn state(&self, paths: &[Path]) -> State {
-        self.judge(self.own_paths(paths))
+        if self.failed_check {
+            State::Down
+        } else {
+            self.judge(self.own_paths(paths))
+        }
     }
 
     /// What is known of one family: by its own targets, where there are any.
     pub(crate) fn family_state(&self, ipv6: bool, paths: &[Path]) -> State {
         let of_family = |path: &&Path| path.target.is_ipv6() == ipv6;
-        if self.own_paths(paths).any(|path| of_family(&path)) {
+        if !self.failed_check && self.own_paths(paths).any(|path| of_family(&path)) {
             self.judge(self.own_paths(paths).filter(of_family))
         } else {
             self.state(paths)
@@ -123,7 +132,7 @@ impl Uplink {
         let counted = self.own_paths(paths).filter(|path| path.counted.is_some());
         let needed = self.quorum.of(counted.clone().count()).max(1);
         let mut since: Vec<Instant> = counted
-            .filter_map(|path| path.health.good_since())
+            .filter_map(|path| path.record.health.good_since())
             .collect();
         since.sort_unstable();
         since.get(needed - 1).copied()
@@ -177,14 +186,18 @@ impl Uplink {
     fn hold_down_ends(&self, config: &UplinkConfig, paths: &[Path]) -> Instant {
         let hold_down = config.health.hold_down;
         let last_bad = || {
-            let bad = self.own_paths(paths).filter_map(|path| path.evidence.bad);
+            let bad = self
+                .own_paths(paths)
+                .filter_map(|path| path.record.evidence.bad);
             bad.map(|run| run.last).max().unwrap_or(self.since)
         };
         match self.good_since(paths) {
-            Some(since) => since + hold_down,
+            Some(since) => Some(since).max(self.checks_good_since).unwrap_or(since) + hold_down,
             None if hold_down.is_zero() => self.since,
             // It is up although its last burst was bad: the next one, at least, must be good.
-            None => last_bad() + hold_down.max(2 * (config.probe.period + config.probe.timeout)),
+            None => {
+                last_bad() + hold_down.max(2 * (config.probe.mode.period() + config.probe.timeout))
+            }
         }
     }
 
@@ -192,8 +205,8 @@ impl Uplink {
     pub(crate) fn qualities(&self, paths: &[Path]) -> Vec<(IpAddr, Quality)> {
         let quality = |path: &Path| {
             let quality = Quality {
-                delay: path.window.recent_mean()?,
-                loss_percent: path.recent.loss_percent()?,
+                delay: path.record.window.recent_mean()?,
+                loss_percent: path.record.recent.loss_percent()?,
             };
             Some((path.target, quality))
         };
@@ -212,7 +225,7 @@ impl Uplink {
     }
 
     /// Why it is in its state, for people.
-    pub(crate) fn reason(&self, config: &UplinkConfig, paths: &[Path]) -> String {
+    pub(crate) fn reason(&self, config: &UplinkConfig, paths: &[Path], checks: &[Check]) -> String {
         if let [Err(v4), Err(v6)] = self.ways {
             let any_v4 = config.probe.targets.iter().any(IpAddr::is_ipv4);
             return if any_v4 { v4 } else { v6 }.reason(&config.interface);
@@ -225,24 +238,40 @@ impl Uplink {
                 .find(|path| path.counted == Some(wanted) && path.state() == wanted)
                 .or_else(|| self.own_paths(paths).find(|path| path.state() == wanted))
         };
+        let said =
+            |check: &Check| format!("check {}: {}", check.config.name, check.verdicts.text());
+        if self.failed_check
+            && self.judge(self.own_paths(paths)) != State::Down
+            && let Some(check) = checks.iter().find(|check| check.fells())
+        {
+            return said(check);
+        }
         match self.state_noted {
-            State::Up => match path_of(State::Up).and_then(|path| path.judged) {
-                Some(judged) => describe(&judged, config),
-                None => "answers".to_owned(),
-            },
+            State::Up => {
+                let burst = match path_of(State::Up).and_then(|path| path.record.judged) {
+                    Some(judged) => reason::describe(&judged, config),
+                    None => "answers".to_owned(),
+                };
+                match checks.iter().find(|check| check.state() == State::Down) {
+                    Some(check) => format!("{burst}; {}", said(check)),
+                    None => burst,
+                }
+            }
             State::Down => match path_of(State::Down) {
                 Some(path) => self.describe_down(path, config),
                 None => "no target answers".to_owned(),
             },
-            State::Unknown => match self.own_paths(paths).find_map(|path| path.judged) {
-                Some(judged) if judged.verdict == Verdict::Blind => describe(&judged, config),
+            State::Unknown => match self.own_paths(paths).find_map(|path| path.record.judged) {
+                Some(judged) if judged.verdict == Verdict::Blind => {
+                    reason::describe(&judged, config)
+                }
                 Some(_) | None => "waiting for the first bursts".to_owned(),
             },
         }
     }
 
     fn describe_down(&self, path: &Path, config: &UplinkConfig) -> String {
-        match (&path.judged, self.way(path.target)) {
+        match (&path.record.judged, self.way(path.target)) {
             (_, None) => self.ways[usize::from(path.target.is_ipv6())]
                 .err()
                 .unwrap_or(Obstacle::NoGateway)
@@ -251,56 +280,8 @@ impl Uplink {
                 let next_hop = way.gateway.unwrap_or(path.target);
                 format!("gateway {next_hop} does not answer on {}", config.interface)
             }
-            (Some(judged), _) => format!("{}: {}", path.target, describe(judged, config)),
+            (Some(judged), _) => format!("{}: {}", path.target, reason::describe(judged, config)),
             (None, _) => format!("{}: no burst yet", path.target),
         }
-    }
-}
-
-/// What a burst showed, and where it is bad the limit that it broke.
-fn describe(judged: &Judged, config: &UplinkConfig) -> String {
-    let (report, count) = (&judged.report, config.probe.count);
-    let limits = config.health.limits(judged.was_up);
-    let to = |stricter: bool| {
-        if stricter && !judged.was_up {
-            " to recover"
-        } else {
-            ""
-        }
-    };
-    let (fail, recover) = (config.health.fail, config.health.recover);
-    let lost = to(recover.max_lost != fail.max_lost);
-    let delay = to(recover.max_delay != fail.max_delay);
-    let jitter = to(recover.max_jitter != fail.max_jitter);
-    let (missing, rtt) = (report.missing(), report.rtt_mean);
-    match (missing, report.answered) {
-        (0, 0) => match report.errno {
-            Some(errno) => format!("nothing sent: {}", std::io::Error::from_raw_os_error(errno)),
-            None => "probes vanish before they leave".to_owned(),
-        },
-        (_, 0) => format!("{missing} of {count} lost"),
-        (_, _) if missing <= limits.max_lost && rtt >= limits.max_delay => format!(
-            "mean RTT {}, limit {} ms{delay}",
-            rounded(rtt),
-            limits.max_delay.as_secs_f64() * 1e3
-        ),
-        (_, _) if missing <= limits.max_lost && report.is_unsteady(limits) => format!(
-            "jitter {}, limit {} ms{jitter}",
-            rounded(report.jitter.unwrap_or_default()),
-            limits.max_jitter.unwrap_or_default().as_secs_f64() * 1e3
-        ),
-        (0, _) => format!("answers in {}", rounded(rtt)),
-        (_, _) => format!(
-            "{missing} of {count} lost, limit {}{lost}; mean RTT {}",
-            limits.max_lost,
-            rounded(rtt)
-        ),
-    }
-}
-
-fn rounded(rtt: Duration) -> String {
-    match rtt.as_micros() {
-        us if us < 1000 => format!("{us} us"),
-        us => format!("{:.1} ms", us as f64 / 1e3),
     }
 }

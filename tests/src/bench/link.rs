@@ -73,6 +73,7 @@ impl Link {
             ident: 0x7069,
             sequence: 0,
             payload_bytes: 56,
+            reflect: None,
         }
     }
 

@@ -9,7 +9,7 @@ use pingu::{
     config::ReceiveHook,
     probe::{
         EngineKind, LinkHeader, ProbeOrder, ProbeTransport, SendResult, Stamps,
-        kernel::KernelTransport,
+        kernel::{KernelTransport, LoadOptions},
     },
     units::{Ifindex, SlotId},
 };
@@ -78,6 +78,7 @@ impl Pair {
             ident: 0x1234,
             sequence: slot as u16,
             payload_bytes: 56,
+            reflect: None,
         }
     }
 }
@@ -94,7 +95,7 @@ pub fn probe(
 ) -> (EngineKind, Vec<SendResult>, Vec<Stamps>) {
     let ifindex = pair.ifindex;
     pair.sender.run(move || {
-        let mut transport = KernelTransport::load(256, receive).unwrap();
+        let mut transport = KernelTransport::load(LoadOptions::new(256, receive)).unwrap();
         let bare = orders.iter().any(|order| order.link == LinkHeader::Bare);
         let kind = transport.attach(ifindex, bare).unwrap();
         let mut results = Vec::new();
@@ -190,6 +191,7 @@ fn sixty_four_uplinks_answer_at_once_and_a_dead_one_stops_none() {
                 ident: 1,
                 sequence: slot as u16,
                 payload_bytes: 56,
+                reflect: None,
             }
         })
         .collect();
@@ -197,7 +199,9 @@ fn sixty_four_uplinks_answer_at_once_and_a_dead_one_stops_none() {
     let (results, stamps) = sender.run({
         let orders = orders.clone();
         move || {
-            let mut transport = KernelTransport::load(PROBES * UPLINKS, ReceiveHook::Auto).unwrap();
+            let mut transport =
+                KernelTransport::load(LoadOptions::new(PROBES * UPLINKS, ReceiveHook::Auto))
+                    .unwrap();
             for (ifindex, _) in uplinks {
                 transport.attach(ifindex, false).unwrap();
             }
@@ -274,7 +278,7 @@ fn orders_that_cannot_be_sent_say_why() {
     ];
     let ifindex = pair.ifindex;
     let (results, stamps) = pair.sender.run(move || {
-        let mut transport = KernelTransport::load(8, ReceiveHook::Auto).unwrap();
+        let mut transport = KernelTransport::load(LoadOptions::new(8, ReceiveHook::Auto)).unwrap();
         transport.attach(ifindex, false).unwrap();
         let mut results = Vec::new();
         transport.send(&orders, &mut results);
@@ -318,7 +322,7 @@ fn without_the_capability_the_error_names_it() {
                 0
             );
         }
-        KernelTransport::load(8, ReceiveHook::Auto)
+        KernelTransport::load(LoadOptions::new(8, ReceiveHook::Auto))
             .err()
             .unwrap()
             .to_string()

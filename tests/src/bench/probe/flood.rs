@@ -7,7 +7,10 @@ use std::{
 
 use anyhow::{Result, ensure};
 use pingu::{
-    probe::{EngineKind, ProbeOrder, ProbeTransport, SendResult, kernel::KernelTransport},
+    probe::{
+        EngineKind, ProbeOrder, ProbeTransport, SendResult,
+        kernel::{KernelTransport, LoadOptions},
+    },
     units::SlotId,
 };
 
@@ -16,7 +19,7 @@ use crate::bench::{cpu, link::TARGETS};
 
 /// Sends as fast as it can with a bounded number of probes in flight, as the daemon would: whole bursts, then a look at the slots.
 pub(super) fn flood(options: &Options, template: ProbeOrder) -> Result<(EngineKind, Run)> {
-    let mut transport = KernelTransport::load(options.window, options.receive)?;
+    let mut transport = KernelTransport::load(LoadOptions::new(options.window, options.receive))?;
     let engine = transport.attach(template.ifindex, false)?;
     let mut flood = Flood::new(options, template);
     let softirq_before = cpu::softirq_threads_time()?;
@@ -140,7 +143,7 @@ pub(super) fn paced(
     let ticks = (length.as_secs_f64() / tick.as_secs_f64()) as u32;
     // A probe's slot is read when its turn comes again, long after its answer.
     let kept = (TIMEOUT.as_secs_f64() / tick.as_secs_f64()).ceil() as u32 / 10 + 1;
-    let mut transport = KernelTransport::load(each * kept, options.receive)?;
+    let mut transport = KernelTransport::load(LoadOptions::new(each * kept, options.receive))?;
     transport.attach(template.ifindex, false)?;
     let mut orders = vec![template; each as usize];
     let mut results = Vec::new();
