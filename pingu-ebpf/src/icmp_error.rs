@@ -9,7 +9,7 @@ use crate::{
     maps,
     packet::{
         PROTOCOL_ICMP, PROTOCOL_ICMPV6, Packet,
-        checksum::checksum_is_right,
+        checksum::{Loaded, checksum_is_right},
         echo::{ECHO_BYTES_MIN, EchoKind},
         icmp::{self, EchoHeader, Ipv4Header, Ipv6Header, Message},
     },
@@ -23,7 +23,7 @@ const FRAGMENT_OFFSET_MASK: u16 = 0x1fff_u16.to_be();
 /// Notes the error beside the probe that it quotes. It passes on whatever it is: the kernel's other readers want it too.
 #[inline(always)]
 pub fn note<P: Packet>(packet: P, message: &Message) -> NotMatched {
-    let Some([kind, code, ..]) = packet.read::<[u8; 4]>(message.icmp_offset) else {
+    let Some([kind, code, ..]) = packet.load::<[u8; 4]>(message.icmp_offset) else {
         return NotMatched::Foreign;
     };
     if !is_error(message.ip_version, kind) {
@@ -47,7 +47,7 @@ pub fn note<P: Packet>(packet: P, message: &Message) -> NotMatched {
         || expected.ifindex != packet.ifindex()
         || expected.vlan != message.vlan
         || slot.sent_ns() == 0
-        || !checksum_is_right(packet, message)
+        || !checksum_is_right::<Loaded, P>(packet, message)
     {
         return NotMatched::ErrorUnproven;
     }
@@ -77,13 +77,13 @@ fn is_error(ip_version: u32, kind: u8) -> bool {
 fn quoted_request<P: Packet>(packet: P, message: &Message) -> Option<([u32; 4], EchoHeader)> {
     let quote = message.icmp_offset + ICMP_HEADER_BYTES;
     let (target, header_bytes) = if message.ip_version == 4 {
-        let ip = packet.read::<Ipv4Header>(quote)?;
+        let ip = packet.load::<Ipv4Header>(quote)?;
         if ip.protocol != PROTOCOL_ICMP || ip.fragment & FRAGMENT_OFFSET_MASK != 0 {
             return None;
         }
         (icmp::mapped(ip.destination), ip.bytes()?)
     } else {
-        let ip = packet.read::<Ipv6Header>(quote)?;
+        let ip = packet.load::<Ipv6Header>(quote)?;
         if ip.version_and_class >> 4 != 6 || ip.next_header != PROTOCOL_ICMPV6 {
             return None;
         }
@@ -92,7 +92,7 @@ fn quoted_request<P: Packet>(packet: P, message: &Message) -> Option<([u32; 4], 
     if ICMP_HEADER_BYTES + header_bytes + ECHO_BYTES_MIN > message.icmp_bytes {
         return None;
     }
-    let echo = packet.read::<EchoHeader>(quote + header_bytes)?;
+    let echo = packet.load::<EchoHeader>(quote + header_bytes)?;
     EchoKind::Request
         .is(&echo, message.ip_version)
         .then_some((target, echo))

@@ -23,11 +23,13 @@ use aya_ebpf::{
 
 use pingu_common::Counter;
 
-use crate::packet::{
-    Packet, SocketBuffer, XdpFrame,
-    link::{Bare, Ethernet, Glance, LinkLayer},
+use crate::{
+    packet::{
+        PROTOCOL_ICMP, PROTOCOL_ICMPV6, Packet, SocketBuffer, XdpFrame,
+        link::{Bare, Ethernet, Glance, Ipv4Bytes, Ipv6Bytes, LinkLayer},
+    },
+    traffic::{Egress, IPV4_PROTOCOL, IPV6_NEXT_HEADER, Ingress},
 };
-use crate::traffic::{Egress, Ingress};
 
 /// Lets the programs behind this one decide: `TCX_NEXT` has the same value.
 const PASS: i32 = TC_ACT_UNSPEC;
@@ -81,13 +83,29 @@ fn send<L: LinkLayer>(context: &TcContext) {
     if request::is_ours(context) {
         return stamp::<L>(packet);
     }
+    if !traffic::is_on() {
+        return;
+    }
     match L::glance(packet) {
         Glance::NoIp => {}
-        // ICMP of IPv6 may be neighbour discovery.
-        Glance::Ip(ip) if ip.is_ipv4 || !ip.is_icmp() => {
-            traffic::count::<L, _, Egress>(packet, ip);
+        Glance::Unsure => traffic::count_slowly::<L, _, Egress>(packet),
+        Glance::Ipv4 => {
+            if let Some(ip) = packet.peek::<Ipv4Bytes>(L::IP_OFFSET) {
+                // SAFETY: `peek` checked the bounds.
+                traffic::count_v4::<L, _, Egress>(packet, unsafe { &*ip });
+            }
         }
-        Glance::Ip(_) | Glance::Unsure => traffic::count_slowly::<L, _, Egress>(packet),
+        Glance::Ipv6 => {
+            if let Some(ip) = packet.peek::<Ipv6Bytes>(L::IP_OFFSET) {
+                // SAFETY: `peek` checked the bounds.
+                let ip = unsafe { &*ip };
+                // It may be neighbour discovery.
+                if ip[IPV6_NEXT_HEADER] == PROTOCOL_ICMPV6 {
+                    return traffic::count_slowly::<L, _, Egress>(packet);
+                }
+                traffic::count_v6::<L, _, Egress>(packet, ip);
+            }
+        }
     }
 }
 
@@ -95,13 +113,34 @@ fn send<L: LinkLayer>(context: &TcContext) {
 #[inline(always)]
 fn receive<L: LinkLayer, P: Packet>(packet: P) -> bool {
     match L::glance(packet) {
-        Glance::NoIp => false,
-        Glance::Ip(ip) if !ip.is_icmp() => {
-            traffic::count::<L, P, Ingress>(packet, ip);
-            false
+        Glance::NoIp => return false,
+        Glance::Unsure => {}
+        Glance::Ipv4 => {
+            if let Some(ip) = packet.peek::<Ipv4Bytes>(L::IP_OFFSET) {
+                // SAFETY: `peek` checked the bounds.
+                let ip = unsafe { &*ip };
+                if ip[IPV4_PROTOCOL] != PROTOCOL_ICMP {
+                    if traffic::is_on() {
+                        traffic::count_v4::<L, P, Ingress>(packet, ip);
+                    }
+                    return false;
+                }
+            }
         }
-        Glance::Ip(_) | Glance::Unsure => matched::<L, P>(packet),
+        Glance::Ipv6 => {
+            if let Some(ip) = packet.peek::<Ipv6Bytes>(L::IP_OFFSET) {
+                // SAFETY: `peek` checked the bounds.
+                let ip = unsafe { &*ip };
+                if ip[IPV6_NEXT_HEADER] != PROTOCOL_ICMPV6 {
+                    if traffic::is_on() {
+                        traffic::count_v6::<L, P, Ingress>(packet, ip);
+                    }
+                    return false;
+                }
+            }
+        }
     }
+    matched::<L, P>(packet)
 }
 
 /// Apart from the entry point, so that foreign packets pay for no register that only this needs.
@@ -132,7 +171,8 @@ fn matched<L: LinkLayer, P: Packet>(packet: P) -> bool {
             log::outcome(packet, reason.as_str());
             match reason.counter() {
                 Some(counter) => maps::count(counter),
-                None => traffic::count_slowly::<L, P, Ingress>(packet),
+                None if traffic::is_on() => traffic::count_slowly::<L, P, Ingress>(packet),
+                None => {}
             }
             false
         }

@@ -50,6 +50,8 @@ pub trait Packet: Copy {
     /// Copies `T` from anywhere in the packet.
     fn copy<T: Copy>(self, offset: usize) -> Option<T>;
 
+    /// Copies `T` from anywhere in the packet by one call and no comparison: slower, and less for the verifier to walk through.
+    fn load<T: Copy>(self, offset: usize) -> Option<T>;
     /// Copies so many bytes, 1 to 63, to the head of a block.
     fn copy_part(self, offset: usize, bytes: usize, block: &mut Block) -> bool;
 
@@ -143,6 +145,11 @@ impl Packet for SocketBuffer {
     }
 
     #[inline(always)]
+    fn load<T: Copy>(self, offset: usize) -> Option<T> {
+        self.copy(offset)
+    }
+
+    #[inline(always)]
     fn copy_part(self, offset: usize, bytes: usize, block: &mut Block) -> bool {
         // SAFETY: fewer bytes are written than the block has.
         unsafe {
@@ -211,6 +218,17 @@ impl Packet for XdpFrame {
     #[inline(always)]
     fn copy<T: Copy>(self, _offset: usize) -> Option<T> {
         None
+    }
+
+    #[inline(always)]
+    fn load<T: Copy>(self, offset: usize) -> Option<T> {
+        let mut value = MaybeUninit::<T>::uninit();
+        // SAFETY: the helper writes all of `value` or fails.
+        unsafe {
+            let bytes = size_of::<T>() as u32;
+            (bpf_xdp_load_bytes(self.0, offset as u32, value.as_mut_ptr().cast(), bytes) == 0)
+                .then(|| value.assume_init())
+        }
     }
 
     #[inline(always)]

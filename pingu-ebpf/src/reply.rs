@@ -11,7 +11,7 @@ use crate::{
     maps::{self, SlotRef},
     packet::{
         Packet,
-        checksum::checksum_is_right,
+        checksum::{Peeked, checksum_is_right},
         echo::{self, Echo, EchoKind},
         icmp,
         link::LinkLayer,
@@ -128,7 +128,7 @@ fn judge<P: Packet>(packet: P, echo: &Echo, slot: SlotRef) -> Result<(), NotMatc
     if !Slot::is_armed(state) {
         return Err(NotMatched::Duplicate);
     }
-    if !checksum_is_right(packet, &echo.message) {
+    if !checksum_is_right::<Peeked, P>(packet, &echo.message) {
         return Err(NotMatched::Corrupt);
     }
     // Before the reply counts, so that whoever sees its time sees this too.
@@ -152,6 +152,6 @@ fn reflection<P: Packet>(packet: P, echo: &Echo) -> Option<Reflection> {
         return None;
     }
     let offset = echo.message.icmp_offset + ICMP_HEADER_BYTES + REFLECTION_OFFSET;
-    let reflection = packet.read::<Reflection>(offset)?;
+    let reflection = packet.load::<Reflection>(offset)?;
     (reflection.magic == MAGIC_REPLY).then_some(reflection)
 }

@@ -8,6 +8,8 @@ mod duration;
 mod group;
 mod health;
 mod keys;
+mod limits;
+mod pace;
 mod policy;
 mod problem;
 mod reader;
@@ -30,7 +32,9 @@ pub use checks::{
     CheckConfig, CheckKind, DnsCheck, ExecCheck, HttpCheck, MtuCheck, RecordKind, StatusRange, Url,
 };
 pub use connections::Failback;
-pub use health::{HealthConfig, Limits, Quorum, Rule};
+pub use health::{HealthConfig, Quorum, Rule};
+pub use limits::{Limits, LossLimit};
+pub use pace::{BurstConfig, ProbeMode, RollingConfig};
 pub use problem::{LoadError, Problem, Problems, Severity};
 pub use steering::{DampingConfig, PreferBetter};
 
@@ -378,12 +382,8 @@ pub enum Gateway {
 pub struct ProbeConfig {
     /// Addresses that answer echo requests; at least one, no duplicates.
     pub targets: Vec<IpAddr>,
-    /// From the start of one burst to the start of the next.
-    pub period: Duration,
-    /// Echo requests in a burst; at least 1.
-    pub count: u16,
-    /// Between two requests of a burst.
-    pub spacing: Duration,
+    /// How probes follow each other.
+    pub mode: ProbeMode,
     /// A request unanswered for so long is lost.
     pub timeout: Duration,
     /// ICMP payload in bytes; at least what the matching needs.

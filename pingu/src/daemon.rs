@@ -15,6 +15,7 @@ use crate::{
     daemon::{
         back_off::BackOff,
         budget::{Allowance, WriteBudget},
+        checks::{CheckResult, Checks},
         connections::Flows,
         hooks::Hooks,
         instance::Instance,
@@ -23,7 +24,7 @@ use crate::{
         saver::Saver,
         sticky::Sticky,
     },
-    engine::{Engine, State},
+    engine::{Engine, State, check::CheckChange},
     memory::{Memory, MemoryFile},
     netlink::{KernelRoutes, NetlinkError, RouteTable, watch::Watch},
     network::{Interference, News},
@@ -33,6 +34,7 @@ use crate::{
 mod actor;
 mod back_off;
 mod budget;
+mod checks;
 mod connections;
 mod hooks;
 mod instance;
@@ -74,6 +76,8 @@ enum Event {
     News(io::Result<News>),
     Asked(Request),
     Saved(saver::Outcome),
+    /// A check has ended.
+    Checked(CheckResult),
     /// The sticky file says something else.
     Sticky,
     /// SIGUSR1: what is known is to be printed.
@@ -87,6 +91,7 @@ struct Daemon {
     routes: KernelRoutes,
     watch: Watch,
     hooks: Hooks,
+    checks: Checks,
     /// Some interface may want its hooks.
     hooks_due: bool,
     /// When it was last asked whether hooks are blind.
@@ -122,7 +127,7 @@ impl Daemon {
         ];
         let on_print = signal(SignalKind::user_defined1())?;
         let instance = Instance::claim(config.protocol)?;
-        limits::raise_open_files(config.uplinks.len());
+        limits::raise_open_files(&config);
         let now = clock();
         let note = AdoptedNote::new(&config.state_directory, config.protocol);
         let control = Control::bind(&config.socket)
@@ -152,6 +157,7 @@ impl Daemon {
             tracing::info!(reason, "probing by sockets, without eBPF");
         }
         packet_log::follow(&mut transport);
+        let checks = Checks::start(engine.check_count()).context("cannot start a thread")?;
         let states = vec![State::Unknown; engine.config().uplinks.len()];
         Ok(Self {
             engine,
@@ -159,6 +165,7 @@ impl Daemon {
             routes,
             watch,
             hooks: Hooks::default(),
+            checks,
             hooks_due: false,
             hooks_checked: now,
             control,
@@ -203,6 +210,7 @@ impl Daemon {
                     .follow(&mut self.engine, &mut self.transport, clock());
             }
             self.probe().await;
+            self.check();
             let changed = self.log_states();
             // An uplink may also die without a route that would move.
             if changed || self.flows.next_wake().is_some_and(|wake| wake <= clock()) {
@@ -217,6 +225,7 @@ impl Daemon {
             self.saver.follow(engine.revision(), memory, clock());
             match self.next_event().await {
                 Event::Due => {}
+                Event::Checked(result) => self.take_check(result),
                 Event::Saved(outcome) => self.saver.take(outcome, clock()),
                 Event::Print => self.print_knowledge(),
                 Event::News(news) => self.take_news(news)?,
@@ -247,6 +256,7 @@ impl Daemon {
             // Before news, which may come in a flood, and the timer, which may always be due; what is due is done in every turn anyway.
             request = self.control.next() => Event::Asked(request),
             news = self.watch.next() => Event::News(news),
+            result = self.checks.next() => Event::Checked(result),
             outcome = self.saver.ended() => Event::Saved(outcome),
             _ = self.on_print.recv() => Event::Print,
             () = self.pins.changed() => Event::Sticky,
@@ -342,6 +352,31 @@ impl Daemon {
             if let Err(error) = self.routes.doubt(ifindex, address).await {
                 tracing::debug!(%ifindex, %address, %error, "cannot ask anew for a neighbour");
             }
+        }
+    }
+
+    /// Ends the checks that nobody waits for, and starts those that are due.
+    fn check(&mut self) {
+        for run in self.engine.cancelled_checks() {
+            self.checks.cancel(run);
+        }
+        for order in self.engine.check_orders(clock()) {
+            self.checks.begin(order);
+        }
+    }
+
+    fn take_check(&mut self, result: CheckResult) {
+        let CheckResult { run, outcome, took } = result;
+        tracing::debug!(?run, ?outcome, ?took, "check ended");
+        if let Some(change) = self.engine.checked(run, outcome, took, clock()) {
+            let CheckChange {
+                uplink,
+                check,
+                from,
+                to,
+                text,
+            } = change;
+            tracing::info!(%uplink, check, ?from, ?to, text, "check changed");
         }
     }
 

@@ -36,8 +36,10 @@ mod neighbours;
 mod path;
 mod quorum;
 mod random;
+mod reason;
 pub mod reconcile;
 mod record;
+mod rolling;
 mod routes;
 mod status;
 mod steering;
@@ -318,7 +320,7 @@ impl Engine {
             path.collect(&uplink.probe, &uplink.health, now, transport);
             let first_order = self.orders.len();
             path.order(
-                &uplink.probe,
+                (&uplink.probe, &uplink.health),
                 || self.identifiers.next() as u16,
                 now,
                 &mut self.orders,

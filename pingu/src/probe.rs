@@ -4,6 +4,7 @@ use std::net::IpAddr;
 
 use crate::units::{Ifindex, SlotId};
 
+pub mod checks;
 pub mod kernel;
 pub mod packet;
 pub mod socket;

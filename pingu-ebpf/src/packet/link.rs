@@ -2,28 +2,17 @@
 
 use pingu_common::VlanIds;
 
-use super::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, Packet};
+use super::Packet;
 
 const ETHER_TYPE_IPV4: u16 = 0x0800_u16.to_be();
 const ETHER_TYPE_IPV6: u16 = 0x86dd_u16.to_be();
 const ETHER_TYPE_VLAN: u16 = 0x8100_u16.to_be();
 const ETHER_TYPE_VLAN_OUTER: u16 = 0x88a8_u16.to_be();
 const ETHERNET_BYTES: usize = 14;
+const IPV4_BYTES: usize = 20;
+const IPV6_BYTES: usize = 40;
 const VLAN_BYTES: usize = 4;
 const VLAN_ID_MASK: u16 = 0x0fff;
-/// Where an IPv4 header says what it carries.
-const IPV4_PROTOCOL: usize = 9;
-/// Where it has the offset of a fragment, and which bits are that.
-const IPV4_FRAGMENT: usize = 6;
-const IPV4_FRAGMENT_OFFSET: u8 = 0x1f;
-/// Where it says whom it is for.
-const IPV4_DESTINATION: usize = 16;
-/// Version and length of one without options.
-const IPV4_PLAIN: u8 = 0x45;
-/// Where an IPv6 header says what follows.
-const IPV6_NEXT_HEADER: usize = 6;
-/// Where it says whom it is for.
-const IPV6_DESTINATION: usize = 24;
 /// The first byte of the first address that is no host's (224.0.0.0/4 and all behind it, RFC 1112, 4).
 const IPV4_MULTICAST: u8 = 224;
 /// The first byte of every IPv6 multicast address.
@@ -37,6 +26,8 @@ pub trait LinkLayer {
     const IP_OFFSET: usize;
     /// What is seen at a glance. This and counting are all that forwarded traffic pays for.
     fn glance<P: Packet>(packet: P) -> Glance;
+    /// Whether the kernel compares a link address with its own.
+    const HAS_ADDRESSES: bool;
     /// Whether an IPv4 packet is for one host, given the first byte of its destination; none if it is too short to tell.
     fn is_unicast_v4<P: Packet>(packet: P, destination: u8) -> Option<bool>;
     /// Likewise for IPv6.
@@ -52,37 +43,23 @@ pub struct Network {
     pub vlan: VlanIds,
 }
 
-/// What a glance tells.
+/// What a glance tells. Without the header itself, which may be read again at no cost: the compiler would spill a register that holds
+/// it in some cases only, and the verifier takes no such thing.
 pub enum Glance {
     /// It is no IP.
     NoIp,
     /// It has VLAN tags, or its headers lie in pieces.
     Unsure,
-    /// It is IP.
-    Ip(IpGlance),
+    /// Its IPv4 header, without options, can be peeked.
+    Ipv4,
+    /// Its IPv6 header can be peeked.
+    Ipv6,
 }
 
-/// What a glance tells of an IP packet.
-pub struct IpGlance {
-    pub is_ipv4: bool,
-    pub protocol: u8,
-    pub is_unicast: bool,
-    /// IPv4 without options, and no later fragment.
-    pub is_plain_ipv4: bool,
-}
-
-impl IpGlance {
-    /// Whether it may be one of those packets that the programs match.
-    #[inline(always)]
-    pub fn is_icmp(&self) -> bool {
-        self.protocol
-            == if self.is_ipv4 {
-                PROTOCOL_ICMP
-            } else {
-                PROTOCOL_ICMPV6
-            }
-    }
-}
+/// An IPv4 header without options.
+pub type Ipv4Bytes = [u8; IPV4_BYTES];
+/// An IPv6 header.
+pub type Ipv6Bytes = [u8; IPV6_BYTES];
 
 /// Packets begin with an Ethernet header.
 pub struct Ethernet;
@@ -90,39 +67,20 @@ pub struct Ethernet;
 /// Packets begin with the IP header.
 pub struct Bare;
 
-#[repr(C)]
-struct EthernetGlance {
-    destination: [u8; 6],
-    source: [u8; 6],
-    ether_type: u16,
-    ip: [u8; 10],
-}
-
 impl LinkLayer for Ethernet {
     const IP_OFFSET: usize = ETHERNET_BYTES;
+    const HAS_ADDRESSES: bool = true;
 
     #[inline(always)]
     fn glance<P: Packet>(packet: P) -> Glance {
-        let Some(glance) = packet.peek::<EthernetGlance>(0) else {
+        let Some(header) = packet.peek::<[u16; (ETHERNET_BYTES + IPV4_BYTES) / 2]>(0) else {
             return Glance::Unsure;
         };
         // SAFETY: `peek` checked the bounds.
-        let glance = unsafe { &*glance };
-        let is_unicast = glance.destination[0] & ETHERNET_GROUP == 0;
-        match glance.ether_type {
-            ETHER_TYPE_IPV4 => Glance::Ip(IpGlance {
-                is_ipv4: true,
-                protocol: glance.ip[IPV4_PROTOCOL],
-                is_unicast,
-                is_plain_ipv4: is_plain_ipv4(&glance.ip),
-            }),
-            ETHER_TYPE_IPV6 => Glance::Ip(IpGlance {
-                is_ipv4: false,
-                protocol: glance.ip[IPV6_NEXT_HEADER],
-                is_unicast,
-                is_plain_ipv4: false,
-            }),
-            ETHER_TYPE_VLAN | ETHER_TYPE_VLAN_OUTER => Glance::Unsure,
+        match unsafe { (*header)[ETHERNET_BYTES / 2 - 1] } {
+            ETHER_TYPE_IPV4 => Glance::Ipv4,
+            ETHER_TYPE_IPV6 if packet.peek::<Ipv6Bytes>(ETHERNET_BYTES).is_some() => Glance::Ipv6,
+            ETHER_TYPE_IPV6 | ETHER_TYPE_VLAN | ETHER_TYPE_VLAN_OUTER => Glance::Unsure,
             _ => Glance::NoIp,
         }
     }
@@ -177,13 +135,6 @@ impl LinkLayer for Ethernet {
     }
 }
 
-#[inline(always)]
-fn is_plain_ipv4<const BYTES: usize>(ip: &[u8; BYTES]) -> bool {
-    ip[0] == IPV4_PLAIN
-        && ip[IPV4_FRAGMENT] & IPV4_FRAGMENT_OFFSET == 0
-        && ip[IPV4_FRAGMENT + 1] == 0
-}
-
 /// A priority tag (id 0) names no VLAN.
 #[inline(always)]
 fn add_tag(vlan: &mut VlanIds, tag: u16) {
@@ -200,33 +151,18 @@ fn add_tag(vlan: &mut VlanIds, tag: u16) {
 
 impl LinkLayer for Bare {
     const IP_OFFSET: usize = 0;
+    const HAS_ADDRESSES: bool = false;
 
     #[inline(always)]
     fn glance<P: Packet>(packet: P) -> Glance {
-        let Some(ip) = packet.peek::<[u8; 20]>(0) else {
+        let Some(ip) = packet.peek::<Ipv4Bytes>(0) else {
             return Glance::Unsure;
         };
         // SAFETY: `peek` checked the bounds.
-        let ip = unsafe { &*ip };
-        match ip[0] >> 4 {
-            4 => Glance::Ip(IpGlance {
-                is_ipv4: true,
-                protocol: ip[IPV4_PROTOCOL],
-                is_unicast: ip[IPV4_DESTINATION] < IPV4_MULTICAST,
-                is_plain_ipv4: is_plain_ipv4(ip),
-            }),
-            6 => {
-                let Some(first) = packet.peek::<u8>(IPV6_DESTINATION) else {
-                    return Glance::Unsure;
-                };
-                Glance::Ip(IpGlance {
-                    is_ipv4: false,
-                    protocol: ip[IPV6_NEXT_HEADER],
-                    // SAFETY: `peek` checked the bounds.
-                    is_unicast: unsafe { *first } != IPV6_MULTICAST,
-                    is_plain_ipv4: false,
-                })
-            }
+        match unsafe { (*ip)[0] } >> 4 {
+            4 => Glance::Ipv4,
+            6 if packet.peek::<Ipv6Bytes>(0).is_some() => Glance::Ipv6,
+            6 => Glance::Unsure,
             _ => Glance::NoIp,
         }
     }

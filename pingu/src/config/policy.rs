@@ -7,25 +7,20 @@ use pingu_common::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN};
 use super::{
     HealthConfig, ProbeConfig,
     check::{address_fault, between},
-    duration,
     health::HealthKeys,
     keys,
+    pace::{PaceKeys, ProbeMode},
     reader::{At, Reader},
 };
 
-/// One burst of a path is sent by a single thread between other work.
-const COUNT_MAX: u32 = 1000;
 /// One uplink's targets are all probed in the same period.
 const TARGETS_MAX: usize = 64;
-const HOUR_MS: u64 = 3_600_000;
 
 /// The keys of `[probe]` and `[health]`, as far as they were given.
 #[derive(Clone, Default)]
 struct Keys {
     targets: Option<At<Vec<IpAddr>>>,
-    period: Option<At<Duration>>,
-    count: Option<At<u16>>,
-    spacing: Option<At<Duration>>,
+    pace: PaceKeys,
     timeout: Option<At<Duration>>,
     size_bytes: Option<At<u16>>,
     health: HealthKeys,
@@ -34,9 +29,7 @@ struct Keys {
 impl Keys {
     fn read_probe(&mut self, reader: &mut Reader<'_, '_, '_>) {
         self.targets = targets(reader);
-        self.period = reader.duration("period", between(1, HOUR_MS));
-        self.count = small(reader, "count", 1, COUNT_MAX);
-        self.spacing = reader.duration("spacing", between(1, 10_000));
+        self.pace = PaceKeys::read(reader);
         self.timeout = reader.duration("timeout", between(1, 60_000));
         self.size_bytes = small(
             reader,
@@ -49,56 +42,36 @@ impl Keys {
     /// These keys where given, else those.
     fn or(self, other: &Self) -> Self {
         let other = other.clone();
+        let health = if self.pace.chooses_another(&other.pace) {
+            other.health.for_other_mode()
+        } else {
+            other.health
+        };
         Self {
             targets: self.targets.or(other.targets),
-            period: self.period.or(other.period),
-            count: self.count.or(other.count),
-            spacing: self.spacing.or(other.spacing),
+            pace: self.pace.or(other.pace),
             timeout: self.timeout.or(other.timeout),
             size_bytes: self.size_bytes.or(other.size_bytes),
-            health: self.health.or(&other.health),
+            health: self.health.or(&health),
         }
     }
 
-    fn probe(&self, reader: &mut Reader<'_, '_, '_>) -> Option<ProbeConfig> {
-        let header = reader.span.clone();
-        let period = value(&self.period, keys::PERIOD_DEFAULT);
-        let count = value(&self.count, keys::COUNT_DEFAULT);
-        let spacing = value(&self.spacing, keys::SPACING_DEFAULT);
-        let burst = spacing * u32::from(count - 1);
-        if burst >= period {
-            let own = [&self.period, &self.spacing]
-                .into_iter()
-                .flatten()
-                .map(|at| at.span.clone());
-            let span = own
-                .chain(self.count.as_ref().map(|at| at.span.clone()))
-                .next()
-                .unwrap_or(header.clone());
-            reader.error(
-                span,
-                format!(
-                    "`period` {} is not longer than a burst: {count} requests, {} apart, take {}",
-                    duration::write(period),
-                    duration::write(spacing),
-                    duration::write(burst)
-                ),
-            );
-        }
+    fn timeout(&self) -> Duration {
+        value(&self.timeout, keys::TIMEOUT_DEFAULT)
+    }
+
+    fn probe(&self, mode: ProbeMode) -> Option<ProbeConfig> {
         Some(ProbeConfig {
             targets: self.targets.as_ref()?.value.clone(),
-            period,
-            count,
-            spacing,
-            timeout: value(&self.timeout, keys::TIMEOUT_DEFAULT),
+            mode,
+            timeout: self.timeout(),
             size_bytes: value(&self.size_bytes, keys::SIZE_BYTES_DEFAULT),
         })
     }
 
-    fn health(&self, reader: &mut Reader<'_, '_, '_>) -> HealthConfig {
-        let count = value(&self.count, keys::COUNT_DEFAULT);
+    fn health(&self, reader: &mut Reader<'_, '_, '_>, mode: ProbeMode) -> HealthConfig {
         let targets = self.targets.as_ref().map(|at| at.value.len());
-        self.health.config(reader, count, targets)
+        self.health.config(reader, mode, self.timeout(), targets)
     }
 }
 
@@ -116,6 +89,8 @@ impl Defaults {
         if let Some(mut probe) = top.table("probe") {
             targets_given = probe.has("targets");
             keys.read_probe(&mut probe);
+            let no_mode = PaceKeys::default();
+            keys.pace.refuse_strangers(&mut probe, &no_mode);
             probe.finish();
         }
         if let Some(mut health) = top.table("health") {
@@ -136,6 +111,7 @@ impl Defaults {
         let mut own = Keys::default();
         own.read_probe(reader);
         own.health = HealthKeys::read(reader);
+        own.pace.refuse_strangers(reader, &self.keys.pace);
         let keys = own.or(&self.keys);
         if !self.targets_given && !reader.has("targets") {
             let key = reader.key("targets");
@@ -143,8 +119,9 @@ impl Defaults {
                 "is needed, here or in [probe]: a list of addresses that answer echo requests";
             reader.missing(reader.span.clone(), format!("`{key}` {message}"));
         }
-        let probe = keys.probe(reader);
-        let health = keys.health(reader);
+        let mode = keys.pace.mode(reader, keys.timeout());
+        let probe = keys.probe(mode);
+        let health = keys.health(reader, mode);
         Some((probe?, health))
     }
 }

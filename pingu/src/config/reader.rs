@@ -64,6 +64,11 @@ impl<'a, 'f, 't> Reader<'a, 'f, 't> {
         }
     }
 
+    /// Whether this is a table of `[[uplink]]`.
+    pub(super) fn is_of_uplink(&self) -> bool {
+        self.path.starts_with("uplink[")
+    }
+
     /// Whether a key was given, rightly or not.
     pub(super) fn has(&self, key: &str) -> bool {
         self.table.contains_key(key)

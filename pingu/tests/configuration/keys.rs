@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, path::Path, time::Duration};
 
-use pingu::config::{Config, Gateway, Quorum, Rule};
+use pingu::config::{Config, Gateway, LossLimit, ProbeMode, Quorum, Rule, UplinkConfig};
 
 use crate::{GOOD, good, problems};
 
@@ -74,7 +74,10 @@ fn limits_for_recovering_are_those_for_failing_unless_they_are_given() {
     let given = health(
         "max_lost = 3\nrecover_lost = 0\nrecover_delay = \"20ms\"\nrecover_jitter = \"5ms\"\n",
     );
-    assert_eq!((given.fail.max_lost, given.recover.max_lost), (3, 0));
+    assert_eq!(
+        (given.fail.loss, given.recover.loss),
+        (LossLimit::Probes(3), LossLimit::Probes(0))
+    );
     assert_eq!(given.recover.max_delay, Duration::from_millis(20));
     assert_eq!(given.fail.max_jitter, None);
     assert_eq!(given.recover.max_jitter, Some(Duration::from_millis(5)));
@@ -161,13 +164,17 @@ fn an_uplink_s_own_keys_win() {
     let [a, b] = &config.uplinks[..] else {
         panic!("two uplinks")
     };
-    assert_eq!((a.probe.count, b.probe.count), (10, 3));
+    let count = |uplink: &UplinkConfig| match uplink.probe.mode {
+        ProbeMode::Burst(burst) => burst.count,
+        ProbeMode::Rolling(_) => 0,
+    };
+    assert_eq!((count(a), count(b)), (10, 3));
     assert_eq!(b.probe.targets, ["2001:db8::1".parse::<IpAddr>().unwrap()]);
     assert_eq!(b.health.hold_down, Duration::from_secs(120));
     assert_eq!((a.metric.0, b.metric.0), (10, 11));
     assert_eq!(
-        (a.health.fail.max_lost, b.health.fail.max_lost),
-        (5, 1),
+        (a.health.fail.loss, b.health.fail.loss),
+        (LossLimit::Probes(5), LossLimit::Probes(1)),
         "half of a short burst"
     );
 }

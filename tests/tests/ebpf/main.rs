@@ -7,11 +7,14 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
 
 mod decisions;
+mod errors;
 mod fan;
 mod fuzz;
 mod harness;
 mod hooks;
 mod live;
 mod reference;
+mod remarks;
 mod requests;
+mod traffic;
 mod tun;

@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::{
-    config::{HealthConfig, Limits, ProbeConfig, Quorum, Rule, Sources},
+    config::{
+        BurstConfig, HealthConfig, Limits, LossLimit, ProbeConfig, ProbeMode, Quorum, Rule, Sources,
+    },
     network::{NexthopKind, default_of},
     units::{GroupId, Metric, TableId},
 };
@@ -11,7 +13,7 @@ use std::time::Duration;
 mod hints;
 
 const LIMITS: Limits = Limits {
-    max_lost: 0,
+    loss: LossLimit::Probes(0),
     max_delay: Duration::from_secs(1),
     max_jitter: None,
 };
@@ -33,9 +35,11 @@ fn uplink(gateway: Gateway) -> UplinkConfig {
         metric: Metric(88),
         probe: ProbeConfig {
             targets: vec!["192.0.2.99".parse().expect("an address")],
-            period: Duration::from_secs(1),
-            count: 1,
-            spacing: Duration::from_millis(1),
+            mode: ProbeMode::Burst(BurstConfig {
+                period: Duration::from_secs(1),
+                count: 1,
+                spacing: Duration::from_millis(1),
+            }),
             timeout: Duration::from_secs(1),
             size_bytes: 56,
         },
