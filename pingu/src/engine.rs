@@ -225,6 +225,24 @@ impl Engine {
         self.paths.iter().filter_map(of)
     }
 
+    /// Uplinks with a target whose probes left in the last burst, and none came back.
+    pub fn silent(&self) -> impl Iterator<Item = UplinkId> + '_ {
+        let of = |path: &Path| {
+            let report = path.record.judged.as_ref()?.report;
+            (report.answered == 0 && report.lost > 0).then_some(path.uplink)
+        };
+        self.paths.iter().filter_map(of)
+    }
+
+    /// Whether a burst over this uplink that began no earlier said something: its probes left.
+    pub fn saw_since(&self, id: UplinkId, since: Instant) -> bool {
+        let mut paths = self.uplinks[id.index()].own_paths(&self.paths);
+        paths.any(|path| {
+            let judged = path.record.judged.as_ref();
+            judged.is_some_and(|judged| judged.verdict != Verdict::Blind && judged.started >= since)
+        })
+    }
+
     /// Takes a fresh look at the kernel.
     pub fn network(&mut self, snapshot: Snapshot, now: Instant) {
         self.neighbours = snapshot

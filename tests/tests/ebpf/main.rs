@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
 
 mod decisions;
+mod errors;
 mod fan;
 mod fuzz;
 mod harness;
@@ -16,4 +17,5 @@ mod reference;
 mod reflect;
 mod remarks;
 mod requests;
+mod traffic;
 mod tun;
