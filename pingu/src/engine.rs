@@ -27,6 +27,7 @@ pub mod connections;
 mod damping;
 mod dead_target;
 mod decide;
+mod directions;
 mod evidence;
 mod fights;
 mod health;
@@ -50,6 +51,7 @@ mod window;
 pub use check::CheckStatus;
 pub(crate) use damping::ceiling as penalty_ceiling;
 pub use decide::Ranking;
+pub use directions::DirectionsStatus;
 pub use health::State;
 pub use knowledge::{Families, GatewayKnowledge, Knowledge, Origin};
 pub use memory::GatewayHint;
@@ -60,6 +62,7 @@ pub use window::RttSummary;
 
 use dead_target::Target;
 use decide::Contest;
+use directions::Reflections;
 use health::Verdict;
 use path::Path;
 use random::Random;
@@ -103,6 +106,8 @@ pub struct Engine {
     wakes: BinaryHeap<Reverse<(Instant, PathId)>>,
     /// Each path's valid entry in `wakes`; others there are stale.
     wake_of: Vec<Option<Instant>>,
+    /// What reflectors tell of the paths.
+    reflections: Reflections,
     /// Makes the ICMP identifiers, which differ from burst to burst: some targets drop one that they saw before.
     identifiers: Random,
     orders: Vec<ProbeOrder>,
@@ -132,6 +137,7 @@ impl Engine {
                 now,
             ));
         }
+        let reflections = Reflections::new(&config, paths.iter(), seed, now);
         Self {
             rankings: vec![Ranking::default(); config.groups.len()],
             contests: vec![Contest::default(); config.groups.len()],
@@ -143,6 +149,7 @@ impl Engine {
             uplinks,
             members,
             targets: dead_target::targets(&paths),
+            reflections,
             paths,
             snapshot: Snapshot::default(),
             neighbours: BTreeMap::new(),
@@ -318,6 +325,9 @@ impl Engine {
             let path = &mut self.paths[id.index()];
             let uplink = &self.config.uplinks[path.uplink.index()];
             path.collect(&uplink.probe, &uplink.health, now, transport);
+            if let Some(directions) = self.reflections.of_mut(id) {
+                directions.collect(transport);
+            }
             let first_order = self.orders.len();
             path.order(
                 (&uplink.probe, &uplink.health),
@@ -326,6 +336,9 @@ impl Engine {
                 &mut self.orders,
             );
             if self.orders.len() > first_order {
+                if let Some(directions) = self.reflections.of_mut(id) {
+                    directions.ordered(&mut self.orders[first_order..], now);
+                }
                 self.ordered.push((id, self.orders.len() - first_order));
             } else {
                 // A burst without a neighbour is judged without any order having left. Slots just ordered must not be read
@@ -349,6 +362,9 @@ impl Engine {
             let path = &mut self.paths[id.index()];
             let timeout = self.config.uplinks[path.uplink.index()].probe.timeout;
             path.sent(&self.results[first..first + count], timeout, now);
+            if let Some(directions) = self.reflections.of_mut(id) {
+                directions.sent(&self.results[first..first + count]);
+            }
             first += count;
         }
     }

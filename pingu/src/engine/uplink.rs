@@ -216,6 +216,11 @@ impl Uplink {
             .collect()
     }
 
+    /// The place of its first path in the engine's order.
+    pub(crate) fn first_path(&self) -> usize {
+        self.paths.start
+    }
+
     /// Its paths.
     pub(crate) fn own_paths<'a>(
         &self,
