@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::{
     adopted::AdoptedNote,
     config::Config,
-    control::{Ask, Control, Request},
+    control::{Control, Request},
     daemon::{
         back_off::BackOff,
         budget::{Allowance, WriteBudget},
@@ -96,6 +96,8 @@ struct Daemon {
     checks: Checks,
     /// Some interface may want its hooks.
     hooks_due: bool,
+    /// When it was last asked whether hooks are blind.
+    hooks_checked: Instant,
     control: Control,
     telling: Telling,
     signals: [(&'static str, Signal); 3],
@@ -168,6 +170,7 @@ impl Daemon {
             hooks: Hooks::default(),
             checks,
             hooks_due: false,
+            hooks_checked: now,
             control,
             telling: Telling::default(),
             signals,
@@ -197,6 +200,14 @@ impl Daemon {
         loop {
             if clock() >= self.look_at {
                 self.look().await?;
+            }
+            let now = clock();
+            if now >= self.hooks_checked + hooks::CHECK_EVERY {
+                self.hooks_checked = now;
+                let engine = &self.engine;
+                self.hooks_due |= engine.blind().next().is_some()
+                    || engine.silent().next().is_some()
+                    || self.hooks.are_watched();
             }
             if self.hooks_due {
                 self.hooks_due = self
@@ -258,32 +269,6 @@ impl Daemon {
             () = self.pins.changed() => Event::Sticky,
             () = tokio::time::sleep_until(due.into()) => Event::Due,
         }
-    }
-
-    fn answer(&mut self, request: Request) {
-        match request.ask {
-            Ask::Status => {
-                self.telling.ask(request.reply);
-                self.tell();
-            }
-            Ask::Pin(name) => self.pin(name.as_deref(), request.reply),
-        }
-    }
-
-    /// Goes on answering those who asked for the status.
-    fn tell(&mut self) {
-        let (engine, pins) = (&self.engine, &self.pins);
-        self.telling.follow(engine, || {
-            let mut status = engine.status_without_targets(clock(), time_of_day());
-            pins.amend(&mut status);
-            status
-        });
-    }
-
-    fn print_knowledge(&mut self) {
-        let text = serde_json::to_string(&self.engine.knowledge())
-            .expect("what is known has only string keys");
-        self.printer.print(text);
     }
 
     fn take_news(&mut self, news: io::Result<News>) -> anyhow::Result<()> {

@@ -26,6 +26,7 @@ pub mod connections;
 mod damping;
 mod dead_target;
 mod decide;
+mod directions;
 mod evidence;
 mod fights;
 mod health;
@@ -55,6 +56,7 @@ mod window;
 pub use check::CheckStatus;
 pub(crate) use damping::ceiling as penalty_ceiling;
 pub use decide::Ranking;
+pub use directions::DirectionsStatus;
 pub use health::State;
 pub use histogram::RttHistogram;
 pub use knowledge::{Families, GatewayKnowledge, Knowledge, Origin};
@@ -67,6 +69,8 @@ pub use window::RttSummary;
 use census::Mark;
 use dead_target::{Target, TargetId};
 use decide::Contest;
+use directions::Reflections;
+use health::Verdict;
 use neighbours::Asking;
 use path::Path;
 use phase::Pace;
@@ -141,6 +145,8 @@ pub struct Engine {
     ranked: Option<Instant>,
     timetable: Timetable,
     pace: Pace,
+    /// What reflectors tell of the paths.
+    reflections: Reflections,
     /// Makes the ICMP identifiers, which differ from burst to burst: some targets drop one that they saw before.
     identifiers: Random,
     outgoing: Outgoing,
@@ -177,6 +183,7 @@ impl Engine {
                 target_of[path.index()] = TargetId(index as u32);
             }
         }
+        let reflections = Reflections::new(&config, paths.iter(), seed, now);
         let mut engine = Self {
             rankings: vec![Ranking::default(); config.groups.len()],
             contests: vec![Contest::default(); config.groups.len()],
@@ -190,6 +197,7 @@ impl Engine {
             config,
             uplinks,
             members,
+            reflections,
             paths,
             places,
             targets,
@@ -276,6 +284,21 @@ impl Engine {
             Some((path.uplink, path.record.judged?.report.errno))
         };
         self.blind.iter().filter_map(of)
+    }
+
+    /// Uplinks with a target whose probes left in the last burst, and none came back.
+    pub fn silent(&self) -> impl Iterator<Item = UplinkId> + '_ {
+        let of = |id: &PathId| self.paths[id.index()].uplink;
+        self.silent.iter().map(of)
+    }
+
+    /// Whether a burst over this uplink that began no earlier said something: its probes left.
+    pub fn saw_since(&self, id: UplinkId, since: Instant) -> bool {
+        let mut paths = self.uplinks[id.index()].own_paths(&self.paths);
+        paths.any(|path| {
+            let judged = path.record.judged.as_ref();
+            judged.is_some_and(|judged| judged.verdict != Verdict::Blind && judged.started >= since)
+        })
     }
 }
 

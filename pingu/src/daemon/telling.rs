@@ -1,10 +1,11 @@
 //! The status told to those who ask: a hundred thousand targets are gathered in pieces, between which the loop has its turns, and written
 //! as text beside it.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Instant};
 
 use crate::{
-    control::Reply,
+    control::{Ask, Reply, Request},
+    daemon::{Daemon, clock, time_of_day},
     engine::{Engine, Status},
 };
 
@@ -32,13 +33,13 @@ impl Telling {
     }
 
     /// Gathers some more, and answers once it is all. `begin` makes the status without its targets.
-    pub(super) fn follow(&mut self, engine: &Engine, begin: impl FnOnce() -> Status) {
+    pub(super) fn follow(&mut self, engine: &Engine, begin: impl FnOnce() -> Status, now: Instant) {
         let Some(reply) = self.waiting.pop_front() else {
             return;
         };
         let is_new = self.gathered.is_none();
         let (mut status, first) = self.gathered.take().unwrap_or_else(|| (begin(), 0));
-        match engine.add_targets(&mut status, first, TARGETS_PER_TURN) {
+        match engine.add_targets(&mut status, (first, TARGETS_PER_TURN), now) {
             Some(next) => {
                 self.gathered = Some((status, next));
                 self.waiting.push_front(reply);
@@ -48,5 +49,34 @@ impl Telling {
                 tokio::task::spawn_blocking(move || reply.send(&status));
             }
         }
+    }
+}
+
+impl Daemon {
+    pub(super) fn answer(&mut self, request: Request) {
+        match request.ask {
+            Ask::Status => {
+                self.telling.ask(request.reply);
+                self.tell();
+            }
+            Ask::Pin(name) => self.pin(name.as_deref(), request.reply),
+        }
+    }
+
+    /// Goes on answering those who asked for the status.
+    pub(super) fn tell(&mut self) {
+        let (engine, pins) = (&self.engine, &self.pins);
+        let begin = || {
+            let mut status = engine.status_without_targets(clock(), time_of_day());
+            pins.amend(&mut status);
+            status
+        };
+        self.telling.follow(engine, begin, clock());
+    }
+
+    pub(super) fn print_knowledge(&mut self) {
+        let text = serde_json::to_string(&self.engine.knowledge())
+            .expect("what is known has only string keys");
+        self.printer.print(text);
     }
 }

@@ -74,6 +74,9 @@ impl Engine {
             let config = &self.config.uplinks[path.uplink.index()];
             let results = &self.outgoing.results[first..first + count];
             path.sent(results, config.probe.timeout, now);
+            if let Some(directions) = self.reflections.of_mut(id) {
+                directions.sent(results);
+            }
             first += count;
             let wants = Wants {
                 deadline: path.deadline(&config.probe, &config.health, now),
@@ -98,6 +101,9 @@ impl Engine {
         let before = judged(path);
         path.collect(&uplink.probe, &uplink.health, now, transport);
         let is_new = judged(path) != before;
+        if let Some(directions) = self.reflections.of_mut(id) {
+            directions.collect(transport);
+        }
         self.review(id, is_new);
     }
 
@@ -114,6 +120,9 @@ impl Engine {
         );
         let count = self.outgoing.orders.len() - first_order;
         if count > 0 {
+            if let Some(directions) = self.reflections.of_mut(id) {
+                directions.ordered(&mut self.outgoing.orders[first_order..], now);
+            }
             self.outgoing.ordered.push((id, count));
         } else {
             // A burst without a neighbour is judged without any order having left. Slots just ordered must not be read

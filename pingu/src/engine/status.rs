@@ -11,11 +11,16 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    engine::{CheckStatus, Engine, RttHistogram, RttSummary, State, path::Path, reconcile},
+    engine::{CheckStatus, Engine, State, reconcile},
     network::Route,
     probe::EngineKind,
     units::{GroupId, Metric, TableId, UplinkId},
 };
+
+mod targets;
+
+pub use targets::TargetStatus;
+pub(super) use targets::target_status;
 
 /// Which hooks serve an uplink.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,41 +112,11 @@ pub struct DampingStatus {
     pub reuse_in_s: Option<f64>,
 }
 
-/// One target as seen over one uplink, since the daemon started: sent = answered + lost + late + `not_sent` + pending.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TargetStatus {
-    /// Its address.
-    pub address: IpAddr,
-    /// Its state over this uplink.
-    pub state: State,
-    /// Probes ordered.
-    pub sent: u64,
-    /// Answered within the timeout.
-    pub answered: u64,
-    /// Not answered.
-    pub lost: u64,
-    /// Answered after the timeout.
-    pub late: u64,
-    /// Never left: refused by the kernel, vanished before the egress hook, or without a neighbour.
-    pub not_sent: u64,
-    /// Those of `not_sent` whose next hop had no link-layer address.
-    pub no_neighbour: u64,
-    /// On their way.
-    pub pending: u64,
-    /// The share of the last 100 judged probes that were not answered in time, in percent; null before the first.
-    pub recent_loss_percent: Option<f64>,
-    /// Recent round-trip times in microseconds; null before the first answer.
-    pub rtt_us: Option<RttSummary>,
-    /// All round-trip times since the daemon started.
-    #[serde(default)]
-    pub rtt_histogram: RttHistogram,
-}
-
 impl Engine {
     /// The published view. `wall` is the time of day at `now`.
     pub fn status(&self, now: Instant, wall: SystemTime) -> Status {
         let mut status = self.status_without_targets(now, wall);
-        self.add_targets(&mut status, 0, self.paths.len());
+        self.add_targets(&mut status, (0, self.paths.len()), now);
         status
     }
 
@@ -299,16 +274,6 @@ impl Engine {
         })
     }
 
-    /// Adds the targets of so many paths from this one on, each as it is, and returns the next one; none once there are no more.
-    pub fn add_targets(&self, status: &mut Status, first: usize, count: usize) -> Option<usize> {
-        let end = self.paths.len().min(first + count);
-        for path in &self.paths[first..end] {
-            let uplink = &mut status.uplinks[path.uplink.index()];
-            uplink.targets.push(target_status(path));
-        }
-        (end < self.paths.len()).then_some(end)
-    }
-
     /// What stands in pingu's way, for people: foreign routes that outrank pingu's or sit in the place of one, and what the kernel
     /// refused.
     pub fn warnings(&self) -> Vec<String> {
@@ -382,23 +347,5 @@ fn rivalry(rival: &Route, wanted: &Route) -> String {
              pingu decides; give it a higher metric, or set learned_routes = \"adopt\" if it was learned over an uplink",
             rival.protocol, rival.metric, wanted.metric
         )
-    }
-}
-
-fn target_status(path: &Path) -> TargetStatus {
-    let tally = path.record.tally;
-    TargetStatus {
-        address: path.target,
-        state: path.record.health.state(),
-        sent: tally.sent,
-        answered: tally.answered,
-        lost: tally.lost,
-        late: tally.late,
-        not_sent: tally.not_sent,
-        no_neighbour: tally.no_neighbour,
-        pending: tally.sent - tally.answered - tally.lost - tally.late - tally.not_sent,
-        recent_loss_percent: path.record.recent.loss_percent(),
-        rtt_us: path.record.window.summary(),
-        rtt_histogram: path.record.histogram.published(),
     }
 }
