@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    config::{EngineChoice, ProbeConfig},
+    config::{EngineChoice, ProbeConfig, ProbeMode},
     engine::{Engine, HookState},
     probe::{
         EngineKind,
@@ -199,8 +199,11 @@ impl Hook {
 
 /// How long probes may vanish after hooks were attached: two bursts from their beginnings to their ends.
 fn patience(probe: &ProbeConfig) -> Duration {
-    let burst = probe.spacing * u32::from(probe.count) + probe.timeout;
-    (2 * (probe.period + burst)).max(PATIENCE_MIN)
+    let burst = match &probe.mode {
+        ProbeMode::Burst(burst) => burst.spacing * u32::from(burst.count),
+        ProbeMode::Rolling(rolling) => rolling.interval,
+    };
+    (2 * (probe.mode.period() + burst + probe.timeout)).max(PATIENCE_MIN)
 }
 
 #[cfg(test)]
@@ -235,7 +238,11 @@ mod tests {
         assert_eq!(step(&failed, None, half_minute), Some(Step::Attach));
         for errno in [libc::ENOBUFS, libc::EAGAIN, libc::ENETDOWN] {
             let blind = Some(errno);
-            assert_eq!(step(&attached, Some(&blind), half_minute), None, "{errno}");
+            assert_eq!(
+                attached.step(Some(&blind), None, attached.tried + half_minute),
+                None,
+                "{errno}"
+            );
         }
         assert_eq!(step(&attached, None, RETRY_HOOKS_EVERY), None);
     }

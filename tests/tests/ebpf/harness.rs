@@ -137,6 +137,7 @@ impl Rig {
             ident: reply.ident,
             sequence: reply.sequence,
             payload_bytes: reply.payload_bytes,
+            reflect: None,
         };
         self.transport.arm(&order, reply.cookie, sent_ns);
         self.entries[reply.slot as usize] = Entry {
@@ -276,9 +277,9 @@ pub struct Echo {
     pub sequence: u16,
     pub slot: u32,
     pub cookie: [u32; 4],
-    /// What follows the cookie.
-    pub reflection: Vec<u8>,
     pub payload_bytes: u16,
+    /// What stands behind the cookie.
+    pub tail: Vec<u8>,
     /// What is wrong with the checksum.
     pub checksum_error: u16,
     /// Bytes behind the IP packet, as Ethernet pads short frames.
@@ -302,8 +303,8 @@ impl Echo {
             sequence: 0xabcd,
             slot: 3,
             cookie: COOKIE,
-            reflection: Vec::new(),
             payload_bytes: 56,
+            tail: Vec::new(),
             checksum_error: 0,
             padding: 0,
         }
@@ -358,7 +359,7 @@ impl Echo {
         icmp.extend(self.sequence.to_be_bytes());
         icmp.extend(self.slot.to_ne_bytes());
         icmp.extend(self.cookie.iter().flat_map(|word| word.to_ne_bytes()));
-        icmp.extend(&self.reflection);
+        icmp.extend(&self.tail);
         icmp.resize(8 + usize::from(self.payload_bytes), 0x5a);
         self.wrapped(icmp)
     }
