@@ -386,6 +386,8 @@ pub struct ProbeConfig {
     pub mode: ProbeMode,
     /// A request unanswered for so long is lost.
     pub timeout: Duration,
-    /// ICMP payload in bytes; at least what the matching needs.
+    /// ICMP payload in bytes; at least what the matching needs, and what a reflector writes where one is asked.
     pub size_bytes: u16,
+    /// Whether the targets are asked for reflections (`pingu reflect`), which tell the losses of the two directions apart.
+    pub reflect: bool,
 }

@@ -27,8 +27,11 @@ pub struct ProbeOrder {
     pub ident: u16,
     /// ICMP sequence number.
     pub sequence: u16,
-    /// ICMP payload in bytes, at least `pingu_common::PAYLOAD_BYTES_MIN`.
+    /// ICMP payload in bytes, at least `pingu_common::PAYLOAD_BYTES_MIN`, and with `reflect` at least
+    /// `pingu_common::reflector::REFLECTED_PAYLOAD_BYTES_MIN`.
     pub payload_bytes: u16,
+    /// The number under which a reflector counts this path's requests; none: no reflection is asked for.
+    pub reflect: Option<u32>,
 }
 
 /// What stands before the IP header of a probe.

@@ -113,6 +113,7 @@ pub(super) const INTERVAL_DEFAULT: Duration = Duration::from_millis(500);
 pub(super) const WINDOW_DEFAULT: Duration = Duration::from_secs(60);
 pub(super) const TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
 pub(super) const SIZE_BYTES_DEFAULT: u16 = 56;
+pub(super) const REFLECT_DEFAULT: bool = false;
 pub(super) const MAX_LOST_DEFAULT: u16 = 5;
 pub(super) const MAX_DELAY_DEFAULT: Duration = Duration::from_millis(100);
 pub(super) const FALL_DEFAULT: u16 = 1;

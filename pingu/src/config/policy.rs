@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use pingu_common::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN};
+use pingu_common::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, reflector::REFLECTED_PAYLOAD_BYTES_MIN};
 
 use super::{
     HealthConfig, ProbeConfig,
@@ -23,6 +23,7 @@ struct Keys {
     pace: PaceKeys,
     timeout: Option<At<Duration>>,
     size_bytes: Option<At<u16>>,
+    reflect: Option<At<bool>>,
     health: HealthKeys,
 }
 
@@ -37,6 +38,7 @@ impl Keys {
             PAYLOAD_BYTES_MIN.into(),
             PAYLOAD_BYTES_MAX.into(),
         );
+        self.reflect = reader.boolean("reflect");
     }
 
     /// These keys where given, else those.
@@ -52,6 +54,7 @@ impl Keys {
             pace: self.pace.or(other.pace),
             timeout: self.timeout.or(other.timeout),
             size_bytes: self.size_bytes.or(other.size_bytes),
+            reflect: self.reflect.or(other.reflect),
             health: self.health.or(&health),
         }
     }
@@ -60,12 +63,23 @@ impl Keys {
         value(&self.timeout, keys::TIMEOUT_DEFAULT)
     }
 
-    fn probe(&self, mode: ProbeMode) -> Option<ProbeConfig> {
+    fn probe(&self, reader: &mut Reader<'_, '_, '_>, mode: ProbeMode) -> Option<ProbeConfig> {
+        let size_bytes = value(&self.size_bytes, keys::SIZE_BYTES_DEFAULT);
+        if let Some(At { value: true, span }) = &self.reflect
+            && size_bytes < REFLECTED_PAYLOAD_BYTES_MIN
+        {
+            let message = format!(
+                "`size` {size_bytes} is too small for `reflect`: a reflector writes up to byte {REFLECTED_PAYLOAD_BYTES_MIN} of the payload"
+            );
+            let size = self.size_bytes.as_ref().map(|at| at.span.clone());
+            reader.error(size.unwrap_or(span.clone()), message);
+        }
         Some(ProbeConfig {
             targets: self.targets.as_ref()?.value.clone(),
             mode,
             timeout: self.timeout(),
-            size_bytes: value(&self.size_bytes, keys::SIZE_BYTES_DEFAULT),
+            size_bytes,
+            reflect: value(&self.reflect, keys::REFLECT_DEFAULT),
         })
     }
 
@@ -120,7 +134,7 @@ impl Defaults {
             reader.missing(reader.span.clone(), format!("`{key}` {message}"));
         }
         let mode = keys.pace.mode(reader, keys.timeout());
-        let probe = keys.probe(mode);
+        let probe = keys.probe(reader, mode);
         let health = keys.health(reader, mode);
         Some((probe?, health))
     }

@@ -10,7 +10,7 @@ use super::{
 /// A key of an uplink as text, none where it is absent.
 type Key = (&'static str, fn(&UplinkConfig) -> Option<String>);
 
-const PROBE: [Key; 10] = [
+const PROBE: [Key; 11] = [
     ("targets", |uplink| Some(list(uplink.probe.targets.iter()))),
     ("mode", |uplink| {
         let word = match uplink.probe.mode {
@@ -29,6 +29,7 @@ const PROBE: [Key; 10] = [
     }),
     ("timeout", |uplink| time(uplink.probe.timeout)),
     ("size", |uplink| Some(uplink.probe.size_bytes.to_string())),
+    ("reflect", |uplink| Some(uplink.probe.reflect.to_string())),
 ];
 
 const HEALTH: [Key; 15] = [

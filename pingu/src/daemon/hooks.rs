@@ -7,7 +7,7 @@ use std::{
 };
 
 use crate::{
-    config::{EngineChoice, ProbeConfig},
+    config::{EngineChoice, ProbeConfig, ProbeMode},
     engine::{Engine, HookState},
     probe::{
         EngineKind,
@@ -169,16 +169,14 @@ fn take(
     let saw = before.as_ref().is_some_and(|hook| hook.saw);
     let by_sockets = HookState::Attached(EngineKind::Socket);
     let was_by_sockets = before.as_ref().is_some_and(|hook| hook.state == by_sockets);
-    let retry_at = now
-        + if saw {
-            REATTACH_EVERY
-        } else {
-            RETRY_HOOKS_EVERY
-        };
+    let retry_at = match step {
+        Step::GiveUp(BLIND) if saw => now + REATTACH_EVERY,
+        Step::GiveUp(_) | Step::Attach | Step::Reopen => now + RETRY_HOOKS_EVERY,
+    };
     let retry_before = before.as_ref().map(|hook| hook.retry_at);
     let reason = before.and_then(|hook| hook.reason);
     let (served, retry_at) = match step {
-        Step::Attach => (transport.attach(ifindex, bare), now + RETRY_HOOKS_EVERY),
+        Step::Attach => (transport.attach(ifindex, bare), retry_at),
         Step::Reopen => (
             transport.attach_sockets(ifindex, bare, reason.unwrap_or_default()),
             retry_before.unwrap_or(retry_at),
@@ -305,8 +303,11 @@ impl Hook {
 
 /// How long probes may vanish before sockets take over: two bursts from their beginnings to their ends.
 fn patience(probe: &ProbeConfig) -> Duration {
-    let burst = probe.spacing * u32::from(probe.count) + probe.timeout;
-    (2 * (probe.period + burst)).max(PATIENCE_MIN)
+    let burst = match &probe.mode {
+        ProbeMode::Burst(burst) => burst.spacing * u32::from(burst.count),
+        ProbeMode::Rolling(rolling) => rolling.interval,
+    };
+    (2 * (probe.mode.period() + burst + probe.timeout)).max(PATIENCE_MIN)
 }
 
 #[cfg(test)]

@@ -146,6 +146,7 @@ impl Record {
             ident: shape.ident,
             sequence: self.sequence,
             payload_bytes: shape.payload_bytes,
+            reflect: None,
         });
         Some(slot)
     }

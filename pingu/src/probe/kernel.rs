@@ -10,6 +10,7 @@ use pingu_common::{
     COUNTERS, Counter, GLOBAL_PROCESSORS, GLOBAL_TRAFFIC_MASK, MAP_COUNTERS, MAP_FAN, MAP_REMARKS,
     MAP_SLOTS, MAP_TRAFFIC, PROGRAM_REPLY_BARE, PROGRAM_REPLY_ETHERNET, PROGRAM_REPLY_XDP,
     PROGRAM_REQUEST_BARE, PROGRAM_REQUEST_ETHERNET,
+    reflector::{MAP_COUNTED, MAP_SERVED},
 };
 
 use self::{
@@ -32,6 +33,7 @@ mod error;
 mod fan;
 mod mapped;
 mod object;
+pub mod reflector;
 mod remarks;
 pub(super) mod sender;
 pub(super) mod slots;
@@ -123,6 +125,9 @@ impl KernelTransport {
             .map_max_entries(MAP_TRAFFIC, layout.entries())
             .override_global(GLOBAL_TRAFFIC_MASK, &layout.mask(), true)
             .override_global(GLOBAL_PROCESSORS, &layout.processors(), true)
+            // The reflector's maps, which are not used here.
+            .map_max_entries(MAP_SERVED, 1)
+            .map_max_entries(MAP_COUNTED, 1)
             .load(object)
             .map_err(LoadError::from_object)?;
         let (classifiers, frames): (&[&str], &[&str]) = (

@@ -228,3 +228,27 @@ fn a_sticky_file_is_an_absolute_path_or_none() {
         ]
     );
 }
+
+#[test]
+fn a_reflection_may_be_asked_for_everywhere_or_over_one_uplink() {
+    let uplinks = |first: &str, own: &str| {
+        let text = format!(
+            "[probe]\ntargets = [\"192.0.2.1\"]\n{first}\n[[uplink]]\nname = \"a\"\ninterface = \"wan0\"\n{own}\n\
+             [[uplink]]\nname = \"b\"\ninterface = \"wan1\"\n"
+        );
+        let config = good(&text);
+        assert_eq!(good(&config.to_toml()), config);
+        [0, 1].map(|index| config.uplinks[index].probe.reflect)
+    };
+    assert_eq!(uplinks("", ""), [false, false]);
+    assert_eq!(uplinks("reflect = true", ""), [true, true]);
+    assert_eq!(uplinks("reflect = true", "reflect = false"), [false, true]);
+    assert_eq!(uplinks("size = 48", "reflect = true"), [true, false]);
+    let small = "[probe]\nsize = 47\nreflect = true\ntargets = [\"192.0.2.1\"]\n[[uplink]]\nname = \"a\"\ninterface = \"wan0\"\n";
+    assert_eq!(
+        problems(small),
+        [
+            "f:2:8: error: `size` 47 is too small for `reflect`: a reflector writes up to byte 48 of the payload"
+        ]
+    );
+}

@@ -137,6 +137,7 @@ impl Rig {
             ident: reply.ident,
             sequence: reply.sequence,
             payload_bytes: reply.payload_bytes,
+            reflect: None,
         };
         self.transport.arm(&order, reply.cookie, sent_ns);
         self.entries[reply.slot as usize] = Entry {
@@ -279,6 +280,8 @@ pub struct Echo {
     /// What follows the cookie.
     pub reflection: Vec<u8>,
     pub payload_bytes: u16,
+    /// What stands behind the cookie.
+    pub tail: Vec<u8>,
     /// What is wrong with the checksum.
     pub checksum_error: u16,
     /// Bytes behind the IP packet, as Ethernet pads short frames.
@@ -304,6 +307,7 @@ impl Echo {
             cookie: COOKIE,
             reflection: Vec::new(),
             payload_bytes: 56,
+            tail: Vec::new(),
             checksum_error: 0,
             padding: 0,
         }
@@ -359,6 +363,7 @@ impl Echo {
         icmp.extend(self.slot.to_ne_bytes());
         icmp.extend(self.cookie.iter().flat_map(|word| word.to_ne_bytes()));
         icmp.extend(&self.reflection);
+        icmp.extend(&self.tail);
         icmp.resize(8 + usize::from(self.payload_bytes), 0x5a);
         self.wrapped(icmp)
     }

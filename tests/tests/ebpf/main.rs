@@ -14,6 +14,7 @@ mod harness;
 mod hooks;
 mod live;
 mod reference;
+mod reflect;
 mod remarks;
 mod requests;
 mod traffic;

@@ -80,8 +80,7 @@ fn an_interface_that_takes_no_hooks_is_probed_by_sockets_and_the_others_are_not(
         "tc qdisc add dev wan1 clsact",
         "tc filter add dev wan1 ingress pref 1 protocol all matchall action pass",
     ] {
-        site.router
-            .run(&command.split(' ').collect::<Vec<_>>());
+        site.router.run(&command.split(' ').collect::<Vec<_>>());
     }
     let mut daemon = Daemon::start(&site.router, &settings);
     let status = daemon.wait_until_up(&["fibre", "lte"]);
@@ -107,7 +106,11 @@ fn a_program_that_hides_requests_from_the_hook_brings_sockets_and_no_loss() {
     let status = daemon.wait_for("answers by sockets", DEADLINE, |status| {
         counter(status::target(status, "fibre", 0), "answered") >= answered + 20
     });
-    assert_eq!(counter(status::target(&status, "fibre", 0), "lost"), 0, "{status:#}");
+    assert_eq!(
+        counter(status::target(&status, "fibre", 0), "lost"),
+        0,
+        "{status:#}"
+    );
     assert_eq!(status::uplink(&status, "lte")["engine"], "tcx");
 }
 
@@ -138,12 +141,20 @@ fn a_black_hole_does_not_make_hooks_look_blind() {
         let down = daemon.wait_until_down("fibre");
         let sent = counter(status::target(&down, "fibre", 0), "sent");
         daemon.wait_for("seconds of silence", DEADLINE, |status| {
-            assert_eq!(status::uplink(status, "fibre")["engine"], "tcx", "{status:#}");
+            assert_eq!(
+                status::uplink(status, "fibre")["engine"],
+                "tcx",
+                "{status:#}"
+            );
             counter(status::target(status, "fibre", 0), "sent") >= sent + 45
         });
         site.providers[0].repair();
         let status = daemon.wait_until_up(&["fibre"]);
-        assert_eq!(status::uplink(&status, "fibre")["engine"], "tcx", "{status:#}");
+        assert_eq!(
+            status::uplink(&status, "fibre")["engine"],
+            "tcx",
+            "{status:#}"
+        );
     }
 }
 

@@ -42,6 +42,7 @@ fn uplink(gateway: Gateway) -> UplinkConfig {
             }),
             timeout: Duration::from_secs(1),
             size_bytes: 56,
+            reflect: false,
         },
         health: HealthConfig {
             fail: LIMITS,

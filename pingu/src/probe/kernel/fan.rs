@@ -147,4 +147,5 @@ pub(super) fn same_shape(a: &ProbeOrder, b: &ProbeOrder) -> bool {
         && a.source == b.source
         && a.target.is_ipv4() == b.target.is_ipv4()
         && a.payload_bytes == b.payload_bytes
+        && a.reflect == b.reflect
 }

@@ -8,6 +8,7 @@ use std::{
 
 use pingu_common::{
     COOKIE_WORDS, MARK, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, Payload, fan::FAN_PROBES_MAX,
+    reflector::REFLECTED_PAYLOAD_BYTES_MIN,
 };
 use rand::{RngCore, SeedableRng, rngs::StdRng};
 
@@ -144,7 +145,7 @@ impl Sender {
             slots.forget(order.slot);
             if order.slot.0 >= slots.count() {
                 results[place] = SendResult::NotSent(libc::EINVAL);
-            } else if order.payload_bytes < PAYLOAD_BYTES_MIN
+            } else if order.payload_bytes < payload_bytes_min(order)
                 || order.payload_bytes > PAYLOAD_BYTES_MAX
             {
                 results[place] = SendResult::NotSent(libc::EMSGSIZE);
@@ -364,6 +365,13 @@ impl Batch {
             }
         }
         refused
+    }
+}
+
+fn payload_bytes_min(order: &ProbeOrder) -> u16 {
+    match order.reflect {
+        Some(_) => REFLECTED_PAYLOAD_BYTES_MIN,
+        None => PAYLOAD_BYTES_MIN,
     }
 }
 
