@@ -78,7 +78,7 @@ fn random_reply(random: &mut Random, receiver: Receiver, slot: u32) -> Echo {
     reply.payload_bytes = 20 + random.below(220) as u16;
     if random.one_in(4) {
         let numbers = std::array::from_fn::<u8, 20, _>(|_| random.next() as u8);
-        reply.reflection = [b"PGrp".as_slice(), &numbers].concat();
+        reply.tail = [b"PGrp".as_slice(), &numbers].concat();
         reply.payload_bytes = reply.payload_bytes.max(43);
     }
     if reply.source.is_ipv4() && random.one_in(4) {

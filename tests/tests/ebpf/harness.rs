@@ -277,8 +277,6 @@ pub struct Echo {
     pub sequence: u16,
     pub slot: u32,
     pub cookie: [u32; 4],
-    /// What follows the cookie.
-    pub reflection: Vec<u8>,
     pub payload_bytes: u16,
     /// What stands behind the cookie.
     pub tail: Vec<u8>,
@@ -305,7 +303,6 @@ impl Echo {
             sequence: 0xabcd,
             slot: 3,
             cookie: COOKIE,
-            reflection: Vec::new(),
             payload_bytes: 56,
             tail: Vec::new(),
             checksum_error: 0,
@@ -362,7 +359,6 @@ impl Echo {
         icmp.extend(self.sequence.to_be_bytes());
         icmp.extend(self.slot.to_ne_bytes());
         icmp.extend(self.cookie.iter().flat_map(|word| word.to_ne_bytes()));
-        icmp.extend(&self.reflection);
         icmp.extend(&self.tail);
         icmp.resize(8 + usize::from(self.payload_bytes), 0x5a);
         self.wrapped(icmp)

@@ -341,6 +341,7 @@ fn a_slots_next_probe_has_none_of_the_last_ones_remarks() {
             ident: 1,
             sequence: 1,
             payload_bytes: 24,
+            reflect: None,
         };
         rig.transport.send(&[nowhere], &mut Vec::new());
         assert_eq!(rig.transport.remarks(SLOT), Remarks::default());
@@ -414,7 +415,7 @@ fn a_reflectors_numbers_are_noted_and_nobody_elses() {
             (b"PGrP", 56, None),
         ] {
             let right = Echo {
-                reflection: numbers(magic),
+                tail: numbers(magic),
                 payload_bytes,
                 ..reply.clone()
             };
