@@ -14,7 +14,6 @@ pub mod dhcp;
 pub mod dnsmasq;
 pub mod flows;
 pub mod foreign_program;
-pub mod foreign_program;
 pub mod forger;
 pub mod frr;
 pub mod load;

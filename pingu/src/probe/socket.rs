@@ -55,6 +55,9 @@ pub struct SocketTransport {
     first_word: u32,
     /// In order of their interfaces' numbers.
     ears: Vec<Ear>,
+    /// Interfaces that are served by echo sockets, in order of their numbers: all, or none.
+    pings: Vec<PingInterface>,
+    cookies: Cookies,
     ready: OwnedFd,
     /// The kernel is known to take times at reception. It begins to a moment after the first socket has asked for it, and fills in the
     /// time of reading until then.
@@ -88,6 +91,8 @@ impl SocketTransport {
             counters: KernelCounters::default(),
             first_word,
             ears: Vec::new(),
+            pings: Vec::new(),
+            cookies: Cookies::new(None),
             ready,
             takes_times: false,
         })

@@ -17,6 +17,9 @@ use crate::running::two_uplinks;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
+/// So many programs does a hook take (`BPF_MPROG_MAX`).
+const PROGRAMS_MAX: usize = 64;
+
 /// What loading and attaching programs takes.
 const BPF: [&str; 3] = ["bpf", "sys_admin", "perfmon"];
 
@@ -74,18 +77,13 @@ fn engine_socket_loads_no_program() {
 fn an_interface_that_takes_no_hooks_is_probed_by_sockets_and_the_others_are_not() {
     let _turn = turn::shared();
     let site = Plan::new(&["wan1", "wan2"]).build();
-    let settings = two_uplinks(Settings::quick().top("receive_hook = \"clsact\""));
-    // In the place of pingu's own filter.
-    for command in [
-        "tc qdisc add dev wan1 clsact",
-        "tc filter add dev wan1 ingress pref 1 protocol all matchall action pass",
-    ] {
-        site.router.run(&command.split(' ').collect::<Vec<_>>());
-    }
+    let settings = two_uplinks(Settings::quick());
+    let foreign = |_| ForeignProgram::attach(&site.router, "wan1", Hook::Ingress);
+    let _full: Vec<ForeignProgram> = (0..PROGRAMS_MAX).map(foreign).collect();
     let mut daemon = Daemon::start(&site.router, &settings);
     let status = daemon.wait_until_up(&["fibre", "lte"]);
-    assert_served_by_sockets(&status, "fibre", "clsact");
-    assert_eq!(status::uplink(&status, "lte")["engine"], "clsact");
+    assert_served_by_sockets(&status, "fibre", "TCX ingress");
+    assert_eq!(status::uplink(&status, "lte")["engine"], "tcx");
     assert!(status::uplink(&status, "lte")["engine_reason"].is_null());
 }
 
