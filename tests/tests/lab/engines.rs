@@ -156,6 +156,32 @@ fn a_black_hole_does_not_make_hooks_look_blind() {
     }
 }
 
+#[test]
+fn without_raw_sockets_the_kernels_echo_sockets_probe_and_status_says_so() {
+    let _turn = turn::shared();
+    let site = Plan::new(&["wan1", "wan2"]).build();
+    site.router
+        .run(&["sysctl", "-qw", "net.ipv4.ping_group_range=0 0"]);
+    let settings = two_uplinks(Settings::quick());
+    let missing = [&BPF[..], &["net_raw"]].concat();
+    let mut daemon = Daemon::start_without(&site.router, &settings, &missing);
+    let status = daemon.wait_until_up(&["fibre", "lte"]);
+    for uplink in ["fibre", "lte"] {
+        assert_served_by_sockets(&status, uplink, "CAP_NET_RAW");
+    }
+    site.providers[0].black_hole();
+    route_watch::wait_until_by(&site.router, TARGET, site.ifindex(1), DEADLINE);
+    site.providers[0].repair();
+    route_watch::wait_until_by(&site.router, TARGET, site.ifindex(0), DEADLINE);
+    let status = daemon.status().unwrap();
+    let target = status::target(&status, "lte", 0);
+    assert_eq!(counter(target, "lost"), 0, "{target:#}");
+    assert_eq!(counter(target, "not_sent"), 0, "{target:#}");
+    let p50 = target["rtt_us"]["p50"].as_f64().unwrap();
+    println!("median RTT by echo sockets: {p50} us");
+    assert!(p50 > 0.0 && p50 < 5_000.0, "{target:#}");
+}
+
 fn is_by_sockets(status: &Value, uplink: &str) -> bool {
     status::uplink(status, uplink)["engine"] == "socket"
 }

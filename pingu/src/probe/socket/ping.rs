@@ -16,10 +16,7 @@ use super::{
     inbox::{self, ask_for_times, set_option},
 };
 use crate::{
-    probe::{
-        LinkHeader, ProbeOrder, SendResult,
-        kernel::slots::Slots,
-    },
+    probe::{LinkHeader, ProbeOrder, SendResult, kernel::slots::Slots},
     units::Ifindex,
 };
 
@@ -62,7 +59,7 @@ impl PingInterface {
         cookie: [u32; 4],
         slots: &Slots,
         clockwork: &mut Clockwork,
-    ) -> (SendResult, Option<&PingSocket>) {
+    ) -> (SendResult, Option<&OwnedFd>) {
         slots.forget(order.slot);
         if !(PAYLOAD_BYTES_MIN..=PAYLOAD_BYTES_MAX).contains(&order.payload_bytes) {
             return (SendResult::NotSent(libc::EMSGSIZE), None);
@@ -87,7 +84,7 @@ impl PingInterface {
         };
         let socket = &self.sockets[place];
         let result = socket.send(order, cookie, slots, clockwork);
-        (result, known.is_none().then_some(socket))
+        (result, known.is_none().then_some(&socket.socket))
     }
 }
 
@@ -247,7 +244,8 @@ fn ident(socket: &OwnedFd) -> io::Result<u16> {
     };
     ok(named as isize)?;
     // SAFETY: in both families the port follows the family, and the storage is larger than either.
-    let address: libc::sockaddr_in = unsafe { (&raw const address).cast::<libc::sockaddr_in>().read() };
+    let address: libc::sockaddr_in =
+        unsafe { (&raw const address).cast::<libc::sockaddr_in>().read() };
     Ok(u16::from_be(address.sin_port))
 }
 
