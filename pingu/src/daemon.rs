@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     adopted::AdoptedNote,
-    config::Config,
+    config::{Config, EngineChoice},
     control::{Ask, Control, Request},
     daemon::{
         back_off::BackOff,
@@ -153,8 +153,8 @@ impl Daemon {
         let options = LoadOptions::new(engine.slots_needed(), receive).counting(uplinks);
         let mut transport =
             Transport::load(choice, options).context("cannot load the eBPF programs")?;
-        if let Some(reason) = transport.refusal() {
-            tracing::info!(reason, "probing by sockets, without eBPF");
+        if let (EngineChoice::Auto, Some(reason)) = (choice, transport.refusal()) {
+            tracing::warn!(reason, "probing by sockets, without eBPF");
         }
         packet_log::follow(&mut transport);
         let checks = Checks::start(engine.check_count()).context("cannot start a thread")?;
