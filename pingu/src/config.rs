@@ -1,5 +1,6 @@
 //! The configuration: a file as written becomes a [`Config`] that holds only valid values, or a list of everything that is wrong with it.
 
+mod bytes;
 mod check;
 mod compare;
 mod connections;
@@ -7,6 +8,7 @@ mod duration;
 mod group;
 mod health;
 mod keys;
+mod passive;
 mod policy;
 mod problem;
 mod reader;
@@ -23,9 +25,11 @@ use std::{
     time::Duration,
 };
 
+pub use bytes::{Budget, BudgetTime};
 pub(crate) use check::address_fault;
 pub use connections::Failback;
 pub use health::{HealthConfig, Limits, Quorum, Rule};
+pub use passive::{Handshakes, PassiveConfig, ProbeWhen};
 pub use problem::{LoadError, Problem, Problems, Severity};
 pub use steering::{DampingConfig, PreferBetter};
 
@@ -348,4 +352,6 @@ pub struct ProbeConfig {
     pub timeout: Duration,
     /// ICMP payload in bytes; at least what the matching needs.
     pub size_bytes: u16,
+    /// What passing traffic changes about it, and what it may cost.
+    pub passive: PassiveConfig,
 }

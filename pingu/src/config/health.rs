@@ -7,6 +7,7 @@ use toml::de::DeValue;
 use super::{
     check::between,
     duration, keys,
+    passive::Handshakes,
     policy::{small, value},
     reader::{At, Reader},
 };
@@ -33,6 +34,8 @@ pub struct HealthConfig {
     pub quorum: Quorum,
     /// How long an uplink must have been good before traffic goes back to it.
     pub hold_down: Duration,
+    /// What the fate of TCP handshakes means for it.
+    pub handshakes: Handshakes,
 }
 
 impl HealthConfig {
@@ -114,6 +117,7 @@ pub(super) struct HealthKeys {
     min_consecutive: Option<At<u16>>,
     quorum: Option<At<Quorum>>,
     hold_down: Option<At<Duration>>,
+    handshakes: Option<At<Handshakes>>,
 }
 
 impl HealthKeys {
@@ -132,6 +136,7 @@ impl HealthKeys {
             min_consecutive: small(reader, "min_consecutive", 0, ROW_MAX),
             quorum: quorum(reader),
             hold_down: reader.duration("hold_down", between(0, HOLD_DOWN_MAX_MS)),
+            handshakes: reader.choice("handshakes", &keys::HANDSHAKES),
         }
     }
 
@@ -161,6 +166,7 @@ impl HealthKeys {
             min_consecutive: self.min_consecutive.or(other.min_consecutive),
             quorum: self.quorum.or(other.quorum),
             hold_down: self.hold_down.or(other.hold_down),
+            handshakes: self.handshakes.or(other.handshakes),
         }
     }
 
@@ -190,6 +196,7 @@ impl HealthKeys {
             rule: self.rule(reader),
             quorum: self.quorum(reader, targets),
             hold_down: value(&self.hold_down, keys::HOLD_DOWN_DEFAULT),
+            handshakes: value(&self.handshakes, Handshakes::Report),
         }
     }
 

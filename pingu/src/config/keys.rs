@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    AdvertiseKind, DampingConfig, LearnedRoutes, Mode, OnExit, PreferBetter, Quorum, ReceiveHook,
-    RuleProtocol, RulesConfig, WhenAllDown,
+    AdvertiseKind, DampingConfig, Handshakes, LearnedRoutes, Mode, OnExit, PreferBetter, ProbeWhen,
+    Quorum, ReceiveHook, RuleProtocol, RulesConfig, WhenAllDown,
 };
 use crate::units::{Metric, NexthopId};
 
@@ -24,6 +24,15 @@ pub(super) const ON_EXIT: [(&str, OnExit); 2] =
     [("withdraw", OnExit::Withdraw), ("keep", OnExit::Keep)];
 
 pub(super) const QUORUMS: [(&str, Quorum); 2] = [("any", Quorum::Any), ("all", Quorum::All)];
+
+pub(super) const PROBE_WHENS: [(&str, ProbeWhen); 2] =
+    [("always", ProbeWhen::Always), ("idle", ProbeWhen::Idle)];
+
+pub(super) const HANDSHAKES: [(&str, Handshakes); 3] = [
+    ("off", Handshakes::Off),
+    ("report", Handshakes::Report),
+    ("judge", Handshakes::Judge),
+];
 
 pub(super) const MODES: [(&str, Mode); 3] = [
     ("metric", Mode::Metric),
@@ -70,6 +79,10 @@ pub(super) const COUNT_DEFAULT: u16 = 10;
 pub(super) const SPACING_DEFAULT: Duration = Duration::from_millis(20);
 pub(super) const TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
 pub(super) const SIZE_BYTES_DEFAULT: u16 = 56;
+/// Loss figures of an uplink that is hardly probed are at most so old.
+pub(super) const PROBE_AT_LEAST_DEFAULT: Duration = Duration::from_secs(5 * 60);
+/// Twice what TCP waits before it repeats its first segment (RFC 6298).
+pub(super) const SILENCE_DEFAULT: Duration = Duration::from_secs(2);
 pub(super) const MAX_LOST_DEFAULT: u16 = 5;
 pub(super) const MAX_DELAY_DEFAULT: Duration = Duration::from_millis(100);
 pub(super) const FALL_DEFAULT: u16 = 1;

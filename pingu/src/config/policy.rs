@@ -10,6 +10,7 @@ use super::{
     duration,
     health::HealthKeys,
     keys,
+    passive::{PassiveKeys, Round},
     reader::{At, Reader},
 };
 
@@ -28,6 +29,7 @@ struct Keys {
     spacing: Option<At<Duration>>,
     timeout: Option<At<Duration>>,
     size_bytes: Option<At<u16>>,
+    passive: PassiveKeys,
     health: HealthKeys,
 }
 
@@ -44,6 +46,7 @@ impl Keys {
             PAYLOAD_BYTES_MIN.into(),
             PAYLOAD_BYTES_MAX.into(),
         );
+        self.passive = PassiveKeys::read(reader);
     }
 
     /// These keys where given, else those.
@@ -56,6 +59,7 @@ impl Keys {
             spacing: self.spacing.or(other.spacing),
             timeout: self.timeout.or(other.timeout),
             size_bytes: self.size_bytes.or(other.size_bytes),
+            passive: self.passive.or(&other.passive),
             health: self.health.or(&other.health),
         }
     }
@@ -85,13 +89,22 @@ impl Keys {
                 ),
             );
         }
+        let targets = self.targets.as_ref()?.value.clone();
+        let size_bytes = value(&self.size_bytes, keys::SIZE_BYTES_DEFAULT);
+        let probes = [false, true].map(|ipv6| {
+            let of_family = targets.iter().filter(|target| target.is_ipv6() == ipv6);
+            of_family.count() as u64 * u64::from(count)
+        });
+        let round = Round { probes, size_bytes };
+        let passive = self.passive.config(reader, period, round);
         Some(ProbeConfig {
-            targets: self.targets.as_ref()?.value.clone(),
+            targets,
             period,
             count,
             spacing,
             timeout: value(&self.timeout, keys::TIMEOUT_DEFAULT),
-            size_bytes: value(&self.size_bytes, keys::SIZE_BYTES_DEFAULT),
+            size_bytes,
+            passive,
         })
     }
 

@@ -9,16 +9,30 @@ use super::{
 /// A key of an uplink as text, none where it is absent.
 type Key = (&'static str, fn(&UplinkConfig) -> Option<String>);
 
-const PROBE: [Key; 6] = [
+const PROBE: [Key; 10] = [
     ("targets", |uplink| Some(list(uplink.probe.targets.iter()))),
     ("period", |uplink| time(uplink.probe.period)),
     ("count", |uplink| Some(uplink.probe.count.to_string())),
     ("spacing", |uplink| time(uplink.probe.spacing)),
     ("timeout", |uplink| time(uplink.probe.timeout)),
     ("size", |uplink| Some(uplink.probe.size_bytes.to_string())),
+    ("probe_when", |uplink| {
+        let when = keys::word(&keys::PROBE_WHENS, &uplink.probe.passive.when);
+        Some(text(when))
+    }),
+    ("probe_at_least", |uplink| {
+        time(uplink.probe.passive.at_least)
+    }),
+    ("silence", |uplink| {
+        time(uplink.probe.passive.silence.unwrap_or_default())
+    }),
+    ("budget", |uplink| {
+        let budget = uplink.probe.passive.budget?;
+        Some(text(&budget.to_string()))
+    }),
 ];
 
-const HEALTH: [Key; 13] = [
+const HEALTH: [Key; 14] = [
     ("max_lost", |uplink| {
         Some(uplink.health.fail.max_lost.to_string())
     }),
@@ -72,6 +86,10 @@ const HEALTH: [Key; 13] = [
         })
     }),
     ("hold_down", |uplink| time(uplink.health.hold_down)),
+    ("handshakes", |uplink| {
+        let handshakes = keys::word(&keys::HANDSHAKES, &uplink.health.handshakes);
+        Some(text(handshakes))
+    }),
 ];
 
 /// Writes everything, defaults included: what all uplinks share in `[probe]` and `[health]`, the rest with each uplink.

@@ -4,6 +4,7 @@ mod any_text;
 mod groups;
 mod keys;
 mod messages;
+mod passive;
 
 use pingu::config::{Config, LoadError};
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    config::{HealthConfig, Limits, ProbeConfig, Quorum, Rule, Sources},
+    config::{Handshakes, HealthConfig, Limits, PassiveConfig, ProbeConfig, Quorum, Rule, Sources},
     network::{NexthopKind, default_of},
     units::{GroupId, Metric, TableId},
 };
@@ -37,6 +37,7 @@ fn uplink(gateway: Gateway) -> UplinkConfig {
             spacing: Duration::from_millis(1),
             timeout: Duration::from_secs(1),
             size_bytes: 56,
+            passive: PassiveConfig::default(),
         },
         health: HealthConfig {
             fail: LIMITS,
@@ -44,6 +45,7 @@ fn uplink(gateway: Gateway) -> UplinkConfig {
             rule: Rule::InARow { fall: 1, rise: 1 },
             quorum: Quorum::Any,
             hold_down: Duration::ZERO,
+            handshakes: Handshakes::Report,
         },
     }
 }
