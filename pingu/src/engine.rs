@@ -21,21 +21,27 @@ mod acknowledged;
 mod active;
 mod adoption;
 mod burst;
+mod calendar;
 pub mod connections;
 mod damping;
 mod dead_target;
 mod decide;
 mod evidence;
 mod fights;
+mod handshakes;
 mod health;
 mod knowledge;
+mod ledger;
 mod memory;
 mod neighbours;
+mod passive;
 mod path;
 mod quorum;
 mod random;
 pub mod reconcile;
 mod routes;
+mod signs;
+mod spending;
 mod status;
 mod steering;
 mod uplink;
@@ -49,6 +55,8 @@ pub use knowledge::{Families, GatewayKnowledge, Knowledge, Origin};
 pub use memory::GatewayHint;
 pub(crate) use path::slots_needed;
 pub use routes::RouteSet;
+pub use signs::{Cause, HandshakeStatus, PassiveStatus, TrafficStatus};
+pub use spending::BudgetHint;
 pub use status::{DampingStatus, HookState, PinnedBy, Status, TargetStatus, UplinkStatus};
 pub use window::RttSummary;
 
@@ -89,6 +97,9 @@ pub struct Engine {
     /// Of each group: the healthy uplinks compared.
     contests: Vec<Contest>,
     pinned: Option<UplinkId>,
+    /// When counters are read.
+    watch: signs::Watch,
+    ledger: ledger::Ledger,
     /// The first snapshot has been seen.
     oriented: bool,
     /// Counts what may change the route set.
@@ -119,16 +130,14 @@ impl Engine {
                 paths.push(Path::new(id, target, first_slot, &uplink.probe, now));
                 first_slot += slots_needed(&uplink.probe);
             }
-            uplinks.push(Uplink::new(
-                first_path..paths.len(),
-                uplink.health.quorum,
-                now,
-            ));
+            uplinks.push(Uplink::new(first_path..paths.len(), uplink, now));
         }
         Self {
             rankings: vec![Ranking::default(); config.groups.len()],
             contests: vec![Contest::default(); config.groups.len()],
             families: config.groups.iter().map(families).collect(),
+            watch: signs::Watch::new(&config, now),
+            ledger: ledger::Ledger::new(now),
             pinned: None,
             wake_of: vec![None; paths.len()],
             config,
@@ -242,6 +251,7 @@ impl Engine {
             );
         }
         self.hints.note(&self.config.uplinks, &self.uplinks);
+        self.find_counters();
         if !self.oriented {
             self.oriented = true;
             for index in 0..self.rankings.len() {
@@ -279,6 +289,7 @@ impl Engine {
         self.orders.clear();
         self.ordered.clear();
         transport.refresh();
+        let observed = self.observe(transport, now);
         while let Some(&Reverse((at, id))) = self.wakes.peek()
             && at <= now
         {
@@ -289,9 +300,13 @@ impl Engine {
             self.wake_of[id.index()] = None;
             let path = &mut self.paths[id.index()];
             let uplink = &self.config.uplinks[path.uplink.index()];
+            self.uplinks[path.uplink.index()].sample(transport, now);
             path.collect(&uplink.health, &uplink.probe, now, |slot| {
                 transport.read(slot)
             });
+            self.hold_back(id, now);
+            let path = &mut self.paths[id.index()];
+            let uplink = &self.config.uplinks[path.uplink.index()];
             let first_order = self.orders.len();
             path.order(
                 &uplink.probe,
@@ -315,6 +330,9 @@ impl Engine {
         if !self.orders.is_empty() {
             transport.send(&self.orders, &mut self.results);
         }
+        if observed {
+            self.follow_signs(now);
+        }
         self.rank(now);
     }
 
@@ -332,7 +350,8 @@ impl Engine {
     /// When [`Engine::run`] is wanted next.
     pub fn next_wake(&self) -> Option<Instant> {
         let probing = self.wakes.peek().map(|Reverse((at, _))| *at);
-        probing.into_iter().chain(self.next_turn()).min()
+        let others = self.next_turn().into_iter().chain(self.next_observation());
+        probing.into_iter().chain(others).min()
     }
 
     fn refresh_readiness(&mut self, id: PathId, now: Instant) {

@@ -1,5 +1,7 @@
 //! One uplink's way to one target: when it is probed, what came of it, and whether it works.
 
+mod pace;
+
 use std::{
     collections::VecDeque,
     net::IpAddr,
@@ -86,6 +88,10 @@ pub(crate) struct Path {
     /// Slots of lost probes, oldest first, until they are armed again: a reply seen there was late.
     lost: VecDeque<SlotId>,
     look_again: Duration,
+    /// When the last burst began.
+    last_burst: Option<Instant>,
+    /// Bursts that were due and left out.
+    pub(crate) skipped: u64,
 }
 
 /// Whether what is due still waits for the next hop's link-layer address.
@@ -134,6 +140,8 @@ impl Path {
             bursts: VecDeque::new(),
             lost: VecDeque::new(),
             look_again: LOOK_AGAIN_MIN,
+            last_burst: None,
+            skipped: 0,
         }
     }
 
@@ -283,6 +291,7 @@ impl Path {
                 // This program was stopped for longer than a period: nothing is concluded from what it could not send.
                 unfinished.abandon();
             }
+            self.last_burst = Some(now);
             self.bursts.push_back(Burst::new(now, ident(), probe.count));
             self.look_again = LOOK_AGAIN_MIN;
             while self.next_burst <= now {

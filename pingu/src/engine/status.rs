@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    engine::{Engine, RttSummary, State, path::Path, reconcile, uplink::Uplink},
+    engine::{Engine, PassiveStatus, RttSummary, State, path::Path, reconcile, uplink::Uplink},
     network::Route,
     probe::EngineKind,
     units::{GroupId, Metric, TableId, UplinkId},
@@ -88,6 +88,9 @@ pub struct UplinkStatus {
     /// What its falls have brought upon it; null without flap damping.
     #[serde(default)]
     pub damping: Option<DampingStatus>,
+    /// What traffic says of it, and what probing it costs.
+    #[serde(flatten)]
+    pub passive: PassiveStatus,
 }
 
 /// The flap damping of one uplink.
@@ -122,6 +125,9 @@ pub struct TargetStatus {
     pub no_neighbour: u64,
     /// On their way.
     pub pending: u64,
+    /// Bursts that were due and left out: traffic proved life, or the budget asked for it.
+    #[serde(default)]
+    pub skipped: u64,
     /// The share of the last 100 judged probes that were not answered in time, in percent; null before the first.
     pub recent_loss_percent: Option<f64>,
     /// Recent round-trip times in microseconds; null before the first answer.
@@ -215,6 +221,7 @@ impl Engine {
             targets: self.target_statuses(uplink),
             preferred: self.rankings[config.group.index()].preferred == Some(id),
             damping,
+            passive: self.passive_status(id, now),
         }
     }
 
@@ -285,6 +292,7 @@ impl Engine {
         warnings.extend(self.dead_targets().map(|target| {
             format!("target {target} fails over every uplink while others answer: it is left out until it answers")
         }));
+        warnings.extend(self.sign_warnings());
         warnings.extend(reconcile::conflicts(
             &self.snapshot,
             &self.nexthop_set(),
@@ -357,6 +365,7 @@ fn target_status(path: &Path) -> TargetStatus {
         late: tally.late,
         not_sent: tally.not_sent,
         no_neighbour: tally.no_neighbour,
+        skipped: path.skipped,
         pending: tally.sent - tally.answered - tally.lost - tally.late - tally.not_sent,
         recent_loss_percent: path.recent.loss_percent(),
         rtt_us: path.window.summary(),

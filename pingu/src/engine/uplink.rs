@@ -14,13 +14,16 @@ use crate::{
         decide::{Candidate, Quality},
         evidence::Judged,
         health::{State, Verdict},
+        passive::Passive,
         path::Path,
         quorum,
+        signs::Sign,
+        spending::Spending,
         status::HookState,
         way_out::{self, Known, Obstacle, WayOut},
     },
     network::{Route, Snapshot},
-    units::{Protocol, UplinkId},
+    units::{PathId, Protocol, UplinkId},
 };
 
 /// What is known of an uplink.
@@ -42,13 +45,23 @@ pub(crate) struct Uplink {
     pub(crate) penalty: Penalty,
     /// The state of each family at the last look.
     families_noted: [State; 2],
+    pub(crate) passive: Passive,
+    pub(crate) spending: Spending,
+    /// What handshakes say against the pings.
+    pub(crate) sign: Sign,
+    /// Bursts were left out for traffic since the last ones.
+    pub(crate) owes: bool,
+    /// Answers to some uplink's handshakes come in by another: who gets none cannot be told.
+    pub(crate) answers_stray: bool,
+    /// Probes of one burst to each target, by family.
+    pub(crate) round: [u64; 2],
 }
 
 impl Uplink {
-    pub(crate) fn new(paths: Range<usize>, quorum: Quorum, now: Instant) -> Self {
+    pub(crate) fn new(paths: Range<usize>, config: &UplinkConfig, now: Instant) -> Self {
         Self {
             paths,
-            quorum,
+            quorum: config.health.quorum,
             ways: [Err(Obstacle::NoInterface); 2],
             ways_before: [None; 2],
             hook: HookState::Detached,
@@ -57,6 +70,16 @@ impl Uplink {
             fell: false,
             penalty: Penalty::default(),
             families_noted: [State::Unknown; 2],
+            passive: Passive::new(config),
+            spending: Spending::new(&config.probe),
+            sign: Sign::None,
+            owes: false,
+            answers_stray: false,
+            round: [false, true].map(|ipv6| {
+                let targets = config.probe.targets.iter();
+                let of_family = targets.filter(|target| target.is_ipv6() == ipv6);
+                of_family.count() as u64 * u64::from(config.probe.count)
+            }),
         }
     }
 
@@ -96,6 +119,11 @@ impl Uplink {
 
     /// Up as soon as enough paths are; a path without a way out counts as down.
     pub(crate) fn state(&self, paths: &[Path]) -> State {
+        self.sign.heed(self.state_by_pings(paths))
+    }
+
+    /// The same by the paths alone.
+    pub(crate) fn state_by_pings(&self, paths: &[Path]) -> State {
         self.judge(self.own_paths(paths))
     }
 
@@ -103,7 +131,8 @@ impl Uplink {
     pub(crate) fn family_state(&self, ipv6: bool, paths: &[Path]) -> State {
         let of_family = |path: &&Path| path.target.is_ipv6() == ipv6;
         if self.own_paths(paths).any(|path| of_family(&path)) {
-            self.judge(self.own_paths(paths).filter(of_family))
+            self.sign
+                .heed(self.judge(self.own_paths(paths).filter(of_family)))
         } else {
             self.state(paths)
         }
@@ -137,6 +166,8 @@ impl Uplink {
         now: Instant,
     ) -> bool {
         let before = (self.state_noted, self.families_noted);
+        let sign = self.read_sign(paths, now);
+        let sign_before = std::mem::replace(&mut self.sign, sign);
         let state = self.state(paths);
         self.families_noted = [false, true].map(|ipv6| self.family_state(ipv6, paths));
         if state != self.state_noted {
@@ -149,7 +180,7 @@ impl Uplink {
             self.since = now;
             self.state_noted = state;
         }
-        before != (self.state_noted, self.families_noted)
+        before != (self.state_noted, self.families_noted) || !sign_before.is_like(self.sign)
     }
 
     /// What the decision needs to know of it, but for its qualities.
@@ -203,6 +234,11 @@ impl Uplink {
             .collect()
     }
 
+    /// The numbers of its paths.
+    pub(crate) fn path_ids(&self) -> impl Iterator<Item = PathId> + use<> {
+        self.paths.clone().map(|index| PathId(index as u32))
+    }
+
     /// Its paths.
     pub(crate) fn own_paths<'a>(
         &self,
@@ -219,6 +255,9 @@ impl Uplink {
         }
         if let HookState::Failed(error) = &self.hook {
             return error.clone();
+        }
+        if let Some(reason) = self.sign.reason() {
+            return reason;
         }
         let path_of = |wanted: State| {
             self.own_paths(paths)
