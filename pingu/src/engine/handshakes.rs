@@ -10,11 +10,17 @@ use crate::{engine::passive::Sample, probe::Traffic};
 /// A handshake may take so long before it counts as not answered; TCP repeats its SYN after this (RFC 6298).
 pub(crate) const PATIENCE: Duration = Duration::from_secs(1);
 
+/// Handshakes that are longer ago tell nothing.
+pub(crate) const EVIDENCE_TIME: Duration = Duration::from_secs(60);
+
 /// Where handshakes keep an uplink up, those of this time must succeed as well.
 pub(crate) const RECENT: Duration = Duration::from_secs(3);
 
-/// So many must have failed by now if they were lost like pings: with fewer, luck could explain their success.
-const EXPECTED_FAILURES_MIN: f64 = 5.0;
+/// Where pings fail to bring an uplink down only because traffic still comes in, handshakes get so long to tell.
+pub(crate) const GRACE: Duration = Duration::from_secs(1);
+
+/// If handshakes were lost like pings, their success would be as unlikely as one in 150 (the logarithm of that).
+const SURPRISE_MIN: f64 = 5.0;
 
 /// So many of the last ones tell that it is over.
 const RECENT_MIN: u64 = 3;
@@ -52,15 +58,30 @@ impl Count {
     }
 }
 
+/// Pings that were lost, and those that were answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pings {
+    pub(crate) lost: u64,
+    pub(crate) answered: u64,
+}
+
+impl Pings {
+    /// The share of all that is lost, as far as so few tell (Laplace's rule of succession).
+    pub(crate) fn lost_share(self) -> f64 {
+        (self.lost + 1) as f64 / (self.lost + self.answered + 2) as f64
+    }
+}
+
 /// Whether handshakes succeed while this share of pings is lost: `whole` since the pings were lost, of which `due` have had time to be
 /// answered, and those of the last seconds.
 pub(crate) fn succeed(whole: Count, due: u64, recent: Count, lost_share: f64) -> bool {
-    let expected_failures = whole.begun as f64 * lost_share;
+    let answered = whole.answered.min(whole.begun);
+    let surprise = answered as f64 * -(1.0 - lost_share).ln();
     let failed = due.saturating_sub(whole.answered);
     let ended = recent.begun >= RECENT_MIN && recent.answered * 2 < recent.begun;
-    expected_failures >= EXPECTED_FAILURES_MIN
-        && whole.answered * 2 >= whole.begun
-        && failed as f64 * 4.0 <= expected_failures
+    surprise >= SURPRISE_MIN
+        && answered * 2 >= whole.begun
+        && failed as f64 * 4.0 <= whole.begun as f64 * lost_share
         && !whole.is_asymmetric()
         && !ended
 }

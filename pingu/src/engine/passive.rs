@@ -7,14 +7,14 @@ use std::{
 };
 
 use crate::{
-    config::{Handshakes, ProbeConfig, ProbeWhen, Rule, UplinkConfig},
+    config::{Handshakes, ProbeConfig, ProbeWhen, UplinkConfig},
     engine::handshakes::{self, Count, Unanswered},
     probe::Traffic,
     units::Ifindex,
 };
 
 /// Counters are not read more often than this for one uplink, however many of its paths are looked at.
-const SAMPLE_MIN: Duration = Duration::from_millis(10);
+const SAMPLE_MIN: Duration = Duration::from_millis(2);
 
 /// So many packets must come in before they prove life: one is a stray, or a gateway's word that nothing passes.
 const PROOF_PACKETS: u64 = 4;
@@ -29,10 +29,10 @@ const PROOF_HANDSHAKES: u64 = 3;
 /// The longest time for which traffic that was seen counts as going on.
 const QUIET_MAX: Duration = Duration::from_secs(5);
 
-/// Samples kept for the time that a verdict takes, and how far apart those are that tell of the last minute.
+/// Samples kept of the time that a burst takes, an eighth of it apart, and those that tell of the last minute.
 const FINE_SAMPLES: usize = 32;
-const COARSE_SAMPLES: usize = 13;
-const COARSE: Duration = Duration::from_secs(5);
+const COARSE_SAMPLES: usize = 31;
+const COARSE: Duration = Duration::from_secs(2);
 
 /// Rates are means over at least this, where there are samples so old.
 const RATE_TIME: Duration = Duration::from_secs(10);
@@ -70,6 +70,8 @@ pub(crate) struct Passive {
     last: Option<Sample>,
     fine: VecDeque<Sample>,
     coarse: VecDeque<Sample>,
+    /// From which handshakes are counted that keep the uplink up.
+    held: Option<Sample>,
     /// Since when the next proof of life has been gathered.
     mark: Option<Sample>,
     proven: Option<Instant>,
@@ -86,18 +88,17 @@ impl Passive {
         let tick = tick(config);
         let quiet = probe.period.saturating_sub(2 * tick).min(QUIET_MAX);
         let idle = probe.passive.when == ProbeWhen::Idle;
-        let verdict = bursts_to_fall(&config.health.rule) * probe.period
-            + probe.spacing * u32::from(probe.count)
-            + probe.timeout;
+        let flight = probe.spacing * u32::from(probe.count) + probe.timeout;
         Self {
             source: Source::None,
             handshakes: config.health.handshakes,
             silence: probe.passive.silence,
             quiet: idle.then_some(quiet),
-            fine_step: (2 * verdict / FINE_SAMPLES as u32).max(SAMPLE_MIN),
+            fine_step: (flight / 8).max(SAMPLE_MIN),
             last: None,
             fine: VecDeque::new(),
             coarse: VecDeque::new(),
+            held: None,
             mark: None,
             proven: None,
             silent_since: None,
@@ -193,15 +194,34 @@ impl Passive {
         }
     }
 
+    /// The first sample kept of those from this time on.
+    fn first_after<'a>(&'a self, at: Instant) -> Option<&'a Sample> {
+        let of = |samples: &'a VecDeque<Sample>| samples.iter().find(|sample| sample.at >= at);
+        let held = self.held.as_ref().filter(|held| held.at >= at);
+        let kept = of(&self.fine).into_iter().chain(of(&self.coarse));
+        let found = kept.chain(held);
+        found.min_by_key(|sample| sample.at)
+    }
+
+    /// Keeps the first sample from this time on, as long as there is one.
+    pub(crate) fn hold(&mut self, since: Option<Instant>) {
+        self.held = since.and_then(|since| self.first_after(since)).copied();
+    }
+
+    /// Something has come in since `since`, and where handshakes were begun, so may have been an answer.
+    pub(crate) fn comes_in_since(&self, since: Instant) -> bool {
+        let (Some(first), Some(last)) = (self.first_after(since), self.last) else {
+            return false;
+        };
+        let handshakes = self.last_minute().answered > 0;
+        let passed = last.since(first).unwrap_or_default();
+        handshakes && passed.ingress_packets > 0
+    }
+
     /// Whether handshakes since `since` succeed although this share of pings is lost, and how many.
     pub(crate) fn succeeds(&self, since: Instant, lost_share: f64, now: Instant) -> Option<Count> {
         let last = self.last?;
-        let first_after = |at: Instant| {
-            let fine = self.fine.iter().find(|sample| sample.at >= at);
-            let covered = self.fine.front().is_some_and(|first| first.at <= at);
-            let coarse = || self.coarse.iter().find(|sample| sample.at >= at);
-            fine.filter(|_| covered).or_else(coarse).or(fine)
-        };
+        let first_after = |at: Instant| self.first_after(at);
         let until = |at: Instant| {
             let before = |sample: &&Sample| sample.at <= at;
             self.fine.iter().rev().find(before)
@@ -241,6 +261,7 @@ impl Passive {
         self.last = None;
         self.fine.clear();
         self.coarse.clear();
+        self.held = None;
         self.mark = None;
         self.proven = None;
         self.silent_since = None;
@@ -261,14 +282,6 @@ pub(crate) fn tick(config: &UplinkConfig) -> Duration {
         (passive.when == ProbeWhen::Idle).then(|| (*period / 8).min(Duration::from_millis(500)));
     let wanted = silence.into_iter().chain(idle).min().unwrap_or(slowest);
     wanted.clamp(fastest, slowest)
-}
-
-/// How many bad bursts take a path down that was up.
-fn bursts_to_fall(rule: &Rule) -> u32 {
-    match *rule {
-        Rule::InARow { fall, .. } => fall.into(),
-        Rule::Window { .. } => 1,
-    }
 }
 
 /// Both directions work: packets come in, not only errors about those that leave, and not with every handshake failing.

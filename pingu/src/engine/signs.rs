@@ -11,7 +11,7 @@ use crate::{
     config::Handshakes,
     engine::{
         Engine, State,
-        handshakes::Count,
+        handshakes::{self, Count, Pings},
         passive::{self, Source},
         path::Path,
         uplink::Uplink,
@@ -19,6 +19,12 @@ use crate::{
     probe::ProbeTransport,
     units::{PathId, UplinkId},
 };
+
+/// Where nothing counts, counters are looked for so often.
+const TRY_EVERY: Duration = Duration::from_secs(5);
+
+/// Counters are read so often while handshakes decide about an uplink.
+const WAIT_STEP: Duration = Duration::from_millis(50);
 
 /// What handshakes say against the pings.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -28,6 +34,8 @@ pub(crate) enum Sign {
     None,
     /// It works, although pings are lost.
     Kept(Count),
+    /// Pings are lost, but traffic comes in: handshakes may soon tell.
+    Waits,
     /// None of so many succeeds, although pings are answered; whether the uplink is down for that.
     Portal { begun: u64, judged: bool },
 }
@@ -36,9 +44,9 @@ impl Sign {
     /// The state, given the one by pings.
     pub(crate) fn heed(self, by_pings: State) -> State {
         match (self, by_pings) {
-            (Self::Kept(_), State::Down) => State::Up,
+            (Self::Kept(_) | Self::Waits, State::Down) => State::Up,
             (Self::Portal { judged: true, .. }, State::Up) => State::Down,
-            (Self::None | Self::Kept(_) | Self::Portal { .. }, _) => by_pings,
+            (Self::None | Self::Kept(_) | Self::Waits | Self::Portal { .. }, _) => by_pings,
         }
     }
 
@@ -57,6 +65,7 @@ impl Sign {
                     "pings lost, but {answered} of {begun} handshakes succeed"
                 ))
             }
+            Self::Waits => Some("pings lost, but packets come in: waits for handshakes".to_owned()),
             Self::Portal { begun, .. } => Some(format!(
                 "portal: pings are answered, but none of {begun} TCP handshakes"
             )),
@@ -81,6 +90,9 @@ impl Watch {
     }
 }
 
+#[cfg(test)]
+mod tests;
+
 impl Uplink {
     /// Reads its counters, where there are any.
     pub(crate) fn sample(&mut self, transport: &impl ProbeTransport, now: Instant) {
@@ -90,7 +102,14 @@ impl Uplink {
     }
 
     /// What handshakes say against the pings.
-    pub(crate) fn read_sign(&self, paths: &[Path], now: Instant) -> Sign {
+    pub(crate) fn read_sign(&mut self, paths: &[Path], now: Instant) -> Sign {
+        let since = match self.sign {
+            Sign::Kept(_) | Sign::Waits => {
+                self.pings_lost_since(paths, now).map(|(since, _)| since)
+            }
+            Sign::None | Sign::Portal { .. } => None,
+        };
+        self.passive.hold(since);
         let judged = match self.passive.handshakes {
             Handshakes::Off => return Sign::None,
             Handshakes::Report => false,
@@ -98,7 +117,7 @@ impl Uplink {
         };
         match self.state_by_pings(paths) {
             State::Down if self.state_noted == State::Up => {
-                self.kept(paths, now).map_or(Sign::None, Sign::Kept)
+                self.kept(paths, now).unwrap_or(Sign::None)
             }
             State::Up => match self.failing_since(now) {
                 Some((since, begun)) if self.answers_since(since, paths) => {
@@ -110,22 +129,40 @@ impl Uplink {
         }
     }
 
-    /// The handshakes that succeed while its pings are lost, and nothing else is wrong with it.
-    fn kept(&self, paths: &[Path], now: Instant) -> Option<Count> {
+    /// Since when its pings are lost, and what share of them, if nothing else is wrong with it.
+    fn pings_lost_since(&self, paths: &[Path], now: Instant) -> Option<(Instant, f64)> {
+        let minute_ago = now.checked_sub(handshakes::EVIDENCE_TIME);
         let mut since = None;
         let mut lost_share = 1.0_f64;
         let failing = |path: &&Path| !path.is_blocked() && path.state() == State::Down;
         for path in self.own_paths(paths).filter(failing) {
             let (bad, judged) = (path.evidence.bad?, path.judged?);
-            let (missing, answered) = (judged.report.missing(), judged.report.answered);
-            if !path.evidence.is_bad() || judged.report.no_neighbour > 0 || missing == 0 {
+            let pings = Pings {
+                lost: judged.report.missing().into(),
+                answered: judged.report.answered.into(),
+            };
+            if !path.evidence.is_bad() || judged.report.no_neighbour > 0 || pings.lost == 0 {
                 return None;
             }
-            let share = f64::from(missing) / f64::from(missing + answered);
-            lost_share = lost_share.min(share);
-            since = since.max(Some(bad.first));
+            lost_share = lost_share.min(pings.lost_share());
+            // What was under way when the first was lost may still come in.
+            let rtt = path.window.recent_mean().unwrap_or_default();
+            since = since.max(Some(bad.first + 2 * rtt));
         }
-        self.passive.succeeds(since?, lost_share, now)
+        let since = since?;
+        let since = minute_ago.map_or(since, |ago| since.max(ago));
+        Some((since, lost_share))
+    }
+
+    /// Whether handshakes succeed while its pings are lost.
+    fn kept(&self, paths: &[Path], now: Instant) -> Option<Sign> {
+        let (since, lost_share) = self.pings_lost_since(paths, now)?;
+        if let Some(count) = self.passive.succeeds(since, lost_share, now) {
+            return Some(Sign::Kept(count));
+        }
+        let fell = self.fell_by_pings.unwrap_or(now);
+        let hopeful = now < fell + handshakes::GRACE && self.passive.comes_in_since(since);
+        hopeful.then_some(Sign::Waits)
     }
 
     /// Since when no handshake has succeeded, and how many have not.
@@ -176,14 +213,29 @@ impl Engine {
         for uplink in &mut self.uplinks {
             uplink.sample(transport, now);
         }
-        self.watch.next_sample = now + self.watch.sample_every;
+        let counting = self.uplinks.iter().any(|uplink| uplink.passive.counts());
+        let every = if counting {
+            self.watch.sample_every
+        } else {
+            TRY_EVERY
+        };
+        self.watch.next_sample = now + every;
         true
     }
 
-    /// When counters are to be read next; none while there are none.
+    /// When counters are to be read next; none while there can be none.
     pub(super) fn next_observation(&self) -> Option<Instant> {
-        let counting = self.uplinks.iter().any(|uplink| uplink.passive.counts());
-        counting.then_some(self.watch.next_sample)
+        let is_there = |uplink: &Uplink| matches!(uplink.passive.source, Source::Interface(_));
+        let any = self.uplinks.iter().any(is_there);
+        any.then_some(self.watch.next_sample)
+    }
+
+    /// Looks again soon while handshakes are waited for.
+    pub(super) fn observe_soon(&mut self, now: Instant) {
+        if self.uplinks.iter().any(|uplink| uplink.sign == Sign::Waits) {
+            let soon = now + WAIT_STEP;
+            self.watch.next_sample = self.watch.next_sample.min(soon);
+        }
     }
 
     /// Has paths probed at once that traffic raises doubts about.
@@ -305,7 +357,7 @@ impl Engine {
     pub(super) fn sign_warnings(&self) -> impl Iterator<Item = String> + '_ {
         let both = self.uplinks.iter().zip(&self.config.uplinks);
         both.filter_map(|(uplink, config)| match uplink.sign {
-            Sign::None => None,
+            Sign::None | Sign::Waits => None,
             Sign::Kept(_) => Some(format!(
                 "{}: pings are lost, but TCP handshakes succeed: it stays up",
                 config.name

@@ -49,6 +49,8 @@ pub(crate) struct Uplink {
     pub(crate) spending: Spending,
     /// What handshakes say against the pings.
     pub(crate) sign: Sign,
+    /// Since when it is down by its pings.
+    pub(crate) fell_by_pings: Option<Instant>,
     /// Bursts were left out for traffic since the last ones.
     pub(crate) owes: bool,
     /// Answers to some uplink's handshakes come in by another: who gets none cannot be told.
@@ -73,6 +75,7 @@ impl Uplink {
             passive: Passive::new(config),
             spending: Spending::new(&config.probe),
             sign: Sign::None,
+            fell_by_pings: None,
             owes: false,
             answers_stray: false,
             round: [false, true].map(|ipv6| {
@@ -166,6 +169,10 @@ impl Uplink {
         now: Instant,
     ) -> bool {
         let before = (self.state_noted, self.families_noted);
+        self.fell_by_pings = match self.state_by_pings(paths) {
+            State::Down => self.fell_by_pings.or(Some(now)),
+            State::Up | State::Unknown => None,
+        };
         let sign = self.read_sign(paths, now);
         let sign_before = std::mem::replace(&mut self.sign, sign);
         let state = self.state(paths);

@@ -90,7 +90,7 @@ impl Engine {
         let wanted = self.config.uplinks[id.index()].health.handshakes != Handshakes::Off;
         PassiveStatus {
             cause: match uplink.sign {
-                Sign::None => None,
+                Sign::None | Sign::Waits => None,
                 Sign::Kept(_) => Some(Cause::Pings),
                 Sign::Portal { .. } => Some(Cause::Portal),
             },
