@@ -3,6 +3,9 @@
 #![no_std]
 
 pub mod fan;
+pub mod reflection;
+pub mod remark;
+pub mod traffic;
 
 use core::mem::{offset_of, size_of};
 
@@ -136,17 +139,32 @@ pub enum Counter {
     Stale,
     /// Replies right in everything but the ICMP checksum.
     Corrupt,
+    /// ICMP errors that quote a probe of ours, cookie and all.
+    Error,
+    /// ICMP errors that quote an echo request with the number of a live slot, and do not prove to speak of its probe.
+    ErrorUnproven,
 }
 
 /// How many [`Counter`]s there are.
-pub const COUNTERS: usize = Counter::Corrupt as usize + 1;
+pub const COUNTERS: usize = Counter::ErrorUnproven as usize + 1;
 
 /// The array of [`Slot`]s. Its name carries the version of this contract: an object of another one has no such map.
 pub const MAP_SLOTS: &str = "SLOTS_1";
+/// The array of [`remark::Remark`]s, as long as that of the slots.
+pub const MAP_REMARKS: &str = "REMARKS_1";
+/// The array of [`traffic::TrafficEntry`]s.
+pub const MAP_TRAFFIC: &str = "TRAFFIC_1";
 /// The array whose only entry is a [`fan::Fan`].
 pub const MAP_FAN: &str = "FAN";
 /// The per-CPU array whose only entry is `[u64; COUNTERS]`.
 pub const MAP_COUNTERS: &str = "COUNTERS";
+
+/// A constant of 32 bits, set when the object is loaded: the mask of [`traffic::TrafficEntry`]'s place, or [`TRAFFIC_OFF`].
+pub const GLOBAL_TRAFFIC_MASK: &str = "TRAFFIC_MASK";
+/// A constant of 32 bits, set when the object is loaded: the number of the last possible processor, plus one.
+pub const GLOBAL_PROCESSORS: &str = "PROCESSORS";
+/// The mask that says that no traffic is counted.
+pub const TRAFFIC_OFF: u32 = u32::MAX;
 
 /// Egress of a device with Ethernet headers (TCX or clsact).
 pub const PROGRAM_REQUEST_ETHERNET: &str = "request_ether";

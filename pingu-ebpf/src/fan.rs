@@ -24,7 +24,7 @@ pub fn spread(packet: SocketBuffer, template: &Echo) -> Option<()> {
         return None;
     }
     fan.count = 0;
-    let offset = template.icmp_offset.checked_sub(HEAD_IP_BYTES)?;
+    let offset = template.message.icmp_offset.checked_sub(HEAD_IP_BYTES)?;
     let mut head = load(packet, offset)?;
     for place in 0..FAN_PROBES_MAX {
         let number = fan.slots[place];

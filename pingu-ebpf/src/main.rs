@@ -5,12 +5,15 @@
 #![feature(asm_experimental_arch)]
 
 mod fan;
+mod icmp_error;
 #[cfg(feature = "log")]
 mod log;
 mod maps;
 mod packet;
+mod remark;
 mod reply;
 mod request;
+mod traffic;
 
 use aya_ebpf::{
     bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action},
@@ -20,9 +23,12 @@ use aya_ebpf::{
 
 use pingu_common::Counter;
 
-use crate::packet::{
-    Packet, SocketBuffer, XdpFrame,
-    link::{Bare, Ethernet, LinkLayer},
+use crate::{
+    packet::{
+        PROTOCOL_ICMP, PROTOCOL_ICMPV6, Packet, SocketBuffer, XdpFrame,
+        link::{Bare, Ethernet, Glance, Ipv4Bytes, Ipv6Bytes, LinkLayer},
+    },
+    traffic::{Egress, IPV4_PROTOCOL, IPV6_NEXT_HEADER, Ingress},
 };
 
 /// Lets the programs behind this one decide: `TCX_NEXT` has the same value.
@@ -33,49 +39,33 @@ const CONSUME: i32 = TC_ACT_SHOT;
 /// Egress of a device with Ethernet headers.
 #[classifier]
 pub fn request_ether(context: TcContext) -> i32 {
-    if request::is_ours(&context) {
-        stamp::<Ethernet>(SocketBuffer::new(&context));
-    }
+    send::<Ethernet>(&context);
     PASS
 }
 
 /// Egress of a layer-3 device.
 #[classifier]
 pub fn request_bare(context: TcContext) -> i32 {
-    if request::is_ours(&context) {
-        stamp::<Bare>(SocketBuffer::new(&context));
-    }
+    send::<Bare>(&context);
     PASS
 }
 
 /// Ingress of a device with Ethernet headers.
 #[classifier]
 pub fn reply_ether(context: TcContext) -> i32 {
-    let packet = SocketBuffer::new(&context);
-    if Ethernet::is_surely_foreign(packet) {
-        return PASS;
-    }
-    consume_or_pass(matched::<Ethernet, _>(packet))
+    consume_or_pass(receive::<Ethernet, _>(SocketBuffer::new(&context)))
 }
 
 /// Ingress of a layer-3 device.
 #[classifier]
 pub fn reply_bare(context: TcContext) -> i32 {
-    let packet = SocketBuffer::new(&context);
-    if Bare::is_surely_foreign(packet) {
-        return PASS;
-    }
-    consume_or_pass(matched::<Bare, _>(packet))
+    consume_or_pass(receive::<Bare, _>(SocketBuffer::new(&context)))
 }
 
 /// Ingress of a device with Ethernet headers and native XDP.
 #[xdp]
 pub fn reply_xdp(context: XdpContext) -> u32 {
-    let packet = XdpFrame::new(&context);
-    if Ethernet::is_surely_foreign(packet) {
-        return xdp_action::XDP_PASS;
-    }
-    if matched::<Ethernet, _>(packet) {
+    if receive::<Ethernet, _>(XdpFrame::new(&context)) {
         xdp_action::XDP_DROP
     } else {
         xdp_action::XDP_PASS
@@ -87,6 +77,72 @@ fn consume_or_pass(matched: bool) -> i32 {
     if matched { CONSUME } else { PASS }
 }
 
+#[inline(always)]
+fn send<L: LinkLayer>(context: &TcContext) {
+    let packet = SocketBuffer::new(context);
+    if request::is_ours(context) {
+        return stamp::<L>(packet);
+    }
+    if !traffic::is_on() {
+        return;
+    }
+    match L::glance(packet) {
+        Glance::NoIp => {}
+        Glance::Unsure => traffic::count_slowly::<L, _, Egress>(packet),
+        Glance::Ipv4 => {
+            if let Some(ip) = packet.peek::<Ipv4Bytes>(L::IP_OFFSET) {
+                // SAFETY: `peek` checked the bounds.
+                traffic::count_v4::<L, _, Egress>(packet, unsafe { &*ip });
+            }
+        }
+        Glance::Ipv6 => {
+            if let Some(ip) = packet.peek::<Ipv6Bytes>(L::IP_OFFSET) {
+                // SAFETY: `peek` checked the bounds.
+                let ip = unsafe { &*ip };
+                // It may be neighbour discovery.
+                if ip[IPV6_NEXT_HEADER] == PROTOCOL_ICMPV6 {
+                    return traffic::count_slowly::<L, _, Egress>(packet);
+                }
+                traffic::count_v6::<L, _, Egress>(packet, ip);
+            }
+        }
+    }
+}
+
+/// Whether the packet was a reply that counts.
+#[inline(always)]
+fn receive<L: LinkLayer, P: Packet>(packet: P) -> bool {
+    match L::glance(packet) {
+        Glance::NoIp => return false,
+        Glance::Unsure => {}
+        Glance::Ipv4 => {
+            if let Some(ip) = packet.peek::<Ipv4Bytes>(L::IP_OFFSET) {
+                // SAFETY: `peek` checked the bounds.
+                let ip = unsafe { &*ip };
+                if ip[IPV4_PROTOCOL] != PROTOCOL_ICMP {
+                    if traffic::is_on() {
+                        traffic::count_v4::<L, P, Ingress>(packet, ip);
+                    }
+                    return false;
+                }
+            }
+        }
+        Glance::Ipv6 => {
+            if let Some(ip) = packet.peek::<Ipv6Bytes>(L::IP_OFFSET) {
+                // SAFETY: `peek` checked the bounds.
+                let ip = unsafe { &*ip };
+                if ip[IPV6_NEXT_HEADER] != PROTOCOL_ICMPV6 {
+                    if traffic::is_on() {
+                        traffic::count_v6::<L, P, Ingress>(packet, ip);
+                    }
+                    return false;
+                }
+            }
+        }
+    }
+    matched::<L, P>(packet)
+}
+
 /// Apart from the entry point, so that foreign packets pay for no register that only this needs.
 #[inline(never)]
 fn stamp<L: LinkLayer>(packet: SocketBuffer) {
@@ -95,7 +151,9 @@ fn stamp<L: LinkLayer>(packet: SocketBuffer) {
         Err(reason) => {
             #[cfg(feature = "log")]
             log::outcome(packet, reason.as_str());
-            count(reason.counter());
+            if let Some(counter) = reason.counter() {
+                maps::count(counter);
+            }
         }
     }
 }
@@ -111,16 +169,13 @@ fn matched<L: LinkLayer, P: Packet>(packet: P) -> bool {
         Err(reason) => {
             #[cfg(feature = "log")]
             log::outcome(packet, reason.as_str());
-            count(reason.counter());
+            match reason.counter() {
+                Some(counter) => maps::count(counter),
+                None if traffic::is_on() => traffic::count_slowly::<L, P, Ingress>(packet),
+                None => {}
+            }
             false
         }
-    }
-}
-
-#[inline(always)]
-fn count(counter: Option<Counter>) {
-    if let Some(counter) = counter {
-        maps::count(counter);
     }
 }
 

@@ -1,4 +1,4 @@
-//! The two maps, and the few ways in which the programs touch them. User space owns every slot: nothing here inserts or evicts.
+//! The maps, and the few ways in which the programs touch them. User space owns every slot: nothing here inserts or evicts.
 
 use core::arch::asm;
 
@@ -7,11 +7,21 @@ use aya_ebpf::{
     macros::map,
     maps::{Array, PerCpuArray},
 };
-use pingu_common::{COUNTERS as COUNTER_COUNT, Counter, Slot, fan::Fan};
+use pingu_common::{
+    COUNTERS as COUNTER_COUNT, Counter, Slot, fan::Fan, remark::Remark, traffic::TrafficEntry,
+};
 
 /// User space sets the number of slots when it loads the object.
 #[map(name = "SLOTS_1")]
 static SLOTS: Array<Slot> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// As many as slots.
+#[map(name = "REMARKS_1")]
+static REMARKS: Array<Remark> = Array::with_max_entries(1, BPF_F_MMAPABLE);
+
+/// User space sets the number when it loads the object.
+#[map(name = "TRAFFIC_1")]
+static TRAFFIC: Array<TrafficEntry> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 #[map(name = "FAN")]
 static FAN: Array<Fan> = Array::with_max_entries(1, BPF_F_MMAPABLE);
@@ -23,6 +33,18 @@ static COUNTERS: PerCpuArray<[u64; COUNTER_COUNT]> = PerCpuArray::with_max_entri
 #[inline(always)]
 pub fn slot(number: u32) -> Option<SlotRef> {
     SLOTS.get_ptr_mut(number).map(SlotRef)
+}
+
+/// The remarks on the probe in the slot with this number, if there is one.
+#[inline(always)]
+pub fn remark(number: u32) -> Option<*mut Remark> {
+    REMARKS.get_ptr_mut(number)
+}
+
+/// A place where traffic is counted.
+#[inline(always)]
+pub fn traffic(place: u32) -> Option<*mut TrafficEntry> {
+    TRAFFIC.get_ptr_mut(place)
 }
 
 /// What user space says of the template that it sends.
@@ -75,17 +97,24 @@ impl SlotRef {
     /// Turns `armed` into `now_ns`; false if the slot was answered or armed anew since `armed` was read.
     #[inline(always)]
     pub fn answer(self, armed: u64, now_ns: u64) -> bool {
-        let mut found = armed;
-        // SAFETY: as in `state`; the instruction (Linux 5.12) touches these 8 bytes and r0 alone. It is written out because the
-        // target's `core` has no compare-and-exchange.
-        unsafe {
-            asm!(
-                "r0 = cmpxchg_64({slot} + 0, r0, {now})",
-                slot = in(reg) &raw mut (*self.0).state,
-                now = in(reg) now_ns,
-                inout("r0") found,
-            );
-        }
-        found == armed
+        // SAFETY: as in `state`.
+        compare_exchange(unsafe { &raw mut (*self.0).state }, armed, now_ns)
     }
+}
+
+/// Writes `new` if `expected` stands there, in one step (Linux 5.12). It is written out because the target's `core` has no
+/// compare-and-exchange. `place` comes from a lookup that found it.
+#[inline(always)]
+pub fn compare_exchange(place: *mut u64, expected: u64, new: u64) -> bool {
+    let mut found = expected;
+    // SAFETY: map memory outlives the program's run; the instruction touches these 8 bytes and r0 alone.
+    unsafe {
+        asm!(
+            "r0 = cmpxchg_64({place} + 0, r0, {new})",
+            place = in(reg) place,
+            new = in(reg) new,
+            inout("r0") found,
+        );
+    }
+    found == expected
 }

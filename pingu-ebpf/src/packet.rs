@@ -15,10 +15,15 @@ use pingu_common::CHECKSUM_BLOCK_BYTES;
 
 pub mod checksum;
 pub mod echo;
+pub mod icmp;
 pub mod link;
 
-const PROTOCOL_ICMP: u8 = 1;
-const PROTOCOL_ICMPV6: u8 = 58;
+pub const PROTOCOL_ICMP: u8 = 1;
+pub const PROTOCOL_TCP: u8 = 6;
+pub const PROTOCOL_ICMPV6: u8 = 58;
+
+/// `pkt_type` of a packet that is for this host.
+const PACKET_HOST: u32 = 0;
 
 const CHECKSUM_BLOCK_WORDS: usize = CHECKSUM_BLOCK_BYTES / 4;
 
@@ -34,6 +39,10 @@ pub trait Packet: Copy {
     fn context(self) -> *mut core::ffi::c_void;
     /// Bytes of the whole packet.
     fn bytes(self) -> usize;
+    /// Bytes that it takes on the wire, where the kernel cuts it up later.
+    fn wire_bytes(self) -> usize;
+    /// Whether its link header names this host; true where the hook does not know.
+    fn is_for_this_host(self) -> bool;
     /// The VLAN tag that the kernel or the hardware took out of the packet.
     fn tag(self) -> Option<u16>;
     /// A pointer to `T` inside the part of the packet that lies in one piece, if it holds one there.
@@ -41,6 +50,8 @@ pub trait Packet: Copy {
     /// Copies `T` from anywhere in the packet.
     fn copy<T: Copy>(self, offset: usize) -> Option<T>;
 
+    /// Copies `T` from anywhere in the packet by one call and no comparison: slower, and less for the verifier to walk through.
+    fn load<T: Copy>(self, offset: usize) -> Option<T>;
     /// Copies so many bytes, 1 to 63, to the head of a block.
     fn copy_part(self, offset: usize, bytes: usize, block: &mut Block) -> bool;
 
@@ -93,6 +104,18 @@ impl Packet for SocketBuffer {
     }
 
     #[inline(always)]
+    fn wire_bytes(self) -> usize {
+        // SAFETY: see `ifindex`.
+        unsafe { (*self.0).wire_len as usize }
+    }
+
+    #[inline(always)]
+    fn is_for_this_host(self) -> bool {
+        // SAFETY: see `ifindex`.
+        unsafe { (*self.0).pkt_type == PACKET_HOST }
+    }
+
+    #[inline(always)]
     fn tag(self) -> Option<u16> {
         // SAFETY: see `ifindex`.
         unsafe { ((*self.0).vlan_present != 0).then(|| (*self.0).vlan_tci as u16) }
@@ -119,6 +142,11 @@ impl Packet for SocketBuffer {
             ) == 0)
                 .then(|| value.assume_init())
         }
+    }
+
+    #[inline(always)]
+    fn load<T: Copy>(self, offset: usize) -> Option<T> {
+        self.copy(offset)
     }
 
     #[inline(always)]
@@ -166,6 +194,16 @@ impl Packet for XdpFrame {
     }
 
     #[inline(always)]
+    fn wire_bytes(self) -> usize {
+        self.bytes()
+    }
+
+    #[inline(always)]
+    fn is_for_this_host(self) -> bool {
+        true
+    }
+
+    #[inline(always)]
     fn tag(self) -> Option<u16> {
         None
     }
@@ -180,6 +218,17 @@ impl Packet for XdpFrame {
     #[inline(always)]
     fn copy<T: Copy>(self, _offset: usize) -> Option<T> {
         None
+    }
+
+    #[inline(always)]
+    fn load<T: Copy>(self, offset: usize) -> Option<T> {
+        let mut value = MaybeUninit::<T>::uninit();
+        // SAFETY: the helper writes all of `value` or fails.
+        unsafe {
+            let bytes = size_of::<T>() as u32;
+            (bpf_xdp_load_bytes(self.0, offset as u32, value.as_mut_ptr().cast(), bytes) == 0)
+                .then(|| value.assume_init())
+        }
     }
 
     #[inline(always)]

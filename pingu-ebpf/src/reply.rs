@@ -1,16 +1,22 @@
 //! Ingress: which packet is the reply that a live slot waits for. Everything about it must be right, and only the first counts.
 
 use aya_ebpf::helpers::bpf_ktime_get_ns;
-use pingu_common::{Counter, Slot};
+use pingu_common::{
+    Counter, ICMP_HEADER_BYTES, Slot,
+    reflection::{MAGIC_REPLY, PAYLOAD_BYTES_REFLECTED, REFLECTION_OFFSET, Reflection},
+};
 
 use crate::{
-    maps,
+    icmp_error,
+    maps::{self, SlotRef},
     packet::{
         Packet,
-        checksum::checksum_is_right,
-        echo::{self, EchoKind},
+        checksum::{Peeked, checksum_is_right},
+        echo::{self, Echo, EchoKind},
+        icmp,
         link::LinkLayer,
     },
+    remark::{self, Found},
 };
 
 /// Why a packet is not a reply that counts.
@@ -28,6 +34,10 @@ pub enum NotMatched {
     Duplicate,
     /// The checksum is wrong.
     Corrupt,
+    /// An ICMP error about a probe of ours.
+    Error,
+    /// An ICMP error about a request that is none of ours any more, or never was.
+    ErrorUnproven,
 }
 
 impl NotMatched {
@@ -41,6 +51,8 @@ impl NotMatched {
             Self::WrongUplink => "reply by another uplink",
             Self::Duplicate => "reply to an answered probe",
             Self::Corrupt => "reply with a wrong checksum",
+            Self::Error => "ICMP error about a probe",
+            Self::ErrorUnproven => "ICMP error about no probe that is awaited",
         }
     }
 
@@ -53,15 +65,44 @@ impl NotMatched {
             Self::WrongUplink => Some(Counter::WrongUplink),
             Self::Duplicate => Some(Counter::Duplicate),
             Self::Corrupt => Some(Counter::Corrupt),
+            Self::Error => Some(Counter::Error),
+            Self::ErrorUnproven => Some(Counter::ErrorUnproven),
         }
     }
 }
 
-/// Gives the slot that waits for this reply the time.
+/// Gives the slot that waits for this reply the time, and notes beside the probe whatever else this says of it.
 #[inline(always)]
 pub fn try_match<L: LinkLayer, P: Packet>(packet: P) -> Result<(), NotMatched> {
-    let echo = echo::echo::<L, P>(packet, EchoKind::Reply).ok_or(NotMatched::Foreign)?;
+    let message = icmp::message::<L, P>(packet).ok_or(NotMatched::Foreign)?;
+    let echo = match echo::echo_in(packet, message, EchoKind::Reply) {
+        Ok(echo) => echo,
+        Err(message) => return Err(icmp_error::note(packet, &message)),
+    };
     let slot = maps::slot(echo.payload.slot).ok_or(NotMatched::Foreign)?;
+    let judged = judge(packet, &echo, slot);
+    if let Err(reason) = judged {
+        let found = match reason {
+            NotMatched::Duplicate => Found::Duplicate,
+            NotMatched::Corrupt => Found::Corrupt,
+            NotMatched::WrongUplink => Found::WrongUplink {
+                came_in_by: packet.ifindex(),
+            },
+            NotMatched::Forged => Found::Forged,
+            NotMatched::Foreign
+            | NotMatched::Stale
+            | NotMatched::Error
+            | NotMatched::ErrorUnproven => return judged,
+        };
+        // SAFETY: the pointer comes from a lookup that found it.
+        let cookie = unsafe { (*slot.expected()).cookie };
+        remark::note(echo.payload.slot, &cookie, found);
+    }
+    judged
+}
+
+#[inline(always)]
+fn judge<P: Packet>(packet: P, echo: &Echo, slot: SlotRef) -> Result<(), NotMatched> {
     // SAFETY: the helper has no precondition.
     let now_ns = unsafe { bpf_ktime_get_ns() };
     let state = slot.state();
@@ -73,12 +114,12 @@ pub fn try_match<L: LinkLayer, P: Packet>(packet: P) -> Result<(), NotMatched> {
     if expected.cookie != echo.payload.cookie
         || expected.ident != echo.ident
         || expected.sequence != echo.sequence
-        || expected.ip_version != echo.ip_version
-        || expected.target != echo.source
+        || expected.ip_version != echo.message.ip_version
+        || expected.target != echo.message.source
     {
         return Err(NotMatched::Forged);
     }
-    if expected.ifindex != packet.ifindex() || expected.vlan != echo.vlan {
+    if expected.ifindex != packet.ifindex() || expected.vlan != echo.message.vlan {
         return Err(NotMatched::WrongUplink);
     }
     if slot.sent_ns() == 0 {
@@ -87,11 +128,30 @@ pub fn try_match<L: LinkLayer, P: Packet>(packet: P) -> Result<(), NotMatched> {
     if !Slot::is_armed(state) {
         return Err(NotMatched::Duplicate);
     }
-    if !checksum_is_right(packet, &echo) {
+    if !checksum_is_right::<Peeked, P>(packet, &echo.message) {
         return Err(NotMatched::Corrupt);
+    }
+    // Before the reply counts, so that whoever sees its time sees this too.
+    if let Some(reflection) = reflection(packet, echo) {
+        remark::note(
+            echo.payload.slot,
+            &echo.payload.cookie,
+            Found::Reflection(reflection),
+        );
     }
     if !slot.answer(Slot::armed(&echo.payload.cookie), now_ns) {
         return Err(NotMatched::Duplicate);
     }
     Ok(())
+}
+
+/// What a reflector wrote into the reply, if one did.
+#[inline(always)]
+fn reflection<P: Packet>(packet: P, echo: &Echo) -> Option<Reflection> {
+    if echo.message.icmp_bytes < ICMP_HEADER_BYTES + usize::from(PAYLOAD_BYTES_REFLECTED) {
+        return None;
+    }
+    let offset = echo.message.icmp_offset + ICMP_HEADER_BYTES + REFLECTION_OFFSET;
+    let reflection = packet.load::<Reflection>(offset)?;
+    (reflection.magic == MAGIC_REPLY).then_some(reflection)
 }

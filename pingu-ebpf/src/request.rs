@@ -11,6 +11,7 @@ use crate::{
         echo::{self, EchoKind},
         link::LinkLayer,
     },
+    remark::{self, Found},
 };
 
 /// Why a packet with our mark was not stamped.
@@ -68,7 +69,13 @@ pub fn try_stamp<L: LinkLayer>(packet: SocketBuffer) -> Result<(), NotStamped> {
     if slot.sent_ns() != 0 {
         return Err(NotStamped::StampedBefore);
     }
-    if expected.ifindex != packet.ifindex() || expected.vlan != echo.vlan {
+    if expected.ifindex != packet.ifindex() || expected.vlan != echo.message.vlan {
+        let to = packet.ifindex();
+        remark::note(
+            echo.payload.slot,
+            &echo.payload.cookie,
+            Found::Strayed { to },
+        );
         return Err(NotStamped::Strayed);
     }
     // SAFETY: the helper has no precondition.

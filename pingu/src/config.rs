@@ -2,6 +2,7 @@
 
 mod bytes;
 mod check;
+mod checks;
 mod compare;
 mod connections;
 mod duration;
@@ -22,11 +23,15 @@ use std::{
     io::{self, Read},
     net::IpAddr,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
 pub use bytes::{Budget, BudgetTime};
 pub(crate) use check::address_fault;
+pub use checks::{
+    CheckConfig, CheckKind, DnsCheck, ExecCheck, HttpCheck, MtuCheck, RecordKind, StatusRange, Url,
+};
 pub use connections::Failback;
 pub use health::{HealthConfig, Limits, Quorum, Rule};
 pub use passive::{Handshakes, PassiveConfig, ProbeWhen};
@@ -35,7 +40,7 @@ pub use steering::{DampingConfig, PreferBetter};
 
 use ipnet::IpNet;
 
-use crate::units::{GroupId, Metric, NexthopId, Protocol, TableId};
+use crate::units::{GroupId, Metric, NexthopId, Protocol, TableId, UplinkId};
 
 /// A thousand uplinks written out in full take a fifth of this.
 const FILE_BYTES_MAX: u64 = 4 << 20;
@@ -123,9 +128,18 @@ impl Config {
             let advertised = uplink.advertise.iter().map(|a| a.prefixes.len());
             // A table has a default and some networks in each family, and as many rules.
             let policy = if uplink.table.is_some() { 12 } else { 0 };
-            prefixes + advertised.sum::<usize>() + policy
+            let checks = if uplink.checks.is_empty() { 0 } else { 10 };
+            prefixes + advertised.sum::<usize>() + policy + checks
         };
         self.uplinks.iter().map(of_uplink).sum()
+    }
+
+    /// The table that an uplink's traffic finds its way in: its own one, or if it has none but checks, the one for these.
+    pub fn table_of(&self, id: UplinkId) -> Option<TableId> {
+        let uplink = &self.uplinks[id.index()];
+        let own = uplink.table.as_ref().map(|table| table.id);
+        let for_checks = || self.rules.table_for_checks(id);
+        own.or_else(|| (!uplink.checks.is_empty()).then(for_checks))
     }
 
     /// The whole configuration with every default filled in, as TOML that reads back to the same.
@@ -178,8 +192,19 @@ pub struct RulesConfig {
     pub from_priority: u32,
     /// Priority of the rules `fwmark MARK`; below `from_priority`, so that a mark has the last word.
     pub mark_priority: u32,
-    /// `FRA_PROTOCOL` of both.
+    /// Priority of the rules `oif INTERFACE` by which checks leave.
+    pub check_priority: u32,
+    /// The table of the first uplink, if it has checks and no table of its own; each further one has the next number.
+    pub check_table: TableId,
+    /// `FRA_PROTOCOL` of all.
     pub protocol: RuleProtocol,
+}
+
+impl RulesConfig {
+    /// The table of an uplink that has checks and no table of its own.
+    pub(crate) fn table_for_checks(&self, id: UplinkId) -> TableId {
+        TableId(self.check_table.0 + u32::from(id.0))
+    }
 }
 
 /// Which protocol own rules carry (`[rules] protocol`).
@@ -253,6 +278,8 @@ pub struct UplinkConfig {
     pub table: Option<PolicyTable>,
     /// Routes that exist only while it is up.
     pub advertise: Vec<AdvertiseConfig>,
+    /// What it must be able to do beside answering pings.
+    pub checks: Vec<Arc<CheckConfig>>,
     /// How it is probed.
     pub probe: ProbeConfig,
     /// When it counts as up or down.

@@ -27,7 +27,7 @@ use crate::{
     memory::{Memory, MemoryFile},
     netlink::{KernelRoutes, NetlinkError, RouteTable, watch::Watch},
     network::{Interference, News},
-    probe::kernel::KernelTransport,
+    probe::kernel::{KernelTransport, LoadOptions},
 };
 
 mod actor;
@@ -145,8 +145,10 @@ impl Daemon {
         let sticky = sticky.transpose().context("cannot start a thread")?;
         let pins = Pins::new(&engine, memory.pinned.as_deref(), sticky);
         let saver = Saver::new(file, memory, now);
-        let mut transport = KernelTransport::load(engine.slots_needed(), receive)
-            .context("cannot load the eBPF programs")?;
+        let uplinks = engine.config().uplinks.len() as u32;
+        let options = LoadOptions::new(engine.slots_needed(), receive).counting(uplinks);
+        let mut transport =
+            KernelTransport::load(options).context("cannot load the eBPF programs")?;
         packet_log::follow(&mut transport);
         let states = vec![State::Unknown; engine.config().uplinks.len()];
         Ok(Self {

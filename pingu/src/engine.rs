@@ -21,7 +21,9 @@ mod acknowledged;
 mod active;
 mod adoption;
 mod burst;
+mod bursts;
 mod calendar;
+pub mod check;
 pub mod connections;
 mod damping;
 mod dead_target;
@@ -39,6 +41,7 @@ mod path;
 mod quorum;
 mod random;
 pub mod reconcile;
+mod record;
 mod routes;
 mod signs;
 mod spending;
@@ -48,6 +51,7 @@ mod uplink;
 mod way_out;
 mod window;
 
+pub use check::CheckStatus;
 pub(crate) use damping::ceiling as penalty_ceiling;
 pub use decide::Ranking;
 pub use health::State;
@@ -79,6 +83,7 @@ pub struct Engine {
     families: Vec<[bool; 2]>,
     paths: Vec<Path>,
     targets: Vec<Target>,
+    checks: check::Checks,
     snapshot: Snapshot,
     neighbours: BTreeMap<(Ifindex, IpAddr), NeighbourState>,
     /// When each neighbour was last asked for.
@@ -140,6 +145,7 @@ impl Engine {
             ledger: ledger::Ledger::new(now),
             pinned: None,
             wake_of: vec![None; paths.len()],
+            checks: check::Checks::new(&config, now),
             config,
             uplinks,
             members,
@@ -218,6 +224,7 @@ impl Engine {
     pub fn blind(&self) -> impl Iterator<Item = (UplinkId, Option<i32>)> + '_ {
         let of = |path: &Path| {
             let judged = path
+                .record
                 .judged
                 .filter(|judged| judged.verdict == Verdict::Blind)?;
             Some((path.uplink, judged.report.errno))
@@ -261,6 +268,7 @@ impl Engine {
         for path in 0..self.paths.len() {
             self.refresh_readiness(PathId(path as u32), now);
         }
+        self.find_check_ways(now);
         self.revision += 1;
         self.rank(now);
     }
@@ -301,9 +309,7 @@ impl Engine {
             let path = &mut self.paths[id.index()];
             let uplink = &self.config.uplinks[path.uplink.index()];
             self.uplinks[path.uplink.index()].sample(transport, now);
-            path.collect(&uplink.health, &uplink.probe, now, |slot| {
-                transport.read(slot)
-            });
+            path.collect(&uplink.probe, &uplink.health, now, transport);
             self.hold_back(id, now);
             let path = &mut self.paths[id.index()];
             let uplink = &self.config.uplinks[path.uplink.index()];
@@ -319,9 +325,7 @@ impl Engine {
             } else {
                 // A burst without a neighbour is judged without any order having left. Slots just ordered must not be read
                 // yet: until they are armed they hold an earlier probe's stamps.
-                path.collect(&uplink.health, &uplink.probe, now, |slot| {
-                    transport.read(slot)
-                });
+                path.collect(&uplink.probe, &uplink.health, now, transport);
             }
             if let Some(wake) = path.next_wake(&uplink.probe, &uplink.health, now) {
                 self.schedule(id, wake.max(now + WAKE_AGAIN_MIN));
@@ -350,8 +354,12 @@ impl Engine {
     /// When [`Engine::run`] is wanted next.
     pub fn next_wake(&self) -> Option<Instant> {
         let probing = self.wakes.peek().map(|Reverse((at, _))| *at);
-        let others = self.next_turn().into_iter().chain(self.next_observation());
-        probing.into_iter().chain(others).min()
+        probing
+            .into_iter()
+            .chain(self.next_turn())
+            .chain(self.next_check())
+            .chain(self.next_observation())
+            .min()
     }
 
     fn refresh_readiness(&mut self, id: PathId, now: Instant) {
@@ -363,7 +371,7 @@ impl Engine {
             Some(way) => way.readiness(neighbour.flatten()),
             None => Readiness::Blocked,
         };
-        if path.readiness != readiness {
+        if path.record.readiness != readiness {
             path.set_readiness(readiness, now);
             self.schedule(id, now);
         }

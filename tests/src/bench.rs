@@ -4,9 +4,12 @@
 mod bare_loop;
 pub mod bpf;
 pub mod cpu;
+mod daemon;
 pub mod forward;
+pub mod goal;
 pub mod namespace;
 mod peers;
 pub mod probe;
 pub mod report;
 pub mod routes;
+mod watched;

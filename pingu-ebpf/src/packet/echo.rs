@@ -1,17 +1,17 @@
 //! ICMP and ICMPv6 echo messages.
 
-use core::mem::size_of;
+use pingu_common::{ICMP_HEADER_BYTES, PAYLOAD_HEADER_BYTES, Payload};
 
-use pingu_common::{ICMP_HEADER_BYTES, PAYLOAD_HEADER_BYTES, Payload, VlanIds};
+use super::{
+    Packet,
+    icmp::{self, EchoHeader, Message},
+    link::LinkLayer,
+};
 
-use super::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, Packet, link::LinkLayer};
+/// Bytes of the shortest echo message that can be a probe's.
+pub const ECHO_BYTES_MIN: usize = ICMP_HEADER_BYTES + PAYLOAD_HEADER_BYTES;
 
-/// More fragments, or an offset.
-const FRAGMENT_MASK: u16 = 0x3fff_u16.to_be();
-/// `::ffff:0:0/96`, third word.
-const IPV4_MAPPED: u32 = 0xffff_u32.to_be();
-
-/// Which of the two echo messages a hook looks for.
+/// One of the two echo messages.
 #[derive(Clone, Copy)]
 pub enum EchoKind {
     Request,
@@ -20,119 +20,54 @@ pub enum EchoKind {
 
 /// An ICMP or ICMPv6 echo message that is long enough to be a probe's.
 pub struct Echo {
+    pub message: Message,
     pub payload: Payload,
     /// In the packet's byte order.
     pub ident: u16,
     /// In the packet's byte order.
     pub sequence: u16,
-    /// In the packet's byte order; IPv4 is mapped.
-    pub source: [u32; 4],
-    pub ip_version: u32,
-    pub vlan: VlanIds,
-    pub ip_offset: usize,
-    pub icmp_offset: usize,
-    pub icmp_bytes: usize,
 }
 
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Ipv4Header {
-    version_and_length: u8,
-    service: u8,
-    total_bytes: u16,
-    identification: u16,
-    fragment: u16,
-    ttl: u8,
-    protocol: u8,
-    checksum: u16,
-    source: u32,
-    destination: u32,
-}
+impl EchoKind {
+    #[inline(always)]
+    fn number(self, ip_version: u32) -> u8 {
+        match (self, ip_version) {
+            (Self::Request, 4) => 8,
+            (Self::Request, _) => 128,
+            (Self::Reply, 4) => 0,
+            (Self::Reply, _) => 129,
+        }
+    }
 
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct Ipv6Header {
-    version_and_class: u8,
-    class_and_flow: [u8; 3],
-    payload_bytes: u16,
-    next_header: u8,
-    hop_limit: u8,
-    source: [u32; 4],
-    destination: [u32; 4],
-}
-
-#[derive(Clone, Copy)]
-#[repr(C)]
-struct EchoHeader {
-    kind: u8,
-    code: u8,
-    checksum: u16,
-    ident: u16,
-    sequence: u16,
-    payload: Payload,
+    /// Whether a header is that of this echo message.
+    #[inline(always)]
+    pub fn is(self, header: &EchoHeader, ip_version: u32) -> bool {
+        header.kind == self.number(ip_version) && header.code == 0
+    }
 }
 
 /// Reads a packet as an echo message of this kind; none if it is anything else.
 #[inline(always)]
 pub fn echo<L: LinkLayer, P: Packet>(packet: P, kind: EchoKind) -> Option<Echo> {
-    let network = L::network(packet)?;
-    let ip_offset = network.offset;
-    let wanted;
-    let source;
-    let icmp_offset;
-    let icmp_bytes;
-    if network.is_ipv4 {
-        let ip = packet.read::<Ipv4Header>(ip_offset)?;
-        let header_bytes = usize::from(ip.version_and_length & 0x0f) * 4;
-        let total_bytes = usize::from(u16::from_be(ip.total_bytes));
-        if ip.version_and_length >> 4 != 4
-            || ip.protocol != PROTOCOL_ICMP
-            || ip.fragment & FRAGMENT_MASK != 0
-            || header_bytes < size_of::<Ipv4Header>()
-            || total_bytes < header_bytes
-            || ip_offset + total_bytes > packet.bytes()
-        {
-            return None;
-        }
-        wanted = match kind {
-            EchoKind::Request => 8,
-            EchoKind::Reply => 0,
-        };
-        source = [0, 0, IPV4_MAPPED, ip.source];
-        icmp_offset = ip_offset + header_bytes;
-        icmp_bytes = total_bytes - header_bytes;
-    } else {
-        let ip = packet.read::<Ipv6Header>(ip_offset)?;
-        icmp_bytes = usize::from(u16::from_be(ip.payload_bytes));
-        icmp_offset = ip_offset + size_of::<Ipv6Header>();
-        if ip.version_and_class >> 4 != 6
-            || ip.next_header != PROTOCOL_ICMPV6
-            || icmp_offset + icmp_bytes > packet.bytes()
-        {
-            return None;
-        }
-        wanted = match kind {
-            EchoKind::Request => 128,
-            EchoKind::Reply => 129,
-        };
-        source = ip.source;
+    echo_in(packet, icmp::message::<L, P>(packet)?, kind).ok()
+}
+
+/// Reads a message as an echo message of this kind, or gives it back.
+#[inline(always)]
+pub fn echo_in<P: Packet>(packet: P, message: Message, kind: EchoKind) -> Result<Echo, Message> {
+    if message.icmp_bytes < ECHO_BYTES_MIN {
+        return Err(message);
     }
-    if icmp_bytes < ICMP_HEADER_BYTES + PAYLOAD_HEADER_BYTES {
-        return None;
+    let Some(header) = packet.read::<EchoHeader>(message.icmp_offset) else {
+        return Err(message);
+    };
+    if !kind.is(&header, message.ip_version) {
+        return Err(message);
     }
-    let icmp = packet.read::<EchoHeader>(icmp_offset)?;
-    if icmp.kind != wanted || icmp.code != 0 {
-        return None;
-    }
-    Some(Echo {
-        payload: icmp.payload,
-        ident: icmp.ident,
-        sequence: icmp.sequence,
-        source,
-        ip_version: if network.is_ipv4 { 4 } else { 6 },
-        vlan: network.vlan,
-        ip_offset,
-        icmp_offset,
-        icmp_bytes,
+    Ok(Echo {
+        message,
+        payload: header.payload,
+        ident: header.ident,
+        sequence: header.sequence,
     })
 }

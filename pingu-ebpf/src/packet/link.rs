@@ -2,24 +2,36 @@
 
 use pingu_common::VlanIds;
 
-use super::{PROTOCOL_ICMP, PROTOCOL_ICMPV6, Packet};
+use super::Packet;
 
 const ETHER_TYPE_IPV4: u16 = 0x0800_u16.to_be();
 const ETHER_TYPE_IPV6: u16 = 0x86dd_u16.to_be();
 const ETHER_TYPE_VLAN: u16 = 0x8100_u16.to_be();
 const ETHER_TYPE_VLAN_OUTER: u16 = 0x88a8_u16.to_be();
 const ETHERNET_BYTES: usize = 14;
+const IPV4_BYTES: usize = 20;
+const IPV6_BYTES: usize = 40;
 const VLAN_BYTES: usize = 4;
 const VLAN_ID_MASK: u16 = 0x0fff;
-/// Where an IPv4 header says what it carries.
-const IPV4_PROTOCOL: usize = 9;
-/// Where an IPv6 header says what follows.
-const IPV6_NEXT_HEADER: usize = 6;
+/// The first byte of the first address that is no host's (224.0.0.0/4 and all behind it, RFC 1112, 4).
+const IPV4_MULTICAST: u8 = 224;
+/// The first byte of every IPv6 multicast address.
+const IPV6_MULTICAST: u8 = 0xff;
+/// Set in the first byte of an Ethernet address of more than one host.
+const ETHERNET_GROUP: u8 = 1;
 
 /// Whether a device's packets begin with an Ethernet header: a property of the program, not of the packet.
 pub trait LinkLayer {
-    /// True if a glance shows that the packet is no ICMP. This is all that forwarded traffic pays for.
-    fn is_surely_foreign<P: Packet>(packet: P) -> bool;
+    /// Where the IP header begins in a packet without tags.
+    const IP_OFFSET: usize;
+    /// What is seen at a glance. This and counting are all that forwarded traffic pays for.
+    fn glance<P: Packet>(packet: P) -> Glance;
+    /// Whether the kernel compares a link address with its own.
+    const HAS_ADDRESSES: bool;
+    /// Whether an IPv4 packet is for one host, given the first byte of its destination; none if it is too short to tell.
+    fn is_unicast_v4<P: Packet>(packet: P, destination: u8) -> Option<bool>;
+    /// Likewise for IPv6.
+    fn is_unicast_v6<P: Packet>(packet: P, destination: u8) -> Option<bool>;
     /// Finds the IP header.
     fn network<P: Packet>(packet: P) -> Option<Network>;
 }
@@ -31,33 +43,57 @@ pub struct Network {
     pub vlan: VlanIds,
 }
 
+/// What a glance tells. Without the header itself, which may be read again at no cost: the compiler would spill a register that holds
+/// it in some cases only, and the verifier takes no such thing.
+pub enum Glance {
+    /// It is no IP.
+    NoIp,
+    /// It has VLAN tags, or its headers lie in pieces.
+    Unsure,
+    /// Its IPv4 header, without options, can be peeked.
+    Ipv4,
+    /// Its IPv6 header can be peeked.
+    Ipv6,
+}
+
+/// An IPv4 header without options.
+pub type Ipv4Bytes = [u8; IPV4_BYTES];
+/// An IPv6 header.
+pub type Ipv6Bytes = [u8; IPV6_BYTES];
+
 /// Packets begin with an Ethernet header.
 pub struct Ethernet;
 
 /// Packets begin with the IP header.
 pub struct Bare;
 
-#[repr(C)]
-struct EthernetGlance {
-    addresses: [u16; 6],
-    ether_type: u16,
-    ip: [u8; 10],
-}
-
 impl LinkLayer for Ethernet {
+    const IP_OFFSET: usize = ETHERNET_BYTES;
+    const HAS_ADDRESSES: bool = true;
+
     #[inline(always)]
-    fn is_surely_foreign<P: Packet>(packet: P) -> bool {
-        let Some(glance) = packet.peek::<EthernetGlance>(0) else {
-            return false;
+    fn glance<P: Packet>(packet: P) -> Glance {
+        let Some(header) = packet.peek::<[u16; (ETHERNET_BYTES + IPV4_BYTES) / 2]>(0) else {
+            return Glance::Unsure;
         };
         // SAFETY: `peek` checked the bounds.
-        let glance = unsafe { &*glance };
-        match glance.ether_type {
-            ETHER_TYPE_IPV4 => glance.ip[IPV4_PROTOCOL] != PROTOCOL_ICMP,
-            ETHER_TYPE_IPV6 => glance.ip[IPV6_NEXT_HEADER] != PROTOCOL_ICMPV6,
-            ETHER_TYPE_VLAN | ETHER_TYPE_VLAN_OUTER => false,
-            _ => true,
+        match unsafe { (*header)[ETHERNET_BYTES / 2 - 1] } {
+            ETHER_TYPE_IPV4 => Glance::Ipv4,
+            ETHER_TYPE_IPV6 if packet.peek::<Ipv6Bytes>(ETHERNET_BYTES).is_some() => Glance::Ipv6,
+            ETHER_TYPE_IPV6 | ETHER_TYPE_VLAN | ETHER_TYPE_VLAN_OUTER => Glance::Unsure,
+            _ => Glance::NoIp,
         }
+    }
+
+    #[inline(always)]
+    fn is_unicast_v4<P: Packet>(packet: P, _destination: u8) -> Option<bool> {
+        let [first, ..] = packet.read::<[u8; 4]>(0)?;
+        Some(first & ETHERNET_GROUP == 0)
+    }
+
+    #[inline(always)]
+    fn is_unicast_v6<P: Packet>(packet: P, destination: u8) -> Option<bool> {
+        Self::is_unicast_v4(packet, destination)
     }
 
     #[inline(always)]
@@ -114,18 +150,31 @@ fn add_tag(vlan: &mut VlanIds, tag: u16) {
 }
 
 impl LinkLayer for Bare {
+    const IP_OFFSET: usize = 0;
+    const HAS_ADDRESSES: bool = false;
+
     #[inline(always)]
-    fn is_surely_foreign<P: Packet>(packet: P) -> bool {
-        let Some(glance) = packet.peek::<[u8; 10]>(0) else {
-            return false;
+    fn glance<P: Packet>(packet: P) -> Glance {
+        let Some(ip) = packet.peek::<Ipv4Bytes>(0) else {
+            return Glance::Unsure;
         };
         // SAFETY: `peek` checked the bounds.
-        let glance = unsafe { &*glance };
-        match glance[0] >> 4 {
-            4 => glance[IPV4_PROTOCOL] != PROTOCOL_ICMP,
-            6 => glance[IPV6_NEXT_HEADER] != PROTOCOL_ICMPV6,
-            _ => true,
+        match unsafe { (*ip)[0] } >> 4 {
+            4 => Glance::Ipv4,
+            6 if packet.peek::<Ipv6Bytes>(0).is_some() => Glance::Ipv6,
+            6 => Glance::Unsure,
+            _ => Glance::NoIp,
         }
+    }
+
+    #[inline(always)]
+    fn is_unicast_v4<P: Packet>(_packet: P, destination: u8) -> Option<bool> {
+        Some(destination < IPV4_MULTICAST)
+    }
+
+    #[inline(always)]
+    fn is_unicast_v6<P: Packet>(_packet: P, destination: u8) -> Option<bool> {
+        Some(destination != IPV6_MULTICAST)
     }
 
     #[inline(always)]

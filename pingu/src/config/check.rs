@@ -8,8 +8,8 @@ use toml::{
 };
 
 use super::{
-    Config, LearnedRoutes, OnExit, Problem, Problems, ReceiveHook, Severity, UPLINKS_MAX,
-    UplinkConfig, compare,
+    Config, LearnedRoutes, OnExit, Problem, Problems, ReceiveHook, RulesConfig, Severity,
+    UPLINKS_MAX, UplinkConfig, checks, compare,
     connections::Connections,
     group, keys, policy,
     problem::Findings,
@@ -113,7 +113,7 @@ fn read<'t>(table: &Spanned<DeTable<'t>>, findings: &mut Findings<'t>) -> Option
     let prefer_better = steering::prefer_better(&mut top);
     let defaults = policy::Defaults::read(&mut top);
     let groups = group::Groups::read(&mut top);
-    let uplinks = uplinks(&mut top, &defaults, groups.as_ref(), &connections);
+    let uplinks = uplinks(&mut top, &defaults, groups.as_ref(), &connections, &rules);
     top.finish();
     Some(Config {
         protocol: Protocol(protocol.map_or(keys::PROTOCOL_DEFAULT, |at| {
@@ -156,6 +156,7 @@ fn uplinks<'t>(
     defaults: &policy::Defaults,
     groups: Option<&group::Groups>,
     connections: &Connections,
+    rules: &RulesConfig,
 ) -> Option<Vec<UplinkConfig>> {
     let Some(value) = top.value("uplink") else {
         top.missing(
@@ -209,6 +210,7 @@ fn uplinks<'t>(
         drafts.push(uplink::Draft::read(reader, defaults, &mut places));
     }
     compare::compare(&drafts, groups, top.findings());
+    checks::compare(&drafts, rules, top.findings());
     connections.check(&drafts, top.findings());
     let uplinks: Vec<UplinkConfig> = drafts
         .into_iter()

@@ -1,18 +1,21 @@
 //! The `[[group]]`s, and the `[rules]` of policy routing.
 
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 
 use ipnet::IpNet;
 use toml::de::DeValue;
 
 use super::{
-    Failback, GROUPS_MAX, GroupConfig, Mode, RulesConfig, WhenAllDown,
+    Failback, GROUPS_MAX, GroupConfig, Mode, RulesConfig, UPLINKS_MAX, WhenAllDown,
     check::between,
     keys,
     reader::{At, Reader},
     uplink::{NAME_ALLOWED, name_is_good},
 };
-use crate::{network, units::Metric};
+use crate::{
+    network,
+    units::{Metric, TableId},
+};
 
 /// The name of the only group, if none is written.
 pub(super) const IMPLICIT: &str = "default";
@@ -21,6 +24,9 @@ const HOUR_MS: u64 = 3_600_000;
 
 /// A group of more destinations than this would take minutes to write.
 const PREFIXES_MAX: usize = 100_000;
+
+/// Behind the built-in tables, and with room for one of each uplink.
+const CHECK_TABLES: RangeInclusive<u32> = 256..=u32::MAX - UPLINKS_MAX as u32;
 
 /// What is read of the groups.
 pub(super) struct Groups {
@@ -197,6 +203,8 @@ pub(super) fn rules(top: &mut Reader<'_, '_, '_>) -> RulesConfig {
     // 0 is the kernel's rule for table local, 32766 the one for main.
     let from = reader.integer("from_priority", 1..=32765);
     let mark = reader.integer("mark_priority", 1..=32765);
+    let check = reader.integer("check_priority", 1..=32765);
+    let table = reader.integer("check_table", CHECK_TABLES);
     let protocol = reader.choice("protocol", &keys::RULE_PROTOCOLS);
     reader.finish();
     if let Some(at) = &from {
@@ -208,14 +216,29 @@ pub(super) fn rules(top: &mut Reader<'_, '_, '_>) -> RulesConfig {
     if let Some(at) = protocol {
         rules.protocol = at.value;
     }
-    if rules.from_priority == rules.mark_priority
-        && let Some(at) = from.or(mark)
-    {
-        let message = format!(
-            "`rules.from_priority` and `rules.mark_priority` are both {}: which rule comes first would be left to chance",
-            at.value
-        );
-        top.error(at.span, message);
+    if let Some(at) = &check {
+        rules.check_priority = at.value;
+    }
+    if let Some(at) = table {
+        rules.check_table = TableId(at.value);
+    }
+    let named = [
+        ("from_priority", rules.from_priority, from),
+        ("mark_priority", rules.mark_priority, mark),
+        ("check_priority", rules.check_priority, check),
+    ];
+    for (index, (key, priority, at)) in named.iter().enumerate() {
+        for (other, _, other_at) in named[index + 1..]
+            .iter()
+            .filter(|other| other.1 == *priority)
+        {
+            if let Some(at) = at.as_ref().or(other_at.as_ref()) {
+                let message = format!(
+                    "`rules.{key}` and `rules.{other}` are both {priority}: which rule comes first would be left to chance"
+                );
+                top.error(at.span.clone(), message);
+            }
+        }
     }
     rules
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::{
     AdvertiseKind, DampingConfig, Handshakes, LearnedRoutes, Mode, OnExit, PreferBetter, ProbeWhen,
-    Quorum, ReceiveHook, RuleProtocol, RulesConfig, WhenAllDown,
+    Quorum, ReceiveHook, RecordKind, RuleProtocol, RulesConfig, StatusRange, WhenAllDown,
 };
-use crate::units::{Metric, NexthopId};
+use crate::units::{Metric, NexthopId, TableId};
 
 pub(super) const RECEIVE_HOOKS: [(&str, ReceiveHook); 4] = [
     ("auto", ReceiveHook::Auto),
@@ -55,10 +55,41 @@ pub(super) const ADVERTISE_KINDS: [(&str, AdvertiseKind); 3] = [
     ("unreachable", AdvertiseKind::Unreachable),
 ];
 
+/// The words of `kind`: both of HTTP lead to the same kind of check.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum CheckWord {
+    Tcp,
+    Http,
+    Https,
+    Dns,
+    Exec,
+    Mtu,
+}
+
+pub(super) const CHECK_KINDS: [(&str, CheckWord); 6] = [
+    ("tcp", CheckWord::Tcp),
+    ("http", CheckWord::Http),
+    ("https", CheckWord::Https),
+    ("dns", CheckWord::Dns),
+    ("exec", CheckWord::Exec),
+    ("mtu", CheckWord::Mtu),
+];
+
+pub(super) const RECORD_KINDS: [(&str, RecordKind); 6] = [
+    ("A", RecordKind::A),
+    ("AAAA", RecordKind::Aaaa),
+    ("MX", RecordKind::Mx),
+    ("NS", RecordKind::Ns),
+    ("SOA", RecordKind::Soa),
+    ("TXT", RecordKind::Txt),
+];
+
 /// Before the rules of main (32766), behind what people number by hand.
 pub(super) const RULES_DEFAULT: RulesConfig = RulesConfig {
     from_priority: 21_000,
     mark_priority: 20_000,
+    check_priority: 19_000,
+    check_table: TableId(136_000),
     protocol: RuleProtocol::Kernel,
 };
 
@@ -101,6 +132,15 @@ pub(super) const PREFER_BETTER_DEFAULT: PreferBetter = PreferBetter {
     by_loss_percent: 5,
     for_time: Duration::from_secs(60),
 };
+
+pub(super) const CHECK_EVERY_DEFAULT: Duration = Duration::from_secs(30);
+pub(super) const CHECK_TIMEOUT_DEFAULT: Duration = Duration::from_secs(5);
+pub(super) const CHECK_FALL_DEFAULT: u16 = 2;
+pub(super) const CHECK_RISE_DEFAULT: u16 = 1;
+pub(super) const CHECK_STATUS_DEFAULT: [StatusRange; 1] = [StatusRange {
+    first: 200,
+    last: 200,
+}];
 
 /// As far as the window lets it.
 pub(super) const MIN_CONSECUTIVE_DEFAULT: u16 = 1;

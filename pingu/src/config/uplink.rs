@@ -1,12 +1,13 @@
 //! One `[[uplink]]`.
 
-use std::{net::IpAddr, ops::Range};
+use std::{net::IpAddr, ops::Range, sync::Arc};
 
 use toml::de::DeValue;
 
 use super::{
     FirewallMark, Gateway, Mode, PolicyTable, Sources, UplinkConfig,
     check::address_fault,
+    checks,
     group::Groups,
     keys,
     policy::Defaults,
@@ -160,9 +161,20 @@ impl Draft {
         let fwmark = routing::fwmark(&mut reader);
         let table = routing::table(&mut reader, name.as_ref());
         let advertise = routing::advertise(&mut reader, metric.value);
+        let checks = checks::read(&mut reader);
         let policy = defaults.overridden_by(&mut reader);
         if let (Some(gateway), Some((probe, _))) = (&gateway, &policy) {
             reachable(&mut reader, gateway, &probe.targets);
+        }
+        if let (
+            Some(At {
+                value: Gateway::Static { v4, v6 },
+                ..
+            }),
+            Some(checks),
+        ) = (&gateway, &checks)
+        {
+            checks::reachable(&mut reader, checks, [v4.is_some(), v6.is_some()]);
         }
         reader.finish();
         let config = || {
@@ -180,6 +192,7 @@ impl Draft {
                 fwmark: fwmark.clone()?.map(|at| at.value),
                 table: table.clone()?.map(|at| at.value),
                 advertise: advertise?,
+                checks: checks?.into_iter().map(|at| Arc::new(at.value)).collect(),
                 probe,
                 health,
             })

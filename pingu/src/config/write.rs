@@ -3,7 +3,8 @@
 use std::{fmt::Write, net::IpAddr, time::Duration};
 
 use super::{
-    Config, Failback, Gateway, GroupConfig, Mode, Quorum, Rule, UplinkConfig, duration, keys,
+    Config, Failback, Gateway, GroupConfig, Mode, Quorum, Rule, UplinkConfig, checks, duration,
+    keys,
 };
 
 /// A key of an uplink as text, none where it is absent.
@@ -189,6 +190,8 @@ pub(super) fn to_toml(config: &Config) -> String {
             let kind = keys::word(&keys::ADVERTISE_KINDS, &advertise.kind);
             line(&mut out, "kind", &text(kind));
         }
+        let checks = uplink.checks.iter();
+        checks.for_each(|check| checks::write::check(&mut out, check));
     }
     out
 }
@@ -198,6 +201,8 @@ fn rules(out: &mut String, config: &Config) {
     let rules = &config.rules;
     line(out, "from_priority", &rules.from_priority.to_string());
     line(out, "mark_priority", &rules.mark_priority.to_string());
+    line(out, "check_priority", &rules.check_priority.to_string());
+    line(out, "check_table", &rules.check_table.to_string());
     let protocol = keys::word(&keys::RULE_PROTOCOLS, &rules.protocol);
     line(out, "protocol", &text(protocol));
 }
@@ -243,11 +248,11 @@ fn policy(out: &mut String, uplink: &UplinkConfig) {
 
 const INFALLIBLE: &str = "a string takes all text";
 
-fn line(out: &mut String, key: &str, value: &str) {
+pub(super) fn line(out: &mut String, key: &str, value: &str) {
     writeln!(out, "{key} = {value}").expect(INFALLIBLE);
 }
 
-fn line_of(out: &mut String, key: &str, value: Option<String>) {
+pub(super) fn line_of(out: &mut String, key: &str, value: Option<String>) {
     if let Some(value) = value {
         line(out, key, &value);
     }
@@ -281,16 +286,16 @@ fn gateway(gateway: &Gateway) -> String {
     }
 }
 
-fn list(items: impl Iterator<Item = impl ToString>) -> String {
+pub(super) fn list(items: impl Iterator<Item = impl ToString>) -> String {
     let items: Vec<String> = items.map(|item| text(&item.to_string())).collect();
     format!("[{}]", items.join(", "))
 }
 
-fn time(duration: Duration) -> Option<String> {
+pub(super) fn time(duration: Duration) -> Option<String> {
     Some(text(&duration::write(duration)))
 }
 
 /// A TOML string.
-fn text(plain: &str) -> String {
+pub(super) fn text(plain: &str) -> String {
     toml::Value::String(plain.to_owned()).to_string()
 }

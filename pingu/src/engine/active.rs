@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::{
     config::Mode,
     engine::{Engine, State, routes},
-    network::{NextHop, Route},
+    network::{Link, NextHop, Route},
     units::{GroupId, Ifindex, TableId, UplinkId},
 };
 
@@ -91,11 +91,13 @@ impl Engine {
 
     /// The number of an uplink's interface, while there is one.
     pub(super) fn interface_index(&self, id: UplinkId) -> Option<Ifindex> {
+        self.link_of(id).map(|link| link.ifindex)
+    }
+
+    /// An uplink's interface, while there is one.
+    pub(super) fn link_of(&self, id: UplinkId) -> Option<&Link> {
         let interface = &self.config.uplinks[id.index()].interface;
-        self.snapshot
-            .links
-            .iter()
-            .find(|link| link.is_called(interface))
-            .map(|link| link.ifindex)
+        let mut links = self.snapshot.links.iter();
+        links.find(|link| link.is_called(interface))
     }
 }

@@ -288,7 +288,7 @@ mod tests {
             [],
             "nothing is known of the uplink"
         );
-        engine.paths[0].readiness = Readiness::Blocked;
+        engine.paths[0].record.readiness = Readiness::Blocked;
         engine.weigh(test_clock());
         assert_eq!(engine.learned_routes(), [with(16, 50)]);
     }

@@ -92,12 +92,12 @@ impl Engine {
             let tell = || paths().filter(|path| path.tells());
             another_answers
                 && tell().count() >= 2
-                && tell().all(|path| path.evidence.is_bad())
-                && tell().any(|path| path.health.state() == State::Down)
+                && tell().all(|path| path.record.evidence.is_bad())
+                && tell().any(|path| path.record.health.state() == State::Down)
         };
         let returned = paths()
             .filter(|path| path.answers())
-            .filter_map(|path| path.evidence.good)
+            .filter_map(|path| path.record.evidence.good)
             .map(|run| run.first)
             .min();
         let target = &mut self.targets[index];
@@ -113,14 +113,14 @@ impl Engine {
     fn count(&mut self, index: usize, id: PathId, now: Instant) {
         let target = &self.targets[index];
         let path = &self.paths[id.index()];
-        let failed = !path.is_blocked() && path.health.state() == State::Down;
+        let failed = !path.record.is_blocked() && path.record.health.state() == State::Down;
         let (counted, waits) = if !failed {
             (Some(path.state()), None)
         } else if target.dead {
             (None, None)
         } else if path.counted.is_none() {
             // It was left out, and counts again once it failed while the target was known to live.
-            let failed_since = match (target.returned, path.evidence.bad) {
+            let failed_since = match (target.returned, path.record.evidence.bad) {
                 (Some(returned), Some(bad)) => bad.last > returned,
                 (None, _) | (_, None) => true,
             };
@@ -150,7 +150,7 @@ impl Engine {
         if uplink.health.quorum.of(uplink.probe.targets.len()) < 2 {
             return Weight::Counts;
         }
-        let Some(bad) = path.evidence.bad else {
+        let Some(bad) = path.record.evidence.bad else {
             return Weight::Counts;
         };
         let others = || {
@@ -158,17 +158,17 @@ impl Engine {
             ids.filter(|&other| other != id && self.paths[other.index()].tells())
         };
         let lives = |other: PathId| {
-            let evidence = &self.paths[other.index()].evidence;
+            let evidence = &self.paths[other.index()].record.evidence;
             evidence.is_good() && evidence.good.is_some_and(|good| good.last > bad.first)
         };
         if others().any(lives) {
             return Weight::Counts;
         }
         let mut witnesses: Vec<PathId> = others()
-            .filter(|other| !self.paths[other.index()].evidence.is_bad())
+            .filter(|other| !self.paths[other.index()].record.evidence.is_bad())
             .collect();
         // Those that work are asked first.
-        witnesses.sort_by_key(|other| !self.paths[other.index()].evidence.is_good());
+        witnesses.sort_by_key(|other| !self.paths[other.index()].record.evidence.is_good());
         witnesses.truncate(WITNESSES_MAX);
         let patience = witnesses.iter().map(|&other| self.patience(other)).max();
         match (patience, path.waits_since) {
@@ -189,7 +189,7 @@ impl Engine {
     fn ask(&mut self, id: PathId, witnesses: &[PathId], now: Instant) {
         let path = &self.paths[id.index()];
         let since = path.waits_since.unwrap_or(now);
-        let began = path.evidence.bad.map_or(now, |bad| bad.first);
+        let began = path.record.evidence.bad.map_or(now, |bad| bad.first);
         for &other in witnesses {
             let patience = self.patience(other);
             let uplink = self.paths[other.index()].uplink;

@@ -1,11 +1,8 @@
 //! What the judged bursts of a path showed, and when.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use crate::engine::{
-    burst::{Burst, Report},
-    health::Verdict,
-};
+use crate::engine::{burst::Report, health::Verdict};
 
 /// A burst that has been judged.
 #[derive(Clone, Copy, Debug)]
@@ -53,17 +50,16 @@ impl Evidence {
         self.last == Some(Verdict::Bad)
     }
 
-    /// Takes a verdict.
-    pub(crate) fn note(&mut self, verdict: Verdict, burst: &Burst, spacing: Duration) {
+    /// Takes a verdict over probes sent from `last` on, and when the failure began that it shows, if it is bad.
+    pub(crate) fn note(&mut self, verdict: Verdict, last: Instant, failure_began: Instant) {
         let (run, first) = match verdict {
-            Verdict::Good => (&mut self.good, burst.started),
-            Verdict::Bad => (&mut self.bad, burst.failure_began(spacing)),
+            Verdict::Good => (&mut self.good, last),
+            Verdict::Bad => (&mut self.bad, failure_began),
             Verdict::Blind => {
                 self.last = Some(verdict);
                 return;
             }
         };
-        let last = burst.started;
         match run {
             Some(run) if self.last == Some(verdict) => run.last = last,
             Some(_) | None => *run = Some(Run { first, last }),

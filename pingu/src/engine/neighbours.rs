@@ -52,7 +52,8 @@ impl Engine {
     pub fn doubts(&mut self, now: Instant) -> Vec<(Ifindex, IpAddr)> {
         let (mut silent, mut heard) = (BTreeSet::new(), BTreeSet::new());
         for (index, path) in self.paths.iter().enumerate() {
-            let (Some(key), Some(judged)) = (self.neighbour_of(PathId(index as u32)), &path.judged)
+            let (Some(key), Some(judged)) =
+                (self.neighbour_of(PathId(index as u32)), &path.record.judged)
             else {
                 continue;
             };
@@ -148,10 +149,10 @@ mod tests {
         let now = test_clock();
         let mut engine = engine(NeighbourState::Usable([2; 6]));
         assert_eq!(engine.doubts(now), [], "nothing is known");
-        engine.paths[0].judged = judged(0, 3);
-        engine.paths[1].judged = judged(1, 2);
+        engine.paths[0].record.judged = judged(0, 3);
+        engine.paths[1].record.judged = judged(1, 2);
         assert_eq!(engine.doubts(now), [], "another target answers");
-        engine.paths[1].judged = judged(0, 3);
+        engine.paths[1].record.judged = judged(0, 3);
         assert_eq!(engine.doubts(now), [GATEWAY]);
         assert_eq!(engine.doubts(now), [], "asked just now");
         assert_eq!(engine.doubts(now + DOUBT_EVERY), [GATEWAY]);
@@ -166,7 +167,7 @@ mod tests {
         ] {
             let mut engine = engine(state);
             for path in &mut engine.paths {
-                path.judged = judged(0, 3);
+                path.record.judged = judged(0, 3);
             }
             assert_eq!(engine.doubts(test_clock()), [], "{state:?}");
         }

@@ -125,12 +125,10 @@ impl Engine {
 
     /// How own rules are told from others'.
     pub fn rule_mark(&self) -> RuleMark {
-        let uplinks = self.config.uplinks.iter();
+        let ids = (0..self.config.uplinks.len()).map(|index| UplinkId(index as u16));
         RuleMark {
             protocol: self.rule_protocol(),
-            tables: uplinks
-                .filter_map(|uplink| Some(uplink.table.as_ref()?.id))
-                .collect(),
+            tables: ids.filter_map(|id| self.config.table_of(id)).collect(),
         }
     }
 

@@ -134,19 +134,19 @@ impl Uplink {
         let minute_ago = now.checked_sub(handshakes::EVIDENCE_TIME);
         let mut since = None;
         let mut lost_share = 1.0_f64;
-        let failing = |path: &&Path| !path.is_blocked() && path.state() == State::Down;
+        let failing = |path: &&Path| !path.record.is_blocked() && path.state() == State::Down;
         for path in self.own_paths(paths).filter(failing) {
-            let (bad, judged) = (path.evidence.bad?, path.judged?);
+            let (bad, judged) = (path.record.evidence.bad?, path.record.judged?);
             let pings = Pings {
                 lost: judged.report.missing().into(),
                 answered: judged.report.answered.into(),
             };
-            if !path.evidence.is_bad() || judged.report.no_neighbour > 0 || pings.lost == 0 {
+            if !path.record.evidence.is_bad() || judged.report.no_neighbour > 0 || pings.lost == 0 {
                 return None;
             }
             lost_share = lost_share.min(pings.lost_share());
             // What was under way when the first was lost may still come in.
-            let rtt = path.window.recent_mean().unwrap_or_default();
+            let rtt = path.record.window.recent_mean().unwrap_or_default();
             since = since.max(Some(bad.first + 2 * rtt));
         }
         let since = since?;
@@ -175,7 +175,12 @@ impl Uplink {
     }
 
     fn answers_since(&self, since: Instant, paths: &[Path]) -> bool {
-        let good_since = |path: &Path| path.evidence.good.is_some_and(|good| good.last > since);
+        let good_since = |path: &Path| {
+            path.record
+                .evidence
+                .good
+                .is_some_and(|good| good.last > since)
+        };
         self.own_paths(paths)
             .any(|path| path.answers() && good_since(path))
     }
@@ -264,7 +269,7 @@ impl Engine {
         if uplink.owes && !uplink.passive.proves_life(now) {
             uplink.owes = false;
             for path in uplink.path_ids() {
-                let began = self.paths[path.index()].last_burst();
+                let began = self.paths[path.index()].last_probed();
                 self.probe_at_once(path, began.unwrap_or(now), now);
             }
         }
@@ -279,10 +284,11 @@ impl Engine {
         if uplink.state_noted != State::Up {
             return;
         }
-        let works = |path: &&Path| !path.is_blocked() && path.health.state() == State::Up;
+        let works =
+            |path: &&Path| !path.record.is_blocked() && path.record.health.state() == State::Up;
         let paths = || uplink.own_paths(&self.paths).filter(works);
-        let failing = paths().any(|path| path.evidence.is_bad());
-        let untried = paths().any(|path| path.last_burst().is_none_or(|at| at < since));
+        let failing = paths().any(|path| path.record.evidence.is_bad());
+        let untried = paths().any(|path| path.last_probed().is_none_or(|at| at < since));
         if !untried && !failing {
             return;
         }
@@ -319,7 +325,7 @@ impl Engine {
     fn probe_at_once(&mut self, id: PathId, began: Instant, now: Instant) {
         let path = &mut self.paths[id.index()];
         let probe = &self.config.uplinks[path.uplink.index()].probe;
-        if path.health.state() == State::Up
+        if path.record.health.state() == State::Up
             && let Some(at) = path.probe_since(began, probe, now)
         {
             self.schedule(id, at);
@@ -341,7 +347,7 @@ impl Engine {
         let proven = path.answers() && uplink.passive.proves_life(now);
         let spread = |uplink: &mut Uplink| {
             uplink.count_spending(&self.paths);
-            let failing = path.health.state() != State::Up;
+            let failing = path.record.health.state() != State::Up;
             let interval = uplink.spending.interval(probe, uplink.round, failing, now);
             // The next one that is due is nearer to it.
             now + probe.period / 2 < last + interval

@@ -11,7 +11,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    engine::{Engine, PassiveStatus, RttSummary, State, path::Path, reconcile, uplink::Uplink},
+    engine::{
+        CheckStatus, Engine, PassiveStatus, RttSummary, State, path::Path, reconcile,
+        uplink::Uplink,
+    },
     network::Route,
     probe::EngineKind,
     units::{GroupId, Metric, TableId, UplinkId},
@@ -82,6 +85,9 @@ pub struct UplinkStatus {
     pub metric: Metric,
     /// Its targets, in the order of the configuration.
     pub targets: Vec<TargetStatus>,
+    /// Its checks, in the order of the configuration.
+    #[serde(default)]
+    pub checks: Vec<CheckStatus>,
     /// Traffic is steered to it although another uplink may outrank it: it is pinned, or better.
     #[serde(default)]
     pub preferred: bool,
@@ -180,11 +186,13 @@ impl Engine {
         self.uplinks
             .iter()
             .zip(&self.config.uplinks)
-            .map(|(uplink, config)| {
+            .enumerate()
+            .map(|(index, (uplink, config))| {
+                let checks = self.checks.of(UplinkId(index as u16));
                 (
                     config.name.as_str(),
                     uplink.state_noted,
-                    uplink.reason(config, &self.paths),
+                    uplink.reason(config, &self.paths, checks),
                 )
             })
     }
@@ -198,20 +206,23 @@ impl Engine {
     ) -> UplinkStatus {
         let uplink = &self.uplinks[id.index()];
         let config = &self.config.uplinks[id.index()];
-        let mut reason = uplink.reason(config, &self.paths);
+        let mut reason = uplink.reason(config, &self.paths, self.checks.of(id));
         let damping = self.damping_status(id, now);
         if let Some(remark) = self.remark(id, damping.as_ref(), now) {
             reason = format!("{reason}; {remark}");
         }
-        let since = wall - now.saturating_duration_since(uplink.since);
+        let time_of = |then: Instant| {
+            let since = wall - now.saturating_duration_since(then);
+            Timestamp::try_from(since)
+                .map_or_else(|_| "unknown".to_owned(), |since| format!("{since:.3}"))
+        };
         UplinkStatus {
             name: config.name.clone(),
             interface: config.interface.clone(),
             gateway: uplink.ways.iter().flatten().find_map(|way| way.gateway),
             state: uplink.state_noted,
             reason,
-            since: Timestamp::try_from(since)
-                .map_or_else(|_| "unknown".to_owned(), |since| format!("{since:.3}")),
+            since: time_of(uplink.since),
             active,
             engine: match uplink.hook {
                 HookState::Attached(engine) => Some(engine),
@@ -219,6 +230,12 @@ impl Engine {
             },
             metric: config.metric,
             targets: self.target_statuses(uplink),
+            checks: self
+                .checks
+                .of(id)
+                .iter()
+                .map(|check| check.status(time_of))
+                .collect(),
             preferred: self.rankings[config.group.index()].preferred == Some(id),
             damping,
             passive: self.passive_status(id, now),
@@ -355,19 +372,19 @@ fn rivalry(rival: &Route, wanted: &Route) -> String {
 }
 
 fn target_status(path: &Path) -> TargetStatus {
-    let tally = path.tally;
+    let tally = path.record.tally;
     TargetStatus {
         address: path.target,
-        state: path.health.state(),
+        state: path.record.health.state(),
         sent: tally.sent,
         answered: tally.answered,
         lost: tally.lost,
         late: tally.late,
         not_sent: tally.not_sent,
         no_neighbour: tally.no_neighbour,
-        skipped: path.skipped,
+        skipped: path.record.skipped,
         pending: tally.sent - tally.answered - tally.lost - tally.late - tally.not_sent,
-        recent_loss_percent: path.recent.loss_percent(),
-        rtt_us: path.window.summary(),
+        recent_loss_percent: path.record.recent.loss_percent(),
+        rtt_us: path.record.window.summary(),
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     config::{DampingConfig, Quorum, UplinkConfig},
     engine::{
         GatewayHint,
+        check::Check,
         damping::Penalty,
         decide::{Candidate, Quality},
         evidence::Judged,
@@ -57,6 +58,10 @@ pub(crate) struct Uplink {
     pub(crate) answers_stray: bool,
     /// Probes of one burst to each target, by family.
     pub(crate) round: [u64; 2],
+    /// A required check is down.
+    pub(crate) failed_check: bool,
+    /// Since when no required check has failed.
+    pub(crate) checks_good_since: Option<Instant>,
 }
 
 impl Uplink {
@@ -83,6 +88,8 @@ impl Uplink {
                 let of_family = targets.filter(|target| target.is_ipv6() == ipv6);
                 of_family.count() as u64 * u64::from(config.probe.count)
             }),
+            failed_check: false,
+            checks_good_since: None,
         }
     }
 
@@ -120,12 +127,16 @@ impl Uplink {
         self.ways[usize::from(target.is_ipv6())].as_ref().ok()
     }
 
-    /// Up as soon as enough paths are; a path without a way out counts as down.
+    /// Up as soon as enough paths are, unless a required check is down; a path without a way out counts as down.
     pub(crate) fn state(&self, paths: &[Path]) -> State {
-        self.sign.heed(self.state_by_pings(paths))
+        if self.failed_check {
+            State::Down
+        } else {
+            self.sign.heed(self.state_by_pings(paths))
+        }
     }
 
-    /// The same by the paths alone.
+    /// The same by the pings alone.
     pub(crate) fn state_by_pings(&self, paths: &[Path]) -> State {
         self.judge(self.own_paths(paths))
     }
@@ -133,7 +144,7 @@ impl Uplink {
     /// What is known of one family: by its own targets, where there are any.
     pub(crate) fn family_state(&self, ipv6: bool, paths: &[Path]) -> State {
         let of_family = |path: &&Path| path.target.is_ipv6() == ipv6;
-        if self.own_paths(paths).any(|path| of_family(&path)) {
+        if !self.failed_check && self.own_paths(paths).any(|path| of_family(&path)) {
             self.sign
                 .heed(self.judge(self.own_paths(paths).filter(of_family)))
         } else {
@@ -155,7 +166,7 @@ impl Uplink {
         let counted = self.own_paths(paths).filter(|path| path.counted.is_some());
         let needed = self.quorum.of(counted.clone().count()).max(1);
         let mut since: Vec<Instant> = counted
-            .filter_map(|path| path.health.good_since())
+            .filter_map(|path| path.record.health.good_since())
             .collect();
         since.sort_unstable();
         since.get(needed - 1).copied()
@@ -215,11 +226,13 @@ impl Uplink {
     fn hold_down_ends(&self, config: &UplinkConfig, paths: &[Path]) -> Instant {
         let hold_down = config.health.hold_down;
         let last_bad = || {
-            let bad = self.own_paths(paths).filter_map(|path| path.evidence.bad);
+            let bad = self
+                .own_paths(paths)
+                .filter_map(|path| path.record.evidence.bad);
             bad.map(|run| run.last).max().unwrap_or(self.since)
         };
         match self.good_since(paths) {
-            Some(since) => since + hold_down,
+            Some(since) => Some(since).max(self.checks_good_since).unwrap_or(since) + hold_down,
             None if hold_down.is_zero() => self.since,
             // It is up although its last burst was bad: the next one, at least, must be good.
             None => last_bad() + hold_down.max(2 * (config.probe.period + config.probe.timeout)),
@@ -230,8 +243,8 @@ impl Uplink {
     pub(crate) fn qualities(&self, paths: &[Path]) -> Vec<(IpAddr, Quality)> {
         let quality = |path: &Path| {
             let quality = Quality {
-                delay: path.window.recent_mean()?,
-                loss_percent: path.recent.loss_percent()?,
+                delay: path.record.window.recent_mean()?,
+                loss_percent: path.record.recent.loss_percent()?,
             };
             Some((path.target, quality))
         };
@@ -255,7 +268,7 @@ impl Uplink {
     }
 
     /// Why it is in its state, for people.
-    pub(crate) fn reason(&self, config: &UplinkConfig, paths: &[Path]) -> String {
+    pub(crate) fn reason(&self, config: &UplinkConfig, paths: &[Path], checks: &[Check]) -> String {
         if let [Err(v4), Err(v6)] = self.ways {
             let any_v4 = config.probe.targets.iter().any(IpAddr::is_ipv4);
             return if any_v4 { v4 } else { v6 }.reason(&config.interface);
@@ -271,16 +284,30 @@ impl Uplink {
                 .find(|path| path.counted == Some(wanted) && path.state() == wanted)
                 .or_else(|| self.own_paths(paths).find(|path| path.state() == wanted))
         };
+        let said =
+            |check: &Check| format!("check {}: {}", check.config.name, check.verdicts.text());
+        if self.failed_check
+            && self.judge(self.own_paths(paths)) != State::Down
+            && let Some(check) = checks.iter().find(|check| check.fells())
+        {
+            return said(check);
+        }
         match self.state_noted {
-            State::Up => match path_of(State::Up).and_then(|path| path.judged) {
-                Some(judged) => describe(&judged, config),
-                None => "answers".to_owned(),
-            },
+            State::Up => {
+                let burst = match path_of(State::Up).and_then(|path| path.record.judged) {
+                    Some(judged) => describe(&judged, config),
+                    None => "answers".to_owned(),
+                };
+                match checks.iter().find(|check| check.state() == State::Down) {
+                    Some(check) => format!("{burst}; {}", said(check)),
+                    None => burst,
+                }
+            }
             State::Down => match path_of(State::Down) {
                 Some(path) => self.describe_down(path, config),
                 None => "no target answers".to_owned(),
             },
-            State::Unknown => match self.own_paths(paths).find_map(|path| path.judged) {
+            State::Unknown => match self.own_paths(paths).find_map(|path| path.record.judged) {
                 Some(judged) if judged.verdict == Verdict::Blind => describe(&judged, config),
                 Some(_) | None => "waiting for the first bursts".to_owned(),
             },
@@ -288,7 +315,7 @@ impl Uplink {
     }
 
     fn describe_down(&self, path: &Path, config: &UplinkConfig) -> String {
-        match (&path.judged, self.way(path.target)) {
+        match (&path.record.judged, self.way(path.target)) {
             (_, None) => self.ways[usize::from(path.target.is_ipv6())]
                 .err()
                 .unwrap_or(Obstacle::NoGateway)

@@ -20,6 +20,7 @@ const FRA_FWMARK: u16 = 10;
 const FRA_SUPPRESS_PREFIXLEN: u16 = 14;
 const FRA_TABLE: u16 = 15;
 const FRA_FWMASK: u16 = 16;
+const FRA_OIFNAME: u16 = 17;
 const FRA_PROTOCOL: u16 = 21;
 /// `FR_ACT_TO_TBL`: look the packet up in a table.
 const ACTION_TO_TABLE: u8 = 1;
@@ -58,6 +59,7 @@ pub(crate) fn rule(body: &[u8]) -> Option<Rule> {
     let ipv6 = family == INET6;
     let flags = number(&header[8..12])?;
     let (mut source, mut priority, mut mark, mut mask) = (None, 0, 0, 0);
+    let mut bound_to = None;
     let (mut table, mut protocol, mut others) = (u32::from(table), Protocol(0), Vec::new());
     for (kind, value) in attributes(body, HEADER_LEN) {
         match kind {
@@ -65,6 +67,7 @@ pub(crate) fn rule(body: &[u8]) -> Option<Rule> {
             FRA_PRIORITY => priority = number(value)?,
             FRA_FWMARK => mark = number(value)?,
             FRA_FWMASK => mask = number(value)?,
+            FRA_OIFNAME => bound_to = Some(name(value)?),
             FRA_TABLE => table = number(value)?,
             FRA_PROTOCOL => protocol = Protocol(*value.first()?),
             FRA_SUPPRESS_PREFIXLEN if number(value) == Some(SUPPRESS_NOTHING) => {}
@@ -87,11 +90,21 @@ pub(crate) fn rule(body: &[u8]) -> Option<Rule> {
         Some(source) => IpNet::new(source, source_len).ok()?,
         None => default_of(ipv6),
     };
-    let selector = match (mark | mask != 0, source.is_some()) {
+    let has_mark = mark | mask != 0;
+    let selector = match bound_to {
         _ if !others.is_empty() => Selector::Other(others.join(", ")),
-        (true, true) => Selector::Other(format!("from {from} fwmark {mark:#x}/{mask:#x}")),
-        (true, false) => Selector::Mark { value: mark, mask },
-        (false, _) => Selector::From(from),
+        Some(interface) if has_mark => {
+            Selector::Other(format!("oif {interface} fwmark {mark:#x}/{mask:#x}"))
+        }
+        Some(interface) => Selector::Bound {
+            interface,
+            from: source.is_some().then_some(from),
+        },
+        None if has_mark && source.is_some() => {
+            Selector::Other(format!("from {from} fwmark {mark:#x}/{mask:#x}"))
+        }
+        None if has_mark => Selector::Mark { value: mark, mask },
+        None => Selector::From(from),
     };
     Some(Rule {
         ipv6,
@@ -102,21 +115,36 @@ pub(crate) fn rule(body: &[u8]) -> Option<Rule> {
     })
 }
 
+/// An interface's name, which ends with a NUL.
+fn name(value: &[u8]) -> Option<String> {
+    let bytes = value.split(|byte| *byte == 0).next()?;
+    Some(String::from_utf8_lossy(bytes).into_owned())
+}
+
 /// The body that names exactly this rule, in a request that adds or deletes it; `None` if it is not one that pingu makes.
 pub(crate) fn body(rule: &Rule) -> Option<Vec<u8>> {
-    let source_len = match &rule.selector {
-        Selector::From(source) => source.prefix_len(),
-        Selector::Mark { .. } => 0,
+    let source = match &rule.selector {
+        Selector::From(source) => Some(*source),
+        Selector::Bound { from, .. } => *from,
+        Selector::Mark { .. } => None,
         Selector::Other(_) => return None,
     };
+    let source_len = source.map_or(0, |source| source.prefix_len());
     let table = u8::try_from(rule.table.0).unwrap_or(libc::RT_TABLE_UNSPEC);
     let family = family(rule.ipv6);
     let mut body = vec![family, 0, source_len, 0, table, 0, 0, ACTION_TO_TABLE];
     body.extend_from_slice(&0_u32.to_ne_bytes());
     push_attribute(&mut body, FRA_PRIORITY, &rule.priority.to_ne_bytes());
-    match rule.selector {
-        Selector::From(source) if source_len != 0 => {
-            push_address(&mut body, FRA_SRC, source.addr());
+    if let Some(source) = source
+        && source_len != 0
+    {
+        push_address(&mut body, FRA_SRC, source.addr());
+    }
+    match &rule.selector {
+        Selector::Bound { interface, .. } => {
+            let mut name = interface.clone().into_bytes();
+            name.push(0);
+            push_attribute(&mut body, FRA_OIFNAME, &name);
         }
         Selector::Mark { value, mask } => {
             push_attribute(&mut body, FRA_FWMARK, &value.to_ne_bytes());

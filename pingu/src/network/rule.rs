@@ -33,6 +33,13 @@ pub enum Selector {
         /// `FRA_FWMASK`.
         mask: u32,
     },
+    /// Those of sockets that are bound to an interface (`FRA_OIFNAME`), and where given to a source as well.
+    Bound {
+        /// The interface's name.
+        interface: String,
+        /// `FRA_SRC`.
+        from: Option<IpNet>,
+    },
     /// Anything else, or more than one of these: never pingu's; named for people.
     Other(String),
 }
@@ -47,6 +54,12 @@ impl fmt::Display for Rule {
         match &self.selector {
             Selector::From(source) => write!(f, "from {source}")?,
             Selector::Mark { value, mask } => write!(f, "fwmark {value:#x}/{mask:#x}")?,
+            Selector::Bound { interface, from } => {
+                if let Some(from) = from {
+                    write!(f, "from {from} ")?;
+                }
+                write!(f, "oif {interface}")?;
+            }
             Selector::Other(what) => f.write_str(what)?,
         }
         write!(f, " lookup {table}{family}")

@@ -7,17 +7,20 @@ use aya::{
     programs::{Program, ProgramError, SchedClassifier, Xdp},
 };
 use pingu_common::{
-    COUNTERS, Counter, MAP_COUNTERS, MAP_FAN, MAP_SLOTS, PROGRAM_REPLY_BARE,
-    PROGRAM_REPLY_ETHERNET, PROGRAM_REPLY_XDP, PROGRAM_REQUEST_BARE, PROGRAM_REQUEST_ETHERNET,
+    COUNTERS, Counter, GLOBAL_PROCESSORS, GLOBAL_TRAFFIC_MASK, MAP_COUNTERS, MAP_FAN, MAP_REMARKS,
+    MAP_SLOTS, MAP_TRAFFIC, PROGRAM_REPLY_BARE, PROGRAM_REPLY_ETHERNET, PROGRAM_REPLY_XDP,
+    PROGRAM_REQUEST_BARE, PROGRAM_REQUEST_ETHERNET,
 };
 
 use self::{
     attach::{Hooks, Programs},
     fan::FanOut,
+    remarks::RemarkEntries,
     sender::Sender,
     slots::Slots,
+    traffic::{Layout, TrafficEntries},
 };
-use super::{EngineKind, ProbeOrder, ProbeTransport, SendResult, Stamps};
+use super::{EngineKind, ProbeOrder, ProbeTransport, Remarks, SendResult, Stamps, Traffic};
 use crate::{
     config::ReceiveHook,
     units::{Ifindex, SlotId},
@@ -29,10 +32,42 @@ mod error;
 mod fan;
 mod mapped;
 mod object;
+mod remarks;
 mod sender;
 mod slots;
+mod traffic;
 
 pub use self::error::{AttachError, LoadError};
+
+/// What the programs are loaded with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoadOptions {
+    /// Probes in flight at most.
+    pub slots: u32,
+    /// Where replies are matched.
+    pub receive: ReceiveHook,
+    /// Interfaces whose traffic is counted, about; with 0 none is, and no packet pays for it.
+    pub counted_interfaces: u32,
+}
+
+impl LoadOptions {
+    /// Programs that count no traffic.
+    pub fn new(slots: u32, receive: ReceiveHook) -> Self {
+        Self {
+            slots,
+            receive,
+            counted_interfaces: 0,
+        }
+    }
+
+    /// The same programs, and they count the traffic of about so many interfaces.
+    pub fn counting(self, interfaces: u32) -> Self {
+        Self {
+            counted_interfaces: interfaces,
+            ..self
+        }
+    }
+}
 
 /// The eBPF engine.
 pub struct KernelTransport {
@@ -40,6 +75,7 @@ pub struct KernelTransport {
     ebpf: Ebpf,
     receive: ReceiveHook,
     slots: Slots,
+    traffic: TrafficEntries,
     counters: PerCpuArray<MapData, [u64; COUNTERS]>,
     /// In order of their interfaces' numbers.
     hooks: Vec<Hooks>,
@@ -65,16 +101,27 @@ pub struct KernelCounters {
     pub stale: u64,
     /// Replies right in everything but the ICMP checksum.
     pub corrupt: u64,
+    /// ICMP errors that quote a probe of ours, cookie and all.
+    pub error: u64,
+    /// ICMP errors that quote an echo request with the number of a slot, and do not prove to speak of its probe.
+    pub error_unproven: u64,
 }
 
 impl KernelTransport {
-    /// Loads the programs with so many slots. They do nothing until [`Self::attach`].
-    pub fn load(slots: u32, receive: ReceiveHook) -> Result<Self, LoadError> {
+    /// Loads the programs. They do nothing until [`Self::attach`].
+    pub fn load(options: LoadOptions) -> Result<Self, LoadError> {
+        let receive = options.receive;
+        let slots = options.slots.max(1);
+        let layout = Layout::of(options.counted_interfaces).map_err(LoadError::Processors)?;
         let object = object::bytes().ok_or(LoadError::NoObject)?;
         // Kernel type information is for programs that read kernel structures; ours read packets, and parsing it is slow.
         let mut ebpf = EbpfLoader::new()
             .btf(None)
-            .map_max_entries(MAP_SLOTS, slots.max(1))
+            .map_max_entries(MAP_SLOTS, slots)
+            .map_max_entries(MAP_REMARKS, slots)
+            .map_max_entries(MAP_TRAFFIC, layout.entries())
+            .override_global(GLOBAL_TRAFFIC_MASK, &layout.mask(), true)
+            .override_global(GLOBAL_PROCESSORS, &layout.processors(), true)
             .load(object)
             .map_err(LoadError::from_object)?;
         let (classifiers, frames): (&[&str], &[&str]) = (
@@ -101,22 +148,23 @@ impl KernelTransport {
                 .load()
                 .map_err(|source| LoadError::from_program(name, source))?;
         }
-        let Some(Map::Array(slot_map)) = ebpf.take_map(MAP_SLOTS) else {
-            return Err(LoadError::OtherVersion(MAP_SLOTS));
+        let mut array = |name| match ebpf.take_map(name) {
+            Some(Map::Array(map)) => Ok(map),
+            _ => Err(LoadError::OtherVersion(name)),
         };
-        let Some(Map::Array(fan_map)) = ebpf.take_map(MAP_FAN) else {
-            return Err(LoadError::OtherVersion(MAP_FAN));
-        };
-        let fan = FanOut::new(fan_map).map_err(LoadError::Map)?;
+        let remarks = RemarkEntries::map(array(MAP_REMARKS)?, slots).map_err(LoadError::Map)?;
+        let slots = Slots::map(array(MAP_SLOTS)?, remarks, slots).map_err(LoadError::Map)?;
+        let traffic = TrafficEntries::map(array(MAP_TRAFFIC)?, layout).map_err(LoadError::Map)?;
+        let fan = FanOut::new(array(MAP_FAN)?).map_err(LoadError::Map)?;
         let counters = ebpf
             .take_map(MAP_COUNTERS)
             .and_then(|map| PerCpuArray::try_from(map).ok())
             .ok_or(LoadError::OtherVersion(MAP_COUNTERS))?;
-        let slots = Slots::map(slot_map, slots.max(1)).map_err(LoadError::Map)?;
         Ok(Self {
             ebpf,
             receive,
             slots,
+            traffic,
             counters,
             hooks: Vec::new(),
             sender: Sender::new(fan),
@@ -139,6 +187,7 @@ impl KernelTransport {
                     .hooks
                     .partition_point(|hooks| hooks.ifindex() < ifindex);
                 self.hooks.insert(place, hooks);
+                self.traffic.begin(ifindex);
                 Ok(kind)
             }
             Err(error) => {
@@ -151,6 +200,7 @@ impl KernelTransport {
     /// Takes the programs off an interface and closes its socket. Does nothing where it is not attached.
     pub fn detach(&mut self, ifindex: Ifindex) {
         self.sender.close(ifindex);
+        self.traffic.end(ifindex);
         self.hooks.retain(|hooks| hooks.ifindex() != ifindex);
     }
 
@@ -185,6 +235,8 @@ impl KernelTransport {
             forged: total(Counter::Forged),
             stale: total(Counter::Stale),
             corrupt: total(Counter::Corrupt),
+            error: total(Counter::Error),
+            error_unproven: total(Counter::ErrorUnproven),
         })
     }
 
@@ -224,6 +276,14 @@ impl ProbeTransport for KernelTransport {
 
     fn read(&self, slot: SlotId) -> Stamps {
         self.slots.read(slot)
+    }
+
+    fn remarks(&self, slot: SlotId) -> Remarks {
+        self.slots.remarks(slot)
+    }
+
+    fn traffic(&self, ifindex: Ifindex) -> Option<Traffic> {
+        self.traffic.read(ifindex)
     }
 }
 

@@ -11,7 +11,11 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use pingu::{
     config::ReceiveHook,
-    probe::{ProbeOrder, ProbeTransport, kernel::KernelTransport, packet},
+    probe::{
+        ProbeOrder, ProbeTransport,
+        kernel::{KernelTransport, LoadOptions},
+        packet,
+    },
     units::{Ifindex, SlotId},
 };
 use pingu_common::{MARK, Payload};
@@ -26,7 +30,7 @@ const COOKIE: [u32; 4] = [0x0123_4567, 0x89ab_cdef, 0x0f1e_2d3c, 0x4b5a_6978];
 /// Sends each of the orders, all at once, until `probes` are sent.
 pub(super) fn flood(orders: &[ProbeOrder], probes: u32, receive: ReceiveHook) -> Result<Run> {
     let ifindex = orders[0].ifindex;
-    let mut transport = KernelTransport::load(orders.len() as u32, receive)?;
+    let mut transport = KernelTransport::load(LoadOptions::new(orders.len() as u32, receive))?;
     transport.attach(ifindex, false)?;
     let socket = packet_socket(ifindex, MARK)?;
     let mut frames = frames(orders)?;

@@ -11,7 +11,11 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use pingu::{
     config::ReceiveHook,
-    probe::{LinkHeader, ProbeOrder, kernel::KernelTransport, packet},
+    probe::{
+        LinkHeader, ProbeOrder,
+        kernel::{KernelTransport, LoadOptions},
+        packet,
+    },
     units::{Ifindex, SlotId},
 };
 use pingu_common::{PROGRAM_REPLY_ETHERNET, PROGRAM_REQUEST_ETHERNET, Payload};
@@ -140,7 +144,7 @@ fn test_runs(options: &Options, lab: &Lab) -> Result<[f64; 4]> {
     let (runs, repeat, foreign) = (options.runs, options.repeat, lab.frame.clone());
     lab.source.run(move || {
         let empty = bpf::load_returning(Kind::Classifier, -1)?;
-        let mut transport = KernelTransport::load(64, ReceiveHook::Tcx)?;
+        let mut transport = KernelTransport::load(LoadOptions::new(64, ReceiveHook::Tcx))?;
         let forged = forged_reply(&mut transport)?;
         let program = |name| -> Result<_> {
             Ok(transport
@@ -308,7 +312,7 @@ fn empty_pair([inside, outside]: [Ifindex; 2]) -> Result<[OwnedFd; 2]> {
 /// ingress hook. To
 /// see both with one packet, both interfaces have them.
 fn programs(interfaces: [Ifindex; 2], receive: ReceiveHook) -> Result<KernelTransport> {
-    let mut transport = KernelTransport::load(64, receive)?;
+    let mut transport = KernelTransport::load(LoadOptions::new(64, receive))?;
     for ifindex in interfaces {
         transport.attach(ifindex, false)?;
     }

@@ -1,38 +1,45 @@
-//! Answered probes a second and the processor time that one costs, of pingu's own transport, `ping -f` and `fping` on the same veth pair.
-//! All of them, and the answering kernel, run on one core; what softirq does on their behalf is charged to them.
+//! Answered probes a second and the processor time that one costs, of pingu and its peers on the same veth pair. All of them, and the
+//! answering kernel, run on one core; what softirq does on their behalf is charged to them.
 
-use std::{
-    io::Write,
-    net::{IpAddr, Ipv4Addr},
-    time::{Duration, Instant},
-};
+mod flood;
+mod lines;
+mod measure;
 
-use anyhow::{Result, ensure};
-use pingu::{
-    config::ReceiveHook,
-    probe::{
-        EngineKind, LinkHeader, ProbeOrder, ProbeTransport, SendResult, kernel::KernelTransport,
-    },
-    units::{Ifindex, SlotId},
-};
+use std::time::Duration;
+
+use anyhow::Result;
+use pingu::{config::ReceiveHook, probe::EngineKind};
 use serde::Serialize;
 
-use super::{bare_loop, cpu, namespace::Namespace, peers, report::median};
+use self::measure::Lab;
+use super::{
+    goal::{self, Goal},
+    report::median,
+};
 
 /// What to measure.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// Addresses that answer
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    /// Addresses that answer when pingu is at its fastest
+    #[arg(long, default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub targets: u32,
-    /// Probes in flight at once
+    /// Probes in flight at once when pingu is at its fastest
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65_536))]
     pub window: u32,
-    /// Probes of pingu and of ping in a run
-    #[arg(long, default_value_t = 200_000)]
+    /// Probes of pingu's in a run at its fastest
+    #[arg(long, default_value_t = 300_000)]
     pub probes: u32,
+    /// Probes a second in the runs at a steady rate
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate: u32,
+    /// Targets in the runs at a steady rate
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(1..=65_536))]
+    pub rate_targets: u32,
+    /// How long a program that does not end by itself is watched, in milliseconds
+    #[arg(long, default_value_t = 1_500)]
+    pub watch_ms: u64,
     /// Runs of each, in turns; the medians count
-    #[arg(long, default_value_t = 7)]
+    #[arg(long, default_value_t = 5)]
     pub runs: usize,
     /// The core that everything runs on
     #[arg(long, default_value_t = 1)]
@@ -40,9 +47,27 @@ pub struct Options {
     /// Where pingu matches replies
     #[arg(long, default_value = "tcx", value_parser = receive_hook)]
     pub receive: ReceiveHook,
+    /// The dpinger to measure; Debian has no package of it
+    #[arg(long, default_value = "dpinger")]
+    pub dpinger: String,
+    /// What of it
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Flood, Part::Rate, Part::Each])]
+    pub parts: Vec<Part>,
     /// Measure pingu alone
     #[arg(long)]
     pub alone: bool,
+}
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Part {
+    /// As fast as it goes
+    Flood,
+    /// At a steady rate
+    Rate,
+    /// At that rate, with a process for each target
+    Each,
 }
 
 /// Reads the name of a receive hook.
@@ -58,25 +83,31 @@ pub(super) fn receive_hook(text: &str) -> Result<ReceiveHook, String> {
 /// One prober's medians.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
+    /// In which part.
+    pub part: Part,
     /// Who.
     pub prober: &'static str,
-    /// Echo replies that counted, over the time that it took.
-    pub answered_per_second: f64,
-    /// Processor time of tasks and softirq over probes sent.
-    pub cpu_ns_per_probe: f64,
-    /// Probes without an answer, over all runs.
-    pub lost: u64,
     /// pingu's rate over this one's.
     pub rate_ratio: f64,
     /// pingu's processor time for a probe over this one's.
     pub cpu_ratio: f64,
+    /// Echo replies that counted, over the time that it took.
+    pub answered_per_second: f64,
+    /// Processor time of tasks and softirq over probes sent.
+    pub cpu_ns_per_probe: f64,
+    /// The share of probes without an answer, over all runs, in percent.
+    pub lost_percent: f64,
 }
 
 /// All probers.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// pingu first.
+    /// pingu first in each part.
     pub rows: Vec<Row>,
+    /// What is promised.
+    pub goals: Vec<Goal>,
+    /// Peers that are not here.
+    pub missing: Vec<String>,
     /// Runs of each.
     pub runs: usize,
     /// The hooks that served pingu.
@@ -96,259 +127,174 @@ pub(super) struct Run {
 
 /// 10.78.0.0/16 answers, and nothing else is reachable.
 pub(super) const TARGETS: u32 = u32::from_be_bytes([10, 78, 0, 0]);
-const SOURCE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 77, 0, 1));
-/// More targets than this answer through one address with a /16 prefix instead of one each.
-const ADDRESSES_MAX: u32 = 4_096;
 /// Unanswered for so long, a probe is lost.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(1);
 
+const LOOP: &str = "pingu's transport";
+const DAEMON: &str = "pingu, the daemon";
+
 /// Measures, in namespaces that vanish with the process.
 pub fn run(options: &Options) -> Result<Report> {
-    let sender = Namespace::new()?;
-    let peer = Namespace::new()?;
-    sender.veth("uplink0", &peer, "peer0")?;
-    sender.ip("address add 10.77.0.1/30 dev uplink0")?;
-    peer.ip("address add 10.77.0.2/30 dev peer0")?;
-    let fping_targets = options
-        .targets
-        .clamp(peers::FPING_TARGETS_MIN, peers::FPING_TARGETS_MAX);
-    add_targets(&peer, options.targets.max(fping_targets))?;
-    sender.ip("route add 10.78.0.0/16 via 10.77.0.2")?;
-    let link = LinkHeader::Ethernet {
-        source: sender.mac("uplink0")?,
-        destination: peer.mac("peer0")?,
-    };
-    let template = ProbeOrder {
-        slot: SlotId(0),
-        ifindex: Ifindex(sender.ifindex("uplink0")?),
-        link,
-        source: SOURCE,
-        target: SOURCE,
-        ident: 0x7069,
-        sequence: 0,
-        payload_bytes: 56,
-    };
-    // Both ends learn each other's address before anything is timed.
-    sender.command("ping -q -c 1 -W 5 10.78.0.0")?;
-
-    let core = options.core;
-    sender.run(move || cpu::pin(core))?;
-    let mut probers = vec![("pingu", Vec::new())];
-    if !options.alone {
-        probers.extend(
-            ["bare loop", "ping -f", "ping -f -q", "fping", "fping -q"]
-                .map(|prober| (prober, Vec::new())),
-        );
-    }
-    let mut engine = EngineKind::Socket;
+    let mut lab = Lab::new(options)?;
     for _ in 0..options.runs {
-        let (kind, run) = {
-            let options = options.clone();
-            sender.run(move || flood(&options, template))?
-        };
-        engine = kind;
-        probers[0].1.push(run);
-        for (prober, runs) in &mut probers[1..] {
-            let command: &str = prober;
-            let (count, targets) = (options.probes, fping_targets);
-            let (orders, receive) = (
-                bare_loop::orders(options.window, options.targets, TARGETS, &template),
-                options.receive,
-            );
-            runs.push(sender.run(move || match command {
-                "bare loop" => bare_loop::flood(&orders, count, receive),
-                "ping -f" => peers::ping(count, &[]),
-                "ping -f -q" => peers::ping(count, &["-q"]),
-                "fping" => peers::fping(targets, &[]),
-                _ => peers::fping(targets, &["-q"]),
-            })?);
+        for part in &options.parts {
+            lab.turn(*part)?;
         }
     }
+    let rows: Vec<Row> = options
+        .parts
+        .iter()
+        .flat_map(|part| rows(*part, &lab.runs(*part)))
+        .collect();
     Ok(Report {
-        rows: rows(&probers),
+        goals: goals(&rows),
+        rows,
+        missing: lab.missing,
         runs: options.runs,
-        engine,
-        core,
+        engine: lab.engine,
+        core: options.core,
     })
 }
 
-/// Addresses of the peer's own, as hosts have them. A `local` route for all of them would be shorter, but it makes the kernel check every
-/// packet's source against the routes (`fib_has_custom_local_routes`), whoever sent it.
-fn add_targets(peer: &Namespace, targets: u32) -> Result<()> {
-    let mut batch = tempfile::NamedTempFile::new()?;
-    for target in 0..targets.min(ADDRESSES_MAX) {
-        writeln!(
-            batch,
-            "address add {}/32 dev lo",
-            Ipv4Addr::from(TARGETS + target)
-        )?;
-    }
-    if targets > ADDRESSES_MAX {
-        writeln!(batch, "address add 10.78.255.255/16 dev lo")?;
-    }
-    peer.ip(&format!("-batch {}", batch.path().display()))?;
-    Ok(())
-}
-
-fn rows(probers: &[(&'static str, Vec<Run>)]) -> Vec<Row> {
+fn rows(part: Part, probers: &[(&'static str, Vec<Run>)]) -> Vec<Row> {
     let mut rows: Vec<Row> = probers
         .iter()
-        .map(|(prober, runs)| Row {
-            prober,
-            answered_per_second: median(
-                runs.iter()
-                    .map(|run| run.answered as f64 / run.elapsed.as_secs_f64()),
-            ),
-            cpu_ns_per_probe: median(
-                runs.iter()
-                    .map(|run| run.cpu.as_nanos() as f64 / run.sent as f64),
-            ),
-            lost: runs.iter().map(|run| run.sent - run.answered).sum(),
-            rate_ratio: 1.0,
-            cpu_ratio: 1.0,
+        .map(|(prober, runs)| {
+            let total = |of: fn(&Run) -> u64| runs.iter().map(of).sum::<u64>() as f64;
+            let (sent, answered) = (total(|run| run.sent), total(|run| run.answered));
+            Row {
+                part,
+                prober,
+                rate_ratio: 1.0,
+                cpu_ratio: 1.0,
+                answered_per_second: median(
+                    runs.iter()
+                        .map(|run| run.answered as f64 / run.elapsed.as_secs_f64()),
+                ),
+                cpu_ns_per_probe: median(
+                    runs.iter()
+                        .map(|run| run.cpu.as_nanos() as f64 / run.sent as f64),
+                ),
+                lost_percent: (sent - answered) / sent * 100.0,
+            }
         })
         .collect();
-    let (rate, cpu) = (rows[0].answered_per_second, rows[0].cpu_ns_per_probe);
-    for row in &mut rows {
-        row.rate_ratio = rate / row.answered_per_second;
-        row.cpu_ratio = cpu / row.cpu_ns_per_probe;
+    let first = rows.first().cloned();
+    for (row, first) in rows.iter_mut().zip(first.iter().cycle()) {
+        row.rate_ratio = first.answered_per_second / row.answered_per_second;
+        row.cpu_ratio = first.cpu_ns_per_probe / row.cpu_ns_per_probe;
     }
     rows
 }
 
-/// Sends as fast as it can with a bounded number of probes in flight, as the daemon would: whole bursts, then a look at the slots.
-fn flood(options: &Options, template: ProbeOrder) -> Result<(EngineKind, Run)> {
-    let mut transport = KernelTransport::load(options.window, options.receive)?;
-    let engine = transport.attach(template.ifindex, false)?;
-    let mut flood = Flood::new(options, template);
-    let softirq_before = cpu::softirq_threads_time()?;
-    let cpu_before = cpu::thread_time();
-    let begin = Instant::now();
-    flood.run(&mut transport)?;
-    let elapsed = begin.elapsed();
-    let cpu = cpu::thread_time() - cpu_before + (cpu::softirq_threads_time()? - softirq_before);
-    let run = Run {
-        sent: flood.sent,
-        answered: flood.answered,
-        elapsed,
-        cpu,
+fn goals(rows: &[Row]) -> Vec<Goal> {
+    let of = |part: Part, prober: &str| {
+        let row = rows
+            .iter()
+            .find(|row| row.part == part && row.prober.starts_with(prober));
+        row.map_or((f64::NAN, f64::NAN), |row| (row.rate_ratio, row.cpu_ratio))
     };
-    let counters = transport.counters()?;
-    ensure!(
-        counters.matched == run.answered,
-        "{counters:?} does not agree with {run:?}"
-    );
-    Ok((engine, run))
-}
-
-struct Flood {
-    template: ProbeOrder,
-    /// What is sent next: one order for each free slot.
-    orders: Vec<ProbeOrder>,
-    results: Vec<SendResult>,
-    free: Vec<SlotId>,
-    waiting: Vec<SlotId>,
-    targets: u32,
-    next_target: u32,
-    wanted: u64,
-    sent: u64,
-    answered: u64,
-}
-
-impl Flood {
-    fn new(options: &Options, template: ProbeOrder) -> Self {
-        Self {
-            template,
-            orders: Vec::new(),
-            results: Vec::new(),
-            free: (0..options.window).map(SlotId).collect(),
-            waiting: Vec::new(),
-            targets: options.targets,
-            next_target: 0,
-            wanted: u64::from(options.probes),
-            sent: 0,
-            answered: 0,
+    let rate = |prober: &str, goal| {
+        let what = format!("flood: answered probes a second, of {prober}'s");
+        Goal::at_least(what, of(Part::Flood, prober).0, goal, "x")
+    };
+    let cpu = |part: Part, prober: &str, goal| {
+        let when = match part {
+            Part::Flood => "flood",
+            Part::Rate => "steady rate, the daemon",
+            Part::Each => "steady rate, the daemon, a process a target",
+        };
+        let what = format!("{when}: CPU for a probe, of {prober}'s");
+        Goal::at_most(what, of(part, prober).1, goal, "x")
+    };
+    let mut goals = vec![
+        rate("ping -f", 2.0),
+        rate("fping", 2.8),
+        rate("zmap", 1.5),
+        rate("masscan", 1.5),
+        cpu(Part::Flood, "zmap", 0.5),
+        cpu(Part::Flood, "masscan", 0.5),
+        cpu(Part::Rate, "fping, evenly", 0.2),
+        cpu(Part::Rate, "masscan", 1.0),
+        cpu(Part::Rate, "oping", 1.0),
+        cpu(Part::Each, "dpinger", 0.05),
+    ];
+    let measured = |part| rows.iter().any(|row| row.part == part);
+    let parts = [(Part::Flood, 0..6), (Part::Rate, 6..9), (Part::Each, 9..10)];
+    for (part, places) in parts.into_iter().rev() {
+        if !measured(part) {
+            goals.drain(places);
         }
     }
-
-    fn run(&mut self, transport: &mut KernelTransport) -> Result<()> {
-        let mut last_answer = Instant::now();
-        while self.sent < self.wanted || !self.waiting.is_empty() {
-            self.send(transport)?;
-            let answered = self.answered;
-            self.collect(transport);
-            if self.answered != answered {
-                last_answer = Instant::now();
-            } else if last_answer.elapsed() > TIMEOUT {
-                return Ok(());
-            } else {
-                // Softirq work was put off to its own thread, which needs this core.
-                std::thread::yield_now();
-            }
-        }
-        Ok(())
-    }
-
-    fn send(&mut self, transport: &mut KernelTransport) -> Result<()> {
-        let room = (self.wanted - self.sent).min(self.free.len() as u64) as usize;
-        self.orders.clear();
-        for slot in self.free.drain(self.free.len() - room..) {
-            self.template.sequence = self.template.sequence.wrapping_add(1);
-            let target = IpAddr::V4(Ipv4Addr::from(TARGETS + self.next_target));
-            self.next_target = (self.next_target + 1) % self.targets;
-            self.orders.push(ProbeOrder {
-                slot,
-                target,
-                ..self.template
-            });
-        }
-        transport.send(&self.orders, &mut self.results);
-        ensure!(
-            self.results
-                .iter()
-                .all(|result| *result == SendResult::Sent),
-            "not sent: {:?}",
-            self.results
-        );
-        self.sent += room as u64;
-        self.waiting
-            .extend(self.orders.iter().map(|order| order.slot));
-        Ok(())
-    }
-
-    fn collect(&mut self, transport: &KernelTransport) {
-        let free_before = self.free.len();
-        self.waiting.retain(|slot| {
-            let answered = transport.read(*slot).received_ns.is_some();
-            if answered {
-                self.free.push(*slot);
-            }
-            !answered
-        });
-        self.answered += (self.free.len() - free_before) as u64;
-    }
+    goals
 }
 
 /// The report as a table.
 pub fn table(report: &Report) -> String {
-    let mut lines = vec![format!(
-        "{:<12} {:>10} {:>13} {:>5}   {:>10} {:>9}",
-        "prober", "answered/s", "CPU ns/probe", "lost", "pingu rate", "pingu CPU"
-    )];
+    let mut lines = Vec::new();
+    let mut before = None;
     for row in &report.rows {
+        if before != Some(row.part) {
+            let title = match row.part {
+                Part::Flood => "as fast as it goes",
+                Part::Rate => "at a steady rate",
+                Part::Each => "a process a target",
+            };
+            lines.push(format!(
+                "{title:<26} {:>10} {:>9}   {:>10} {:>13} {:>7}",
+                "pingu rate", "pingu CPU", "answered/s", "CPU ns/probe", "lost %"
+            ));
+            before = Some(row.part);
+        }
         lines.push(format!(
-            "{:<12} {:>10.0} {:>13.0} {:>5}   {:>8.2} x {:>7.2} x",
+            "  {:<24} {:>8.2} x {:>7.3} x   {:>10.0} {:>13.0} {:>7.2}",
             row.prober,
+            row.rate_ratio,
+            row.cpu_ratio,
             row.answered_per_second,
             row.cpu_ns_per_probe,
-            row.lost,
-            row.rate_ratio,
-            row.cpu_ratio
+            row.lost_percent
         ));
     }
     lines.push(format!(
         "medians of {} runs in turns; pingu's engine is {:?}; all on core {}, the answering kernel included",
         report.runs, report.engine, report.core
     ));
+    lines.extend(
+        report
+            .missing
+            .iter()
+            .map(|peer| format!("not here: {peer}")),
+    );
+    lines.push(goal::lines(&report.goals));
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ran(answered: u64, cpu_ns: u64) -> Vec<Run> {
+        let run = Run {
+            sent: 1_000,
+            answered,
+            elapsed: Duration::from_secs(1),
+            cpu: Duration::from_nanos(cpu_ns * 1_000),
+        };
+        vec![run; 3]
+    }
+
+    #[test]
+    fn ratios_are_to_the_first_prober_of_a_part_and_goals_only_of_what_was_measured() {
+        let probers = [(LOOP, ran(1_000, 10)), ("zmap", ran(500, 40))];
+        let rows = rows(Part::Flood, &probers);
+        assert_eq!(rows[1].rate_ratio, 2.0);
+        assert_eq!(rows[1].cpu_ratio, 0.25);
+        assert_eq!(rows[1].lost_percent, 50.0);
+        let goals = goals(&rows);
+        assert_eq!(goals.len(), 6);
+        let zmap = goals.iter().filter(|goal| goal.what.contains("zmap"));
+        assert!(zmap.map(Goal::is_met).all(|met| met == Some(true)));
+        assert_eq!(goals[0].is_met(), None, "there was no ping");
+    }
 }

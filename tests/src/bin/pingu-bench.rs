@@ -16,7 +16,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Benchmark {
-    /// Answered probes a second and processor time per probe, against ping -f and fping
+    /// Answered probes a second and processor time per probe, against ping, fping, oping, masscan, zmap and dpinger
     Probe(probe::Options),
     /// What the programs add to a forwarded packet that is not pingu's
     Forward(forward::Options),

@@ -10,7 +10,9 @@ use std::{
 use pingu::{
     config::ReceiveHook,
     probe::{
-        LinkHeader, ProbeOrder, ProbeTransport, SendResult, Stamps, kernel::KernelTransport, packet,
+        LinkHeader, ProbeOrder, ProbeTransport, SendResult, Stamps,
+        kernel::{KernelTransport, LoadOptions},
+        packet,
     },
     units::SlotId,
 };
@@ -75,7 +77,7 @@ fn sent(
 ) -> (Vec<SendResult>, Vec<Stamps>) {
     let (ifindex, orders) = (pair.ifindex, orders.to_vec());
     pair.sender.run(move || {
-        let mut transport = KernelTransport::load(ORDERS, receive).unwrap();
+        let mut transport = KernelTransport::load(LoadOptions::new(ORDERS, receive)).unwrap();
         transport.attach(ifindex, false).unwrap();
         let mut results = Vec::new();
         transport.send(&orders, &mut results);
@@ -160,7 +162,8 @@ fn without_its_program_a_template_counts_for_nothing() {
         || {
             let orders = orders.clone();
             let (results, stamps) = pair.sender.run(move || {
-                let mut transport = KernelTransport::load(FEWEST, ReceiveHook::Clsact).unwrap();
+                let mut transport =
+                    KernelTransport::load(LoadOptions::new(FEWEST, ReceiveHook::Clsact)).unwrap();
                 transport.attach(ifindex, false).unwrap();
                 let removed = std::process::Command::new("tc")
                     .args(["qdisc", "delete", "dev", "up0", "clsact"])
@@ -251,7 +254,8 @@ fn a_packet_that_only_looks_like_a_template_passes_as_it_is() {
         &pair,
         || {
             pair.sender.run(move || {
-                let mut transport = KernelTransport::load(8, ReceiveHook::Tcx).unwrap();
+                let mut transport =
+                    KernelTransport::load(LoadOptions::new(8, ReceiveHook::Tcx)).unwrap();
                 transport.attach(ifindex, false).unwrap();
                 let socket = marked_socket();
                 // SAFETY: an address of zeros but for what is set; all of it lives through the call.

@@ -8,7 +8,10 @@ use aya::{
 };
 use pingu::{
     config::ReceiveHook,
-    probe::{LinkHeader, ProbeOrder, ProbeTransport, kernel::KernelTransport},
+    probe::{
+        LinkHeader, ProbeOrder, ProbeTransport,
+        kernel::{KernelTransport, LoadOptions},
+    },
     units::{Ifindex, SlotId},
 };
 use pingu_common::{PROGRAM_REPLY_BARE, PROGRAM_REPLY_ETHERNET, PROGRAM_REPLY_XDP};
@@ -95,7 +98,7 @@ impl Rig {
         // SAFETY: a plain system call on this thread.
         let unshared = unsafe { libc::unshare(libc::CLONE_NEWNET) };
         assert_eq!(unshared, 0, "{}", std::io::Error::last_os_error());
-        let transport = KernelTransport::load(SLOTS, ReceiveHook::Xdp).unwrap();
+        let transport = KernelTransport::load(LoadOptions::new(SLOTS, ReceiveHook::Xdp)).unwrap();
         Self {
             transport,
             entries: vec![Entry::default(); SLOTS as usize],

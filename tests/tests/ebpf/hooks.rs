@@ -4,7 +4,10 @@ use std::os::fd::AsFd;
 
 use pingu::{
     config::ReceiveHook,
-    probe::{EngineKind, LinkHeader, ProbeTransport, SendResult, kernel::KernelTransport},
+    probe::{
+        EngineKind, LinkHeader, ProbeTransport, SendResult,
+        kernel::{KernelTransport, LoadOptions},
+    },
     units::Ifindex,
 };
 use pingu_tests::bench::bpf::{self, Hook, Kind};
@@ -60,7 +63,7 @@ fn a_detached_interface_matches_nothing_and_can_be_attached_again() {
         let (ifindex, order) = (pair.ifindex, pair.order(0, HERE_V4, THERE_V4));
         let sender = &pair.sender;
         let (transport, results) = sender.run(move || {
-            let mut transport = KernelTransport::load(8, receive).unwrap();
+            let mut transport = KernelTransport::load(LoadOptions::new(8, receive)).unwrap();
             transport.attach(ifindex, false).unwrap();
             transport.detach(ifindex);
             let mut results = Vec::new();
@@ -90,7 +93,8 @@ fn a_killed_runs_clsact_filters_are_replaced_and_do_not_pile_up() {
     let ifindex = pair.ifindex;
     for _ in 0..3 {
         pair.sender.run(move || {
-            let mut transport = KernelTransport::load(8, ReceiveHook::Clsact).unwrap();
+            let mut transport =
+                KernelTransport::load(LoadOptions::new(8, ReceiveHook::Clsact)).unwrap();
             transport.attach(ifindex, false).unwrap();
             // What a SIGKILL leaves: nothing was cleaned up. The descriptors stay open until the test ends, the filters do not care.
             std::mem::forget(transport);
@@ -175,7 +179,7 @@ fn a_taken_xdp_slot_is_left_alone_and_reported() {
     let before = residue(&pair);
     let order = pair.order(0, HERE_V4, THERE_V4);
     let stamps = pair.sender.run(move || {
-        let mut transport = KernelTransport::load(8, ReceiveHook::Xdp).unwrap();
+        let mut transport = KernelTransport::load(LoadOptions::new(8, ReceiveHook::Xdp)).unwrap();
         assert_eq!(transport.attach(ifindex, false).unwrap(), EngineKind::Tcx);
         let declined = transport
             .declined(ifindex)
@@ -195,7 +199,7 @@ fn a_device_that_comes_back_is_attached_anew() {
     let (sender, old) = (&pair.sender, pair.ifindex);
     let order = pair.order(0, HERE_V4, THERE_V4);
     let mut transport = sender.run(move || {
-        let mut transport = KernelTransport::load(8, ReceiveHook::Auto).unwrap();
+        let mut transport = KernelTransport::load(LoadOptions::new(8, ReceiveHook::Auto)).unwrap();
         transport.attach(old, false).unwrap();
         transport
     });
@@ -259,7 +263,7 @@ fn a_device_that_comes_back_is_attached_anew() {
 fn an_interface_that_does_not_exist_is_an_error_that_names_it() {
     let pair = Pair::new();
     let error = pair.sender.run(|| {
-        let mut transport = KernelTransport::load(8, ReceiveHook::Auto).unwrap();
+        let mut transport = KernelTransport::load(LoadOptions::new(8, ReceiveHook::Auto)).unwrap();
         transport
             .attach(Ifindex(4_711), false)
             .unwrap_err()

@@ -9,7 +9,7 @@ use pingu::{
     config::ReceiveHook,
     probe::{
         EngineKind, LinkHeader, ProbeOrder, ProbeTransport, SendResult, Stamps,
-        kernel::KernelTransport,
+        kernel::{KernelTransport, LoadOptions},
     },
     units::{Ifindex, SlotId},
 };
@@ -94,7 +94,7 @@ pub fn probe(
 ) -> (EngineKind, Vec<SendResult>, Vec<Stamps>) {
     let ifindex = pair.ifindex;
     pair.sender.run(move || {
-        let mut transport = KernelTransport::load(256, receive).unwrap();
+        let mut transport = KernelTransport::load(LoadOptions::new(256, receive)).unwrap();
         let bare = orders.iter().any(|order| order.link == LinkHeader::Bare);
         let kind = transport.attach(ifindex, bare).unwrap();
         let mut results = Vec::new();
@@ -197,7 +197,9 @@ fn sixty_four_uplinks_answer_at_once_and_a_dead_one_stops_none() {
     let (results, stamps) = sender.run({
         let orders = orders.clone();
         move || {
-            let mut transport = KernelTransport::load(PROBES * UPLINKS, ReceiveHook::Auto).unwrap();
+            let mut transport =
+                KernelTransport::load(LoadOptions::new(PROBES * UPLINKS, ReceiveHook::Auto))
+                    .unwrap();
             for (ifindex, _) in uplinks {
                 transport.attach(ifindex, false).unwrap();
             }
@@ -274,7 +276,7 @@ fn orders_that_cannot_be_sent_say_why() {
     ];
     let ifindex = pair.ifindex;
     let (results, stamps) = pair.sender.run(move || {
-        let mut transport = KernelTransport::load(8, ReceiveHook::Auto).unwrap();
+        let mut transport = KernelTransport::load(LoadOptions::new(8, ReceiveHook::Auto)).unwrap();
         transport.attach(ifindex, false).unwrap();
         let mut results = Vec::new();
         transport.send(&orders, &mut results);
@@ -318,7 +320,7 @@ fn without_the_capability_the_error_names_it() {
                 0
             );
         }
-        KernelTransport::load(8, ReceiveHook::Auto)
+        KernelTransport::load(LoadOptions::new(8, ReceiveHook::Auto))
             .err()
             .unwrap()
             .to_string()

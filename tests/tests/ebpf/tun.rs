@@ -11,7 +11,7 @@ use pingu::{
     config::ReceiveHook,
     probe::{
         EngineKind, LinkHeader, ProbeOrder, ProbeTransport, SendResult, Stamps,
-        kernel::{KernelCounters, KernelTransport},
+        kernel::{KernelCounters, KernelTransport, LoadOptions},
     },
     units::{Ifindex, SlotId},
 };
@@ -114,7 +114,8 @@ impl Device {
     ) -> (Vec<Stamps>, KernelCounters) {
         let (ifindex, bare) = (self.ifindex, !self.is_tap);
         let transport = self.namespace.run(move || {
-            let mut transport = KernelTransport::load(4, ReceiveHook::Auto).unwrap();
+            let mut transport =
+                KernelTransport::load(LoadOptions::new(4, ReceiveHook::Auto)).unwrap();
             assert_eq!(transport.attach(ifindex, bare).unwrap(), EngineKind::Tcx);
             let mut results = Vec::new();
             transport.send(&orders, &mut results);

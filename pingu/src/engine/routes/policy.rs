@@ -1,6 +1,8 @@
 //! Policy routing: each uplink's table with its connected networks and its default, and the rules that lead there.
 
-use ipnet::IpNet;
+use std::net::{IpAddr, Ipv6Addr};
+
+use ipnet::{IpNet, Ipv6Net};
 
 use crate::{
     engine::{
@@ -14,23 +16,36 @@ use crate::{
 /// Metric of every route in an uplink's table: it is the only one to its destination there. Not 0, which in a deletion means any.
 const POLICY_METRIC: Metric = Metric(1);
 
+/// Link-local addresses of IPv6 (RFC 4291 section 2.5.6).
+const LINK_LOCAL: IpNet = IpNet::V6(Ipv6Net::new_assert(
+    Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 0),
+    64,
+));
+
 impl Engine {
     /// The table and the rules of an uplink. They do not depend on its health; only an interface that is set down empties the table, and
-    /// what is bound to it then leaves by main.
+    /// what is bound to it then leaves by main. An uplink that has only checks has a table for these alone: nothing but sockets that are
+    /// bound to its interface is looked up there.
     pub(super) fn policy_routes(&self, id: UplinkId, set: &mut RouteSet) {
         let config = &self.config.uplinks[id.index()];
-        let (Some(table), Some(ifindex)) = (&config.table, self.interface_index(id)) else {
+        let (Some(table), Some(link)) = (self.config.table_of(id), self.link_of(id)) else {
             return;
         };
+        let (ifindex, is_for_all) = (link.ifindex, config.table.is_some());
         for ipv6 in [false, true] {
             let own = self.own_addresses(id, ifindex, ipv6);
             for address in &own {
-                self.rule(set, ipv6, host(address), table.id);
-                self.connected(set, address, table.id);
+                if is_for_all {
+                    self.rule(set, ipv6, host(address), table);
+                }
+                self.connected(set, address, table);
             }
-            if !own.is_empty() {
+            if is_for_all && !own.is_empty() {
                 self.inside_networks(ipv6)
-                    .for_each(|address| self.connected(set, address, table.id));
+                    .for_each(|address| self.connected(set, address, table));
+            }
+            if !config.checks.is_empty() {
+                self.check_rules(id, link, ipv6, table, set);
             }
             match self.way(id, ipv6) {
                 Some(way) => {
@@ -39,7 +54,7 @@ impl Engine {
                     let own = self.config.protocol;
                     set.want(own_route(
                         destination,
-                        table.id,
+                        table,
                         POLICY_METRIC,
                         own,
                         hop,
@@ -47,7 +62,7 @@ impl Engine {
                     ));
                 }
                 None => {
-                    set.kept_tables.insert((table.id, ipv6, ifindex));
+                    set.kept_tables.insert((table, ipv6, ifindex));
                 }
             }
             if let Some(mark) = config.fwmark
@@ -60,11 +75,64 @@ impl Engine {
                         value: mark.value,
                         mask: mark.mask,
                     },
-                    table: table.id,
+                    table,
                     protocol: self.rule_protocol(),
                 });
             }
         }
+    }
+
+    /// What leads the sockets of checks, which are bound to the interface, into the table. Where several uplinks share the interface, the
+    /// source tells them apart.
+    fn check_rules(
+        &self,
+        id: UplinkId,
+        link: &Link,
+        ipv6: bool,
+        table: TableId,
+        set: &mut RouteSet,
+    ) {
+        let Some(way) = self.way(id, ipv6) else {
+            return;
+        };
+        let source = way.source;
+        set.rules.push(self.check_rule(id, link, source, table));
+        if ipv6 {
+            // Whoever names the interface with a link-local address does not mean the gateway.
+            let next_hop = NextHop::Device {
+                ifindex: link.ifindex,
+            };
+            let own = self.config.protocol;
+            let link_local = own_route(LINK_LOCAL, table, POLICY_METRIC, own, next_hop, None);
+            set.want(link_local);
+        }
+    }
+
+    /// The rule that leads sockets which are bound to an uplink's interface, and to this source, into its table.
+    pub(in crate::engine) fn check_rule(
+        &self,
+        id: UplinkId,
+        link: &Link,
+        source: IpAddr,
+        table: TableId,
+    ) -> Rule {
+        let is_shared = self.shares_interface(id, link);
+        Rule {
+            ipv6: source.is_ipv6(),
+            priority: self.config.rules.check_priority,
+            selector: Selector::Bound {
+                interface: link.name.clone(),
+                from: is_shared.then(|| IpNet::from(source)),
+            },
+            table,
+            protocol: self.rule_protocol(),
+        }
+    }
+
+    fn shares_interface(&self, id: UplinkId, link: &Link) -> bool {
+        let uplinks = self.config.uplinks.iter().enumerate();
+        let mut others = uplinks.filter(|(index, _)| *index != id.index());
+        others.any(|(_, other)| link.is_called(&other.interface))
     }
 
     /// An uplink's own addresses of a family: all of its interface, or with several uplinks on it, or one given, the one that it uses.
@@ -75,9 +143,9 @@ impl Engine {
         ipv6: bool,
     ) -> Vec<&Address> {
         let config = &self.config.uplinks[id.index()];
-        let shares = (0..self.config.uplinks.len()).any(|index| {
-            index != id.index() && self.interface_index(UplinkId(index as u16)) == Some(ifindex)
-        });
+        let links = &self.snapshot.links;
+        let link = links.iter().find(|link| link.ifindex == ifindex);
+        let shares = link.is_some_and(|link| self.shares_interface(id, link));
         let only = match config.source.of(ipv6) {
             Some(given) => Some(given),
             None if shares => match self.way(id, ipv6) {

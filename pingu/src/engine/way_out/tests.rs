@@ -28,6 +28,7 @@ fn uplink(gateway: Gateway) -> UplinkConfig {
         source: Sources::default(),
         fwmark: None,
         table: None,
+        checks: Vec::new(),
         advertise: Vec::new(),
         metric: Metric(88),
         probe: ProbeConfig {

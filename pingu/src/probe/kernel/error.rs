@@ -37,6 +37,9 @@ pub enum LoadError {
         /// The kernel's answer, with the verifier's log.
         source: ProgramError,
     },
+    /// The kernel does not say how many processors there may be.
+    #[error("cannot read the number of processors from /sys/devices/system/cpu/possible")]
+    Processors(#[source] io::Error),
     /// The slots could not be mapped.
     #[error("cannot map the probe slots into memory")]
     Map(#[source] io::Error),

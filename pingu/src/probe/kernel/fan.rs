@@ -17,6 +17,9 @@ use rand::rngs::StdRng;
 use super::{mapped::Mapped, sender::random_cookie, slots::Slots};
 use crate::probe::{ProbeOrder, SendResult, packet};
 
+/// What the kernel says of a packet that a queue dropped (`NET_XMIT_DROP`).
+const QUEUE_DROPPED: i32 = 1;
+
 /// Sends templates. One at a time: a template's probes have left, or failed, when the system call returns.
 pub(super) struct FanOut {
     entry: Mapped<Fan>,
@@ -87,8 +90,11 @@ impl FanOut {
             let result = match (outcome.clone_of(index), errno) {
                 (Some(errno), _) if !is_last && errno < 0 => SendResult::NotSent(-errno),
                 // A queue that dropped it comes after the egress hook: as lost as if a router had dropped it.
+                (Some(QUEUE_DROPPED), _) if !is_last => SendResult::Dropped(libc::ENOBUFS),
                 (Some(_), _) if !is_last => SendResult::Sent,
-                (_, Some(libc::ENOBUFS)) if slots.read(slot).sent_ns.is_some() => SendResult::Sent,
+                (_, Some(libc::ENOBUFS)) if slots.read(slot).sent_ns.is_some() => {
+                    SendResult::Dropped(libc::ENOBUFS)
+                }
                 (_, Some(errno)) => SendResult::NotSent(errno),
                 (_, None) => SendResult::Sent,
             };

@@ -91,8 +91,7 @@ impl Sender {
         results.resize(orders.len(), SendResult::NotSent(libc::ENODEV));
         for (place, order) in orders.iter().enumerate() {
             // A slot must not keep what it held, even if its new probe is not sent.
-            slots.disarm(order.slot);
-            slots.set_sent(order.slot, 0);
+            slots.forget(order.slot);
             if order.slot.0 >= slots.count() {
                 results[place] = SendResult::NotSent(libc::EINVAL);
             } else if order.payload_bytes < PAYLOAD_BYTES_MIN
@@ -289,7 +288,7 @@ impl Batch {
             done += 1;
             if errno == libc::ENOBUFS && slots.read(slot).sent_ns.is_some() {
                 // It passed the egress hook, and the uplink's own full queue dropped it: as lost as if a router had.
-                results[place] = SendResult::Sent;
+                results[place] = SendResult::Dropped(errno);
                 continue;
             }
             results[place] = SendResult::NotSent(errno);

@@ -10,23 +10,29 @@ use std::{
 use aya::maps::MapData;
 use pingu_common::{COOKIE_WORDS, Slot, VlanIds};
 
-use super::mapped::Mapped;
+use super::{mapped::Mapped, remarks::RemarkEntries};
 use crate::{
-    probe::{LinkHeader, ProbeOrder, Stamps},
+    probe::{LinkHeader, ProbeOrder, Remarks, Stamps},
     units::SlotId,
 };
 
-/// The mapped array.
-pub(super) struct Slots(Mapped<Slot>);
+/// The mapped array, and what was noted beside its probes.
+pub(super) struct Slots {
+    slots: Mapped<Slot>,
+    remarks: RemarkEntries,
+}
 
 impl Slots {
     /// Maps the array of `count` slots.
-    pub(super) fn map(map: MapData, count: u32) -> io::Result<Self> {
-        Mapped::new(map, count).map(Self)
+    pub(super) fn map(map: MapData, remarks: RemarkEntries, count: u32) -> io::Result<Self> {
+        Ok(Self {
+            slots: Mapped::new(map, count)?,
+            remarks,
+        })
     }
 
     pub(super) fn count(&self) -> u32 {
-        self.0.count()
+        self.slots.count()
     }
 
     /// Readies a slot for an order: dead, then filled, then armed, so that no processor takes half of it for a whole.
@@ -55,6 +61,7 @@ impl Slots {
             ip_version,
         };
         slot.state().store(0, Ordering::Relaxed);
+        self.remarks.begin(order.slot, &cookie);
         fence(Ordering::Release);
         // SAFETY: the slot lies in the mapping, and only this thread fills slots. A program that reads it meanwhile may see half
         // of it, which it discards: it cannot exchange the state of a dead slot, nor one whose cookie it did not see.
@@ -65,6 +72,17 @@ impl Slots {
     pub(super) fn disarm(&self, slot: SlotId) {
         if let Some(slot) = self.slot(slot) {
             slot.state().store(0, Ordering::Release);
+        }
+    }
+
+    /// Makes a slot dead and forgets what it held.
+    pub(super) fn forget(&self, slot: SlotId) {
+        self.disarm(slot);
+        self.set_sent(slot, 0);
+        if let Some(entry) = self.slot(slot) {
+            // SAFETY: the slot lies in the mapping, and only this thread writes cookies. No remark belongs to one of zeros: a program
+            // notes only what speaks of a live slot.
+            unsafe { (&raw mut (*entry.0.as_ptr()).cookie).write_volatile([0; COOKIE_WORDS]) };
         }
     }
 
@@ -91,8 +109,18 @@ impl Slots {
         }
     }
 
+    /// What was noted beside a slot's probe; nothing for one that does not exist.
+    pub(super) fn remarks(&self, slot: SlotId) -> Remarks {
+        let Some(entry) = self.slot(slot) else {
+            return Remarks::default();
+        };
+        // SAFETY: the slot lies in the mapping, and only this thread writes cookies.
+        let cookie = unsafe { (&raw const (*entry.0.as_ptr()).cookie).read_volatile() };
+        self.remarks.read(slot, &cookie)
+    }
+
     fn slot(&self, slot: SlotId) -> Option<Entry> {
-        self.0.entry(slot.0).map(Entry)
+        self.slots.entry(slot.0).map(Entry)
     }
 }
 

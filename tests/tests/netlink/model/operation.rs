@@ -303,6 +303,10 @@ fn selector(selector: &Selector) -> String {
     match selector {
         Selector::From(source) => format!("from {source}"),
         Selector::Mark { value, mask } => format!("fwmark {value:#x}/{mask:#x}"),
+        Selector::Bound { interface, from } => match from {
+            Some(from) => format!("from {from} oif {interface}"),
+            None => format!("oif {interface}"),
+        },
         Selector::Other(what) => unreachable!("never made: {what}"),
     }
 }

@@ -1,0 +1,150 @@
+//! What is known of a path, whichever way it is probed: its counts, its figures, its verdicts, and the slots that it may use.
+
+use std::{
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    engine::{
+        evidence::{Evidence, Judged},
+        health::Health,
+        way_out::Readiness,
+        window::{Recent, Window},
+    },
+    probe::ProbeOrder,
+    units::SlotId,
+};
+
+/// What became of all probes ever ordered on a path: sent = answered + lost + late + not_sent + pending.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tally {
+    pub(crate) sent: u64,
+    pub(crate) answered: u64,
+    pub(crate) lost: u64,
+    pub(crate) late: u64,
+    /// Refused by the kernel, vanished before the egress hook, or without a neighbour.
+    pub(crate) not_sent: u64,
+    /// Those of `not_sent` whose next hop had no link-layer address.
+    pub(crate) no_neighbour: u64,
+}
+
+/// A path's own share of the slots, used in turns.
+#[derive(Clone, Copy, Debug)]
+struct SlotRing {
+    base: u32,
+    len: u32,
+    next: u32,
+}
+
+impl SlotRing {
+    fn take(&mut self) -> SlotId {
+        let slot = self.peek();
+        self.next = (self.next + 1) % self.len;
+        slot
+    }
+
+    fn peek(&self) -> SlotId {
+        SlotId(self.base + self.next)
+    }
+}
+
+/// What every probe of a look has in common.
+pub(crate) struct Shape {
+    pub(crate) target: IpAddr,
+    pub(crate) ident: u16,
+    pub(crate) payload_bytes: u16,
+}
+
+/// The shared parts of a path.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) readiness: Readiness,
+    /// Since when the next hop's link-layer address has been unknown.
+    resolving_since: Option<Instant>,
+    pub(crate) health: Health,
+    pub(crate) tally: Tally,
+    pub(crate) window: Window,
+    pub(crate) recent: Recent,
+    /// The last judgement.
+    pub(crate) judged: Option<Judged>,
+    pub(crate) evidence: Evidence,
+    /// How often something was due and left out.
+    pub(crate) skipped: u64,
+    slots: SlotRing,
+    sequence: u16,
+}
+
+impl Record {
+    pub(crate) fn new(first_slot: u32, slots: u32) -> Self {
+        Self {
+            readiness: Readiness::Blocked,
+            resolving_since: None,
+            health: Health::unknown(),
+            tally: Tally::default(),
+            window: Window::default(),
+            recent: Recent::default(),
+            judged: None,
+            evidence: Evidence::default(),
+            skipped: 0,
+            slots: SlotRing {
+                base: first_slot,
+                len: slots,
+                next: 0,
+            },
+            sequence: 0,
+        }
+    }
+
+    /// Takes a new answer to "can this path be probed". Blocked, nothing is known any more.
+    pub(crate) fn set_readiness(&mut self, readiness: Readiness, now: Instant) {
+        self.readiness = readiness;
+        self.resolving_since =
+            (readiness == Readiness::Resolving).then(|| self.resolving_since.unwrap_or(now));
+        if readiness == Readiness::Blocked {
+            self.health.start_over();
+            self.evidence = Evidence::default();
+        }
+    }
+
+    /// It has no way out.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.readiness == Readiness::Blocked
+    }
+
+    /// Until when what is due waits for the next hop's link-layer address: for one timeout. After that its probes count as without
+    /// one.
+    pub(crate) fn waits_until(&self, timeout: Duration, now: Instant) -> Option<Instant> {
+        let patience_ends = self.resolving_since.map(|since| since + timeout);
+        patience_ends.filter(|ends| now < *ends)
+    }
+
+    /// Orders one probe and counts it as sent; none if there is no neighbour to send it to, which is counted too.
+    pub(crate) fn order(&mut self, shape: &Shape, orders: &mut Vec<ProbeOrder>) -> Option<SlotId> {
+        self.tally.sent += 1;
+        self.sequence = self.sequence.wrapping_add(1);
+        let Readiness::Ready {
+            ifindex,
+            link,
+            source,
+        } = self.readiness
+        else {
+            self.tally.not_sent += 1;
+            self.tally.no_neighbour += 1;
+            self.recent.push(1, true);
+            return None;
+        };
+        let slot = self.slots.take();
+        orders.push(ProbeOrder {
+            slot,
+            ifindex,
+            link,
+            source,
+            target: shape.target,
+            ident: shape.ident,
+            sequence: self.sequence,
+            payload_bytes: shape.payload_bytes,
+        });
+        Some(slot)
+    }
+}
