@@ -4,6 +4,7 @@
 
 pub mod fan;
 pub mod reflection;
+pub mod reflector;
 pub mod remark;
 pub mod traffic;
 

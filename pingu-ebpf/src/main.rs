@@ -10,6 +10,7 @@ mod icmp_error;
 mod log;
 mod maps;
 mod packet;
+mod reflect;
 mod remark;
 mod reply;
 mod request;
@@ -17,17 +18,19 @@ mod traffic;
 
 use aya_ebpf::{
     bindings::{TC_ACT_SHOT, TC_ACT_UNSPEC, xdp_action},
+    helpers::generated::bpf_redirect,
     macros::{classifier, xdp},
     programs::{TcContext, XdpContext},
 };
 
-use pingu_common::Counter;
+use pingu_common::{Counter, reflector::ReflectCounter};
 
 use crate::{
     packet::{
         PROTOCOL_ICMP, PROTOCOL_ICMPV6, Packet, SocketBuffer, XdpFrame,
         link::{Bare, Ethernet, Glance, Ipv4Bytes, Ipv6Bytes, LinkLayer},
     },
+    reflect::{NotReflected, Rewrite},
     traffic::{Egress, IPV4_PROTOCOL, IPV6_NEXT_HEADER, Ingress},
 };
 
@@ -69,6 +72,93 @@ pub fn reply_xdp(context: XdpContext) -> u32 {
         xdp_action::XDP_DROP
     } else {
         xdp_action::XDP_PASS
+    }
+}
+
+/// Ingress of a reflector's device with Ethernet headers and native XDP.
+#[xdp]
+pub fn reflect_xdp(context: XdpContext) -> u32 {
+    let packet = XdpFrame::new(&context);
+    if is_no_icmp::<Ethernet, _>(packet) {
+        return xdp_action::XDP_PASS;
+    }
+    match reflected::<Ethernet, _>(packet) {
+        Reflection::SendBack => xdp_action::XDP_TX,
+        Reflection::Pass => xdp_action::XDP_PASS,
+        Reflection::Drop => xdp_action::XDP_DROP,
+    }
+}
+
+/// Ingress of a reflector's device with Ethernet headers.
+#[classifier]
+pub fn reflect_ether(context: TcContext) -> i32 {
+    let packet = SocketBuffer::new(&context);
+    if is_no_icmp::<Ethernet, _>(packet) {
+        return PASS;
+    }
+    send_back_or_pass(packet, reflected::<Ethernet, _>(packet))
+}
+
+/// Ingress of a reflector's layer-3 device.
+#[classifier]
+pub fn reflect_bare(context: TcContext) -> i32 {
+    let packet = SocketBuffer::new(&context);
+    if is_no_icmp::<Bare, _>(packet) {
+        return PASS;
+    }
+    send_back_or_pass(packet, reflected::<Bare, _>(packet))
+}
+
+/// True if a glance shows that the packet is no ICMP: all that forwarded traffic pays for at a reflector's hook.
+#[inline(always)]
+fn is_no_icmp<L: LinkLayer, P: Packet>(packet: P) -> bool {
+    match L::glance(packet) {
+        Glance::NoIp => true,
+        Glance::Ip(ip) => !ip.is_icmp(),
+        Glance::Unsure => false,
+    }
+}
+
+/// What is to become of a packet at a reflector's hook.
+#[repr(u32)]
+enum Reflection {
+    SendBack,
+    Pass,
+    Drop,
+}
+
+#[inline(always)]
+fn send_back_or_pass(packet: SocketBuffer, reflection: Reflection) -> i32 {
+    match reflection {
+        // SAFETY: the helper only notes where the packet is to go.
+        Reflection::SendBack => unsafe { bpf_redirect(packet.ifindex(), 0) as i32 },
+        Reflection::Pass => PASS,
+        Reflection::Drop => CONSUME,
+    }
+}
+
+/// Apart from the entry point, as `matched` is.
+#[inline(never)]
+fn reflected<L: LinkLayer, P: Rewrite>(packet: P) -> Reflection {
+    match reflect::try_reflect::<L, P>(packet) {
+        Ok(()) => {
+            reflect::note(ReflectCounter::Reflected);
+            Reflection::SendBack
+        }
+        Err(reason) => {
+            #[cfg(feature = "log")]
+            log::outcome(packet, reason.as_str());
+            if let Some(counter) = reason.counter() {
+                reflect::note(counter);
+            }
+            match reason {
+                NotReflected::Foreign | NotReflected::Refused | NotReflected::Corrupt => {
+                    Reflection::Pass
+                }
+                // Half a reply is nobody's.
+                NotReflected::Torn => Reflection::Drop,
+            }
+        }
     }
 }
 

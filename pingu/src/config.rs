@@ -9,6 +9,8 @@ mod duration;
 mod group;
 mod health;
 mod keys;
+mod limits;
+mod pace;
 mod passive;
 mod policy;
 mod problem;
@@ -33,7 +35,9 @@ pub use checks::{
     CheckConfig, CheckKind, DnsCheck, ExecCheck, HttpCheck, MtuCheck, RecordKind, StatusRange, Url,
 };
 pub use connections::Failback;
-pub use health::{HealthConfig, Limits, Quorum, Rule};
+pub use health::{HealthConfig, Quorum, Rule};
+pub use limits::{Limits, LossLimit};
+pub use pace::{BurstConfig, ProbeMode, RollingConfig};
 pub use passive::{Handshakes, PassiveConfig, ProbeWhen};
 pub use problem::{LoadError, Problem, Problems, Severity};
 pub use steering::{DampingConfig, PreferBetter};
@@ -51,6 +55,8 @@ pub struct Config {
     /// `rtm_protocol` of every route that pingu writes; only routes with it are pingu's own. 1..=255 without the kernel's
     /// reserved 0..=4.
     pub protocol: Protocol,
+    /// How probes are stamped and matched.
+    pub engine: EngineChoice,
     /// Where replies are matched.
     pub receive_hook: ReceiveHook,
     /// What becomes of default routes that others installed over an uplink.
@@ -153,6 +159,17 @@ pub const GROUPS_MAX: usize = UPLINKS_MAX;
 
 /// More uplinks than this are refused: slots, hooks and sockets are sized from the count.
 pub const UPLINKS_MAX: usize = 1024;
+
+/// How probes are stamped and matched (`engine`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EngineChoice {
+    /// By eBPF, and by sockets where that cannot be had or sees nothing.
+    Auto,
+    /// By eBPF or not at all.
+    Ebpf,
+    /// By sockets; no program is loaded.
+    Socket,
+}
 
 /// Which hook matches replies (`receive_hook`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -369,16 +386,14 @@ pub enum Gateway {
 pub struct ProbeConfig {
     /// Addresses that answer echo requests; at least one, no duplicates.
     pub targets: Vec<IpAddr>,
-    /// From the start of one burst to the start of the next.
-    pub period: Duration,
-    /// Echo requests in a burst; at least 1.
-    pub count: u16,
-    /// Between two requests of a burst.
-    pub spacing: Duration,
+    /// How probes follow each other.
+    pub mode: ProbeMode,
     /// A request unanswered for so long is lost.
     pub timeout: Duration,
-    /// ICMP payload in bytes; at least what the matching needs.
+    /// ICMP payload in bytes; at least what the matching needs, and what a reflector writes where one is asked.
     pub size_bytes: u16,
+    /// Whether the targets are asked for reflections (`pingu reflect`), which tell the losses of the two directions apart.
+    pub reflect: bool,
     /// What passing traffic changes about it, and what it may cost.
     pub passive: PassiveConfig,
 }

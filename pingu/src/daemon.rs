@@ -15,6 +15,7 @@ use crate::{
     daemon::{
         back_off::BackOff,
         budget::{Allowance, WriteBudget},
+        checks::{CheckResult, Checks},
         connections::Flows,
         hooks::Hooks,
         instance::Instance,
@@ -23,16 +24,17 @@ use crate::{
         saver::Saver,
         sticky::Sticky,
     },
-    engine::{Engine, State},
+    engine::{Engine, State, check::CheckChange},
     memory::{Memory, MemoryFile},
     netlink::{KernelRoutes, NetlinkError, RouteTable, watch::Watch},
     network::{Interference, News},
-    probe::kernel::{KernelTransport, LoadOptions},
+    probe::{kernel::LoadOptions, transport::Transport},
 };
 
 mod actor;
 mod back_off;
 mod budget;
+mod checks;
 mod connections;
 mod hooks;
 mod instance;
@@ -76,6 +78,8 @@ enum Event {
     News(io::Result<News>),
     Asked(Request),
     Saved(saver::Outcome),
+    /// A check has ended.
+    Checked(CheckResult),
     /// The sticky file says something else.
     Sticky,
     /// SIGUSR1: what is known is to be printed.
@@ -85,10 +89,11 @@ enum Event {
 
 struct Daemon {
     engine: Engine,
-    transport: KernelTransport,
+    transport: Transport,
     routes: KernelRoutes,
     watch: Watch,
     hooks: Hooks,
+    checks: Checks,
     /// Some interface may want its hooks.
     hooks_due: bool,
     control: Control,
@@ -122,7 +127,7 @@ impl Daemon {
         ];
         let on_print = signal(SignalKind::user_defined1())?;
         let instance = Instance::claim(config.protocol)?;
-        limits::raise_open_files(config.uplinks.len());
+        limits::raise_open_files(&config);
         let now = clock();
         let note = AdoptedNote::new(&config.state_directory, config.protocol);
         let control = Control::bind(&config.socket)
@@ -132,7 +137,7 @@ impl Daemon {
         let mut routes =
             KernelRoutes::new(config.protocol).context("cannot talk to the kernel's routing")?;
         watch.know_own(routes.ports());
-        let receive = config.receive_hook;
+        let (choice, receive) = (config.engine, config.receive_hook);
         let budget = WriteBudget::new(config.objects_max(), now);
         let flows = Flows::new(&config);
         let mut engine = Engine::new(config, rand::random(), now);
@@ -148,8 +153,12 @@ impl Daemon {
         let uplinks = engine.config().uplinks.len() as u32;
         let options = LoadOptions::new(engine.slots_needed(), receive).counting(uplinks);
         let mut transport =
-            KernelTransport::load(options).context("cannot load the eBPF programs")?;
+            Transport::load(choice, options).context("cannot load the eBPF programs")?;
+        if let Some(reason) = transport.refusal() {
+            tracing::info!(reason, "probing by sockets, without eBPF");
+        }
         packet_log::follow(&mut transport);
+        let checks = Checks::start(engine.check_count()).context("cannot start a thread")?;
         let states = vec![State::Unknown; engine.config().uplinks.len()];
         Ok(Self {
             engine,
@@ -157,6 +166,7 @@ impl Daemon {
             routes,
             watch,
             hooks: Hooks::default(),
+            checks,
             hooks_due: false,
             control,
             signals,
@@ -192,6 +202,7 @@ impl Daemon {
                     .follow(&mut self.engine, &mut self.transport, clock());
             }
             self.probe().await;
+            self.check();
             let changed = self.log_states();
             // An uplink may also die without a route that would move.
             if changed || self.flows.next_wake().is_some_and(|wake| wake <= clock()) {
@@ -206,6 +217,7 @@ impl Daemon {
             self.saver.follow(engine.revision(), memory, clock());
             match self.next_event().await {
                 Event::Due => {}
+                Event::Checked(result) => self.take_check(result),
                 Event::Saved(outcome) => self.saver.take(outcome, clock()),
                 Event::Print => self.print_knowledge(),
                 Event::News(news) => self.take_news(news)?,
@@ -236,6 +248,7 @@ impl Daemon {
             // Before news, which may come in a flood, and the timer, which may always be due; what is due is done in every turn anyway.
             request = self.control.next() => Event::Asked(request),
             news = self.watch.next() => Event::News(news),
+            result = self.checks.next() => Event::Checked(result),
             outcome = self.saver.ended() => Event::Saved(outcome),
             _ = self.on_print.recv() => Event::Print,
             () = self.pins.changed() => Event::Sticky,
@@ -332,6 +345,31 @@ impl Daemon {
             if let Err(error) = self.routes.doubt(ifindex, address).await {
                 tracing::debug!(%ifindex, %address, %error, "cannot ask anew for a neighbour");
             }
+        }
+    }
+
+    /// Ends the checks that nobody waits for, and starts those that are due.
+    fn check(&mut self) {
+        for run in self.engine.cancelled_checks() {
+            self.checks.cancel(run);
+        }
+        for order in self.engine.check_orders(clock()) {
+            self.checks.begin(order);
+        }
+    }
+
+    fn take_check(&mut self, result: CheckResult) {
+        let CheckResult { run, outcome, took } = result;
+        tracing::debug!(?run, ?outcome, ?took, "check ended");
+        if let Some(change) = self.engine.checked(run, outcome, took, clock()) {
+            let CheckChange {
+                uplink,
+                check,
+                from,
+                to,
+                text,
+            } = change;
+            tracing::info!(%uplink, check, ?from, ?to, text, "check changed");
         }
     }
 

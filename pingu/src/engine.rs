@@ -40,8 +40,10 @@ mod passive;
 mod path;
 mod quorum;
 mod random;
+mod reason;
 pub mod reconcile;
 mod record;
+mod rolling;
 mod routes;
 mod signs;
 mod spending;
@@ -315,7 +317,7 @@ impl Engine {
             let uplink = &self.config.uplinks[path.uplink.index()];
             let first_order = self.orders.len();
             path.order(
-                &uplink.probe,
+                (&uplink.probe, &uplink.health),
                 || self.identifiers.next() as u16,
                 now,
                 &mut self.orders,

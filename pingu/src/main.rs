@@ -2,14 +2,17 @@
 
 use std::{
     io::{self, IsTerminal, Write},
+    net::IpAddr,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
 use clap::{Parser, Subcommand};
+use ipnet::IpNet;
 use pingu::{
     config::{Config, LoadError},
     control, daemon, install,
+    reflect::{self, HookChoice},
 };
 use tracing_subscriber::EnvFilter;
 
@@ -65,6 +68,21 @@ enum Verb {
         #[arg(long, value_name = "PATH", default_value = "/run/pingu/pingu.sock")]
         socket: PathBuf,
     },
+    /// Answers the probes of other pingus, which then tell in which direction packets are lost.
+    Reflect {
+        /// Where to answer; may be given several times, and need not exist yet.
+        #[arg(short, long = "interface", value_name = "NAME", required = true)]
+        interfaces: Vec<String>,
+        /// Whom to answer: an address or a prefix; may be given several times. Without it, anybody. Others get the kernel's answer.
+        #[arg(long, value_name = "PREFIX", value_parser = prefix)]
+        from: Vec<IpNet>,
+        /// The hook: XDP where replies are sure to leave by it, or one of the two.
+        #[arg(long, value_enum, default_value = "auto")]
+        hook: HookChoice,
+        /// Prints statistics (at SIGUSR1 and at the end) as JSON.
+        #[arg(long)]
+        json: bool,
+    },
     /// Gives pingu's protocol and the uplinks' tables names in `ip route`.
     Install {
         /// The configuration.
@@ -91,6 +109,20 @@ fn main() -> ExitCode {
         (Some(Verb::Check { config }), _) => check(&config),
         (Some(Verb::Status { json, socket }), _) => finish(status(json, &socket)),
         (Some(Verb::Pin { name, socket, .. }), _) => finish(pin(name.as_deref(), &socket)),
+        (
+            Some(Verb::Reflect {
+                interfaces,
+                from,
+                hook,
+                json,
+            }),
+            _,
+        ) => finish(block_on(reflect::run(reflect::Options {
+            interfaces,
+            from,
+            hook,
+            json,
+        }))),
         (Some(Verb::Install { config, root }), _) => match load(&config) {
             Ok(config) => finish(tell(install::install(&config, &root))),
             Err(code) => code,
@@ -112,6 +144,11 @@ fn run(path: &Path, socket: Option<PathBuf>) -> ExitCode {
     if let Some(socket) = socket {
         config.socket = socket;
     }
+    finish(block_on(daemon::run(config)))
+}
+
+/// Runs to its end, with a log on standard error.
+fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -120,13 +157,19 @@ fn run(path: &Path, socket: Option<PathBuf>) -> ExitCode {
         .init();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
-        .build();
-    finish(runtime.map_err(anyhow::Error::new).and_then(|runtime| {
-        let outcome = runtime.block_on(daemon::run(config));
-        // A write to a disk that hangs is not waited for.
-        runtime.shutdown_background();
-        outcome
-    }))
+        .build()?;
+    let outcome = runtime.block_on(work);
+    // A write to a disk that hangs is not waited for.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// A prefix, or an address as the longest one.
+fn prefix(text: &str) -> Result<IpNet, String> {
+    let whole = || text.parse::<IpAddr>().map(IpNet::from);
+    text.parse().or_else(|_| whole()).map_err(|_| {
+        "must be an address or a prefix, such as 192.0.2.0/24 or 2001:db8::/32".to_owned()
+    })
 }
 
 fn check(path: &Path) -> ExitCode {

@@ -279,11 +279,7 @@ impl KernelRoutes {
 
 impl RouteTable for KernelRoutes {
     async fn snapshot(&mut self) -> Result<Snapshot, NetlinkError> {
-        let links = self.requests.dump("link", &dump::links_request()).await?;
-        let addresses = self
-            .requests
-            .dump("address", &dump::addresses_request())
-            .await?;
+        let (links, addresses) = self.interfaces().await?;
         let mut routes = self.default_routes(false)?;
         routes.extend(self.default_routes(true)?);
         routes.extend(self.other_own_routes(false)?);
@@ -298,10 +294,8 @@ impl RouteTable for KernelRoutes {
             .await?;
         let bodies = |messages: Vec<RawMessage>| messages.into_iter().map(|message| message.body);
         Ok(Snapshot {
-            links: bodies(links).filter_map(|body| dump::link(&body)).collect(),
-            addresses: bodies(addresses)
-                .filter_map(|body| dump::interface_address(&body))
-                .collect(),
+            links,
+            addresses,
             routes,
             neighbours: bodies(neighbours)
                 .filter_map(|body| dump::neighbour(&body, false))

@@ -4,8 +4,11 @@ use std::net::IpAddr;
 
 use crate::units::{Ifindex, SlotId};
 
+pub mod checks;
 pub mod kernel;
 pub mod packet;
+pub mod socket;
+pub mod transport;
 
 /// One echo request to send, complete: the transport looks nothing up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,8 +27,11 @@ pub struct ProbeOrder {
     pub ident: u16,
     /// ICMP sequence number.
     pub sequence: u16,
-    /// ICMP payload in bytes, at least `pingu_common::PAYLOAD_BYTES_MIN`.
+    /// ICMP payload in bytes, at least `pingu_common::PAYLOAD_BYTES_MIN`, and with `reflect` at least
+    /// `pingu_common::reflector::REFLECTED_PAYLOAD_BYTES_MIN`.
     pub payload_bytes: u16,
+    /// The number under which a reflector counts this path's requests; none: no reflection is asked for.
+    pub reflect: Option<u32>,
 }
 
 /// What stands before the IP header of a probe.

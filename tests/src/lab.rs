@@ -28,6 +28,7 @@ pub mod raw_socket;
 pub mod route_monitor;
 pub mod route_watch;
 pub mod routes;
+pub mod server;
 pub mod settings;
 pub mod site;
 pub mod status;

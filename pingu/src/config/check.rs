@@ -8,8 +8,8 @@ use toml::{
 };
 
 use super::{
-    Config, LearnedRoutes, OnExit, Problem, Problems, ReceiveHook, RulesConfig, Severity,
-    UPLINKS_MAX, UplinkConfig, checks, compare,
+    Config, EngineChoice, LearnedRoutes, OnExit, Problem, Problems, ReceiveHook, RulesConfig,
+    Severity, UPLINKS_MAX, UplinkConfig, checks, compare,
     connections::Connections,
     group, keys, policy,
     problem::Findings,
@@ -90,6 +90,7 @@ pub(super) fn parse(text: &str, file: &str) -> Result<(Config, Vec<Problem>), Pr
 fn read<'t>(table: &Spanned<DeTable<'t>>, findings: &mut Findings<'t>) -> Option<Config> {
     let mut top = Reader::new(table.get_ref(), 0..0, String::new(), findings);
     let protocol = top.integer("protocol", PROTOCOLS);
+    let engine = top.choice("engine", &keys::ENGINES);
     let receive_hook = top.choice("receive_hook", &keys::RECEIVE_HOOKS);
     let learned_routes = top.choice("learned_routes", &keys::LEARNED_ROUTES);
     let on_exit = top.choice("on_exit", &keys::ON_EXIT);
@@ -119,6 +120,7 @@ fn read<'t>(table: &Spanned<DeTable<'t>>, findings: &mut Findings<'t>) -> Option
         protocol: Protocol(protocol.map_or(keys::PROTOCOL_DEFAULT, |at| {
             u8::try_from(at.value).expect("the range of `protocol` ends at 255")
         })),
+        engine: engine.map_or(EngineChoice::Auto, |at| at.value),
         receive_hook: receive_hook.map_or(ReceiveHook::Auto, |at| at.value),
         learned_routes: learned_routes.map_or(LearnedRoutes::Overlay, |at| at.value),
         on_exit: on_exit.map_or(OnExit::Withdraw, |at| at.value),

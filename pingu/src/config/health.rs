@@ -7,6 +7,8 @@ use toml::de::DeValue;
 use super::{
     check::between,
     duration, keys,
+    limits::{LimitKeys, Limits},
+    pace::{self, ProbeMode, RollingConfig},
     passive::Handshakes,
     policy::{small, value},
     reader::{At, Reader},
@@ -14,12 +16,7 @@ use super::{
 
 /// Verdicts in a row or in a window; more than this is a typing error.
 const ROW_MAX: u32 = 1000;
-/// As many requests as a burst may have.
-const LOST_MAX: u32 = 1000;
 const HOLD_DOWN_MAX_MS: u64 = 24 * 3_600_000;
-/// The wire to a neighbour takes some ten microseconds.
-const DELAY_MIN: Duration = Duration::from_micros(1);
-const DELAY_MAX: Duration = Duration::from_secs(60);
 
 /// When an uplink counts as up or down.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,19 +42,7 @@ impl HealthConfig {
     }
 }
 
-/// What a good burst may show at most.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Limits {
-    /// A burst that lost more requests than this is bad.
-    pub max_lost: u16,
-    /// A burst whose mean RTT is not below this is bad.
-    pub max_delay: Duration,
-    /// A burst whose jitter is not below this is bad; none: jitter is not judged. The jitter of a burst is the mean absolute
-    /// difference of consecutive RTTs, RFC 3550's D without its smoothing; a burst with fewer than two answers has none.
-    pub max_jitter: Option<Duration>,
-}
-
-/// How verdicts make a state.
+/// How verdicts make a state. In mode `rolling`, probes take the place of bursts, and there is no window of verdicts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rule {
     /// So many in a row.
@@ -77,6 +62,18 @@ pub enum Rule {
         /// Good ones in a row at the end, to be exceeded; below `window`.
         min_consecutive: u16,
     },
+}
+
+impl Rule {
+    /// `fall` and `rise`. Mode `rolling` has no other rule.
+    pub(crate) fn in_a_row(&self) -> (u16, u16) {
+        match *self {
+            Self::InARow { fall, rise } => (fall, rise),
+            Self::Window { .. } => {
+                unreachable!("a window of verdicts is refused with mode rolling")
+            }
+        }
+    }
 }
 
 /// How many of an uplink's targets must be up for it to be up.
@@ -104,12 +101,7 @@ impl Quorum {
 /// The keys of `[health]`, as far as they were given.
 #[derive(Clone, Default)]
 pub(super) struct HealthKeys {
-    max_lost: Option<At<u16>>,
-    max_delay: Option<At<Duration>>,
-    max_jitter: Option<At<Duration>>,
-    recover_lost: Option<At<u16>>,
-    recover_delay: Option<At<Duration>>,
-    recover_jitter: Option<At<Duration>>,
+    limits: LimitKeys,
     fall: Option<At<u16>>,
     rise: Option<At<u16>>,
     window: Option<At<u16>>,
@@ -123,15 +115,10 @@ pub(super) struct HealthKeys {
 impl HealthKeys {
     pub(super) fn read(reader: &mut Reader<'_, '_, '_>) -> Self {
         Self {
-            max_lost: small(reader, "max_lost", 0, LOST_MAX),
-            max_delay: reader.duration("max_delay", DELAY_MIN..=DELAY_MAX),
-            max_jitter: reader.duration("max_jitter", DELAY_MIN..=DELAY_MAX),
-            recover_lost: small(reader, "recover_lost", 0, LOST_MAX),
-            recover_delay: reader.duration("recover_delay", DELAY_MIN..=DELAY_MAX),
-            recover_jitter: reader.duration("recover_jitter", DELAY_MIN..=DELAY_MAX),
+            limits: LimitKeys::read(reader),
             fall: small(reader, "fall", 1, ROW_MAX),
             rise: small(reader, "rise", 1, ROW_MAX),
-            window: small(reader, "window", 1, ROW_MAX),
+            window: window(reader),
             max_failed: small(reader, "max_failed", 0, ROW_MAX),
             min_consecutive: small(reader, "min_consecutive", 0, ROW_MAX),
             quorum: quorum(reader),
@@ -153,12 +140,7 @@ impl HealthKeys {
             (other.fall, other.rise) = (None, None);
         }
         Self {
-            max_lost: self.max_lost.or(other.max_lost),
-            max_delay: self.max_delay.or(other.max_delay),
-            max_jitter: self.max_jitter.or(other.max_jitter),
-            recover_lost: self.recover_lost.or(other.recover_lost),
-            recover_delay: self.recover_delay.or(other.recover_delay),
-            recover_jitter: self.recover_jitter.or(other.recover_jitter),
+            limits: self.limits.or(other.limits),
             fall: self.fall.or(other.fall),
             rise: self.rise.or(other.rise),
             window: self.window.or(other.window),
@@ -170,71 +152,37 @@ impl HealthKeys {
         }
     }
 
-    /// What they come to for bursts of so many requests to so many targets, if that is known.
+    /// These keys without those that count bursts, or probes: what an uplink in another mode inherits.
+    pub(super) fn for_other_mode(&self) -> Self {
+        Self {
+            limits: self.limits.without_losses(),
+            quorum: self.quorum.clone(),
+            hold_down: self.hold_down.clone(),
+            handshakes: self.handshakes.clone(),
+            ..Self::default()
+        }
+    }
+
+    /// What they come to for probes in this mode, with this timeout, to so many targets, if that is known.
     pub(super) fn config(
         &self,
         reader: &mut Reader<'_, '_, '_>,
-        count: u16,
+        mode: ProbeMode,
+        timeout: Duration,
         targets: Option<usize>,
     ) -> HealthConfig {
-        if let Some(At { value, span }) = &self.max_lost
-            && *value >= count
-        {
-            let message = format!(
-                "`max_lost` {value} is not below `count` {count}: only a burst without any reply is bad by its losses"
-            );
-            reader.warning(span.clone(), message);
-        }
-        let fail = Limits {
-            max_lost: value(&self.max_lost, keys::MAX_LOST_DEFAULT.min(count / 2)),
-            max_delay: value(&self.max_delay, keys::MAX_DELAY_DEFAULT),
-            max_jitter: self.max_jitter.as_ref().map(|at| at.value),
-        };
+        let (fail, recover) = self.limits.config(reader, mode);
         HealthConfig {
             fail,
-            recover: self.recover(reader, fail),
-            rule: self.rule(reader),
+            recover,
+            rule: match mode {
+                ProbeMode::Burst(_) => self.rule(reader),
+                ProbeMode::Rolling(rolling) => self.in_a_row(reader, &rolling, timeout),
+            },
             quorum: self.quorum(reader, targets),
             hold_down: value(&self.hold_down, keys::HOLD_DOWN_DEFAULT),
             handshakes: value(&self.handshakes, Handshakes::Report),
         }
-    }
-
-    fn recover(&self, reader: &mut Reader<'_, '_, '_>, fail: Limits) -> Limits {
-        let recover = Limits {
-            max_lost: value(&self.recover_lost, fail.max_lost),
-            max_delay: value(&self.recover_delay, fail.max_delay),
-            max_jitter: self
-                .recover_jitter
-                .as_ref()
-                .map_or(fail.max_jitter, |at| Some(at.value)),
-        };
-        let mut above = |key: &str, span, recover: String, limit: &str, fail: String| {
-            let message = format!(
-                "`{key}` {recover} is above `{limit}` {fail}: what comes up must be better than what stays up"
-            );
-            reader.error(span, message);
-        };
-        if let Some(At { value, span }) = &self.recover_lost
-            && *value > fail.max_lost
-        {
-            let (recover, fail) = (value.to_string(), fail.max_lost.to_string());
-            above("recover_lost", span.clone(), recover, "max_lost", fail);
-        }
-        if let Some(At { value, span }) = &self.recover_delay
-            && *value > fail.max_delay
-        {
-            let (recover, fail) = (duration::write(*value), duration::write(fail.max_delay));
-            above("recover_delay", span.clone(), recover, "max_delay", fail);
-        }
-        if let Some(At { value, span }) = &self.recover_jitter
-            && let Some(fail) = fail.max_jitter
-            && *value > fail
-        {
-            let (recover, fail) = (duration::write(*value), duration::write(fail));
-            above("recover_jitter", span.clone(), recover, "max_jitter", fail);
-        }
-        recover
     }
 
     fn rule(&self, reader: &mut Reader<'_, '_, '_>) -> Rule {
@@ -282,6 +230,45 @@ impl HealthKeys {
         }
     }
 
+    /// The rule for probes one by one: misses and answers in a row.
+    fn in_a_row(
+        &self,
+        reader: &mut Reader<'_, '_, '_>,
+        rolling: &RollingConfig,
+        timeout: Duration,
+    ) -> Rule {
+        let strangers = [
+            ("window", &self.window),
+            ("max_failed", &self.max_failed),
+            ("min_consecutive", &self.min_consecutive),
+        ];
+        for (key, at) in strangers {
+            if let Some(at) = at {
+                let message = format!(
+                    "`{key}` as a number counts bursts, and in mode \"rolling\" there are none: `fall`, `rise` and the limits \
+                     over [probe] `window` (a duration) judge"
+                );
+                reader.error(at.span.clone(), message);
+            }
+        }
+        let fall = value(&self.fall, keys::ROLLING_FALL_DEFAULT);
+        let rise = value(&self.rise, keys::ROLLING_RISE_DEFAULT);
+        let needed = rolling.interval * u32::from(fall.max(rise)) + timeout;
+        if rolling.window >= rolling.interval + timeout && rolling.window < needed {
+            let own = [&self.fall, &self.rise].into_iter().flatten().next();
+            let span = own.map_or(reader.span.clone(), |at| at.span.clone());
+            let message = format!(
+                "{} probes in a row, {} apart, and the `timeout` take {}, longer than the `window` {} in which they count",
+                fall.max(rise),
+                duration::write(rolling.interval),
+                duration::write(needed),
+                duration::write(rolling.window)
+            );
+            reader.error(span, message);
+        }
+        Rule::InARow { fall, rise }
+    }
+
     fn quorum(&self, reader: &mut Reader<'_, '_, '_>, targets: Option<usize>) -> Quorum {
         if let Some(At {
             value: Quorum::AtLeast(count),
@@ -295,6 +282,14 @@ impl HealthKeys {
         }
         value(&self.quorum, Quorum::Any)
     }
+}
+
+/// In an `[[uplink]]` a `window` may also be that of `[probe]`, which is a duration.
+fn window(reader: &mut Reader<'_, '_, '_>) -> Option<At<u16>> {
+    if reader.is_of_uplink() && !pace::is_window_of_health(reader) {
+        return None;
+    }
+    small(reader, "window", 1, ROW_MAX)
 }
 
 fn quorum(reader: &mut Reader<'_, '_, '_>) -> Option<At<Quorum>> {

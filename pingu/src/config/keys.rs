@@ -3,10 +3,17 @@
 use std::time::Duration;
 
 use super::{
-    AdvertiseKind, DampingConfig, Handshakes, LearnedRoutes, Mode, OnExit, PreferBetter, ProbeWhen,
-    Quorum, ReceiveHook, RecordKind, RuleProtocol, RulesConfig, StatusRange, WhenAllDown,
+    AdvertiseKind, DampingConfig, EngineChoice, Handshakes, LearnedRoutes, Mode, OnExit,
+    PreferBetter, ProbeWhen, Quorum, ReceiveHook, RecordKind, RuleProtocol, RulesConfig,
+    StatusRange, WhenAllDown, pace::ModeWord,
 };
 use crate::units::{Metric, NexthopId, TableId};
+
+pub(super) const ENGINES: [(&str, EngineChoice); 3] = [
+    ("auto", EngineChoice::Auto),
+    ("ebpf", EngineChoice::Ebpf),
+    ("socket", EngineChoice::Socket),
+];
 
 pub(super) const RECEIVE_HOOKS: [(&str, ReceiveHook); 4] = [
     ("auto", ReceiveHook::Auto),
@@ -22,6 +29,9 @@ pub(super) const LEARNED_ROUTES: [(&str, LearnedRoutes); 2] = [
 
 pub(super) const ON_EXIT: [(&str, OnExit); 2] =
     [("withdraw", OnExit::Withdraw), ("keep", OnExit::Keep)];
+
+pub(super) const PROBE_MODES: [(&str, ModeWord); 2] =
+    [("burst", ModeWord::Burst), ("rolling", ModeWord::Rolling)];
 
 pub(super) const QUORUMS: [(&str, Quorum); 2] = [("any", Quorum::Any), ("all", Quorum::All)];
 
@@ -108,8 +118,12 @@ pub(super) const FLUSH_CONNECTIONS_DEFAULT: bool = true;
 pub(super) const PERIOD_DEFAULT: Duration = Duration::from_secs(5);
 pub(super) const COUNT_DEFAULT: u16 = 10;
 pub(super) const SPACING_DEFAULT: Duration = Duration::from_millis(20);
+/// Those of dpinger.
+pub(super) const INTERVAL_DEFAULT: Duration = Duration::from_millis(500);
+pub(super) const WINDOW_DEFAULT: Duration = Duration::from_secs(60);
 pub(super) const TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
 pub(super) const SIZE_BYTES_DEFAULT: u16 = 56;
+pub(super) const REFLECT_DEFAULT: bool = false;
 /// Loss figures of an uplink that is hardly probed are at most so old.
 pub(super) const PROBE_AT_LEAST_DEFAULT: Duration = Duration::from_secs(5 * 60);
 /// Twice what TCP waits before it repeats its first segment (RFC 6298).
@@ -118,6 +132,11 @@ pub(super) const MAX_LOST_DEFAULT: u16 = 5;
 pub(super) const MAX_DELAY_DEFAULT: Duration = Duration::from_millis(100);
 pub(super) const FALL_DEFAULT: u16 = 1;
 pub(super) const RISE_DEFAULT: u16 = 1;
+/// What gateway monitors call a gateway down at.
+pub(super) const MAX_LOSS_PERCENT_DEFAULT: u8 = 20;
+/// One probe says little: as many as BFD asks for (RFC 5880 leaves it open; 3 is what routers have).
+pub(super) const ROLLING_FALL_DEFAULT: u16 = 3;
+pub(super) const ROLLING_RISE_DEFAULT: u16 = 3;
 /// Those that routers have had since RFC 2439.
 pub(super) const DAMPING_DEFAULT: DampingConfig = DampingConfig {
     half_life: Duration::from_secs(15 * 60),

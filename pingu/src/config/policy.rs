@@ -2,33 +2,29 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use pingu_common::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN};
+use pingu_common::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, reflector::REFLECTED_PAYLOAD_BYTES_MIN};
 
 use super::{
     HealthConfig, ProbeConfig,
     check::{address_fault, between},
-    duration,
     health::HealthKeys,
     keys,
+    pace::{PaceKeys, ProbeMode},
     passive::{PassiveKeys, Round},
     reader::{At, Reader},
 };
 
-/// One burst of a path is sent by a single thread between other work.
-const COUNT_MAX: u32 = 1000;
 /// One uplink's targets are all probed in the same period.
 const TARGETS_MAX: usize = 64;
-const HOUR_MS: u64 = 3_600_000;
 
 /// The keys of `[probe]` and `[health]`, as far as they were given.
 #[derive(Clone, Default)]
 struct Keys {
     targets: Option<At<Vec<IpAddr>>>,
-    period: Option<At<Duration>>,
-    count: Option<At<u16>>,
-    spacing: Option<At<Duration>>,
+    pace: PaceKeys,
     timeout: Option<At<Duration>>,
     size_bytes: Option<At<u16>>,
+    reflect: Option<At<bool>>,
     passive: PassiveKeys,
     health: HealthKeys,
 }
@@ -36,9 +32,7 @@ struct Keys {
 impl Keys {
     fn read_probe(&mut self, reader: &mut Reader<'_, '_, '_>) {
         self.targets = targets(reader);
-        self.period = reader.duration("period", between(1, HOUR_MS));
-        self.count = small(reader, "count", 1, COUNT_MAX);
-        self.spacing = reader.duration("spacing", between(1, 10_000));
+        self.pace = PaceKeys::read(reader);
         self.timeout = reader.duration("timeout", between(1, 60_000));
         self.size_bytes = small(
             reader,
@@ -46,72 +40,64 @@ impl Keys {
             PAYLOAD_BYTES_MIN.into(),
             PAYLOAD_BYTES_MAX.into(),
         );
+        self.reflect = reader.boolean("reflect");
         self.passive = PassiveKeys::read(reader);
     }
 
     /// These keys where given, else those.
     fn or(self, other: &Self) -> Self {
         let other = other.clone();
+        let health = if self.pace.chooses_another(&other.pace) {
+            other.health.for_other_mode()
+        } else {
+            other.health
+        };
         Self {
             targets: self.targets.or(other.targets),
-            period: self.period.or(other.period),
-            count: self.count.or(other.count),
-            spacing: self.spacing.or(other.spacing),
+            pace: self.pace.or(other.pace),
             timeout: self.timeout.or(other.timeout),
             size_bytes: self.size_bytes.or(other.size_bytes),
+            reflect: self.reflect.or(other.reflect),
             passive: self.passive.or(&other.passive),
-            health: self.health.or(&other.health),
+            health: self.health.or(&health),
         }
     }
 
-    fn probe(&self, reader: &mut Reader<'_, '_, '_>) -> Option<ProbeConfig> {
-        let header = reader.span.clone();
-        let period = value(&self.period, keys::PERIOD_DEFAULT);
-        let count = value(&self.count, keys::COUNT_DEFAULT);
-        let spacing = value(&self.spacing, keys::SPACING_DEFAULT);
-        let burst = spacing * u32::from(count - 1);
-        if burst >= period {
-            let own = [&self.period, &self.spacing]
-                .into_iter()
-                .flatten()
-                .map(|at| at.span.clone());
-            let span = own
-                .chain(self.count.as_ref().map(|at| at.span.clone()))
-                .next()
-                .unwrap_or(header.clone());
-            reader.error(
-                span,
-                format!(
-                    "`period` {} is not longer than a burst: {count} requests, {} apart, take {}",
-                    duration::write(period),
-                    duration::write(spacing),
-                    duration::write(burst)
-                ),
+    fn timeout(&self) -> Duration {
+        value(&self.timeout, keys::TIMEOUT_DEFAULT)
+    }
+
+    fn probe(&self, reader: &mut Reader<'_, '_, '_>, mode: ProbeMode) -> Option<ProbeConfig> {
+        let size_bytes = value(&self.size_bytes, keys::SIZE_BYTES_DEFAULT);
+        if let Some(At { value: true, span }) = &self.reflect
+            && size_bytes < REFLECTED_PAYLOAD_BYTES_MIN
+        {
+            let message = format!(
+                "`size` {size_bytes} is too small for `reflect`: a reflector writes up to byte {REFLECTED_PAYLOAD_BYTES_MIN} of the payload"
             );
+            let size = self.size_bytes.as_ref().map(|at| at.span.clone());
+            reader.error(size.unwrap_or(span.clone()), message);
         }
         let targets = self.targets.as_ref()?.value.clone();
-        let size_bytes = value(&self.size_bytes, keys::SIZE_BYTES_DEFAULT);
         let probes = [false, true].map(|ipv6| {
             let of_family = targets.iter().filter(|target| target.is_ipv6() == ipv6);
-            of_family.count() as u64 * u64::from(count)
+            of_family.count() as u64 * u64::from(mode.probes_at_once())
         });
         let round = Round { probes, size_bytes };
-        let passive = self.passive.config(reader, period, round);
+        let passive = self.passive.config(reader, mode.period(), round);
         Some(ProbeConfig {
             targets,
-            period,
-            count,
-            spacing,
-            timeout: value(&self.timeout, keys::TIMEOUT_DEFAULT),
+            mode,
+            timeout: self.timeout(),
             size_bytes,
+            reflect: value(&self.reflect, keys::REFLECT_DEFAULT),
             passive,
         })
     }
 
-    fn health(&self, reader: &mut Reader<'_, '_, '_>) -> HealthConfig {
-        let count = value(&self.count, keys::COUNT_DEFAULT);
+    fn health(&self, reader: &mut Reader<'_, '_, '_>, mode: ProbeMode) -> HealthConfig {
         let targets = self.targets.as_ref().map(|at| at.value.len());
-        self.health.config(reader, count, targets)
+        self.health.config(reader, mode, self.timeout(), targets)
     }
 }
 
@@ -129,6 +115,8 @@ impl Defaults {
         if let Some(mut probe) = top.table("probe") {
             targets_given = probe.has("targets");
             keys.read_probe(&mut probe);
+            let no_mode = PaceKeys::default();
+            keys.pace.refuse_strangers(&mut probe, &no_mode);
             probe.finish();
         }
         if let Some(mut health) = top.table("health") {
@@ -149,6 +137,7 @@ impl Defaults {
         let mut own = Keys::default();
         own.read_probe(reader);
         own.health = HealthKeys::read(reader);
+        own.pace.refuse_strangers(reader, &self.keys.pace);
         let keys = own.or(&self.keys);
         if !self.targets_given && !reader.has("targets") {
             let key = reader.key("targets");
@@ -156,8 +145,9 @@ impl Defaults {
                 "is needed, here or in [probe]: a list of addresses that answer echo requests";
             reader.missing(reader.span.clone(), format!("`{key}` {message}"));
         }
-        let probe = keys.probe(reader);
-        let health = keys.health(reader);
+        let mode = keys.pace.mode(reader, keys.timeout());
+        let probe = keys.probe(reader, mode);
+        let health = keys.health(reader, mode);
         Some((probe?, health))
     }
 }

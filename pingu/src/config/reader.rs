@@ -15,9 +15,10 @@ use toml::{
 use super::{duration, problem::Findings};
 
 /// Keys that are for the whole of pingu, and often end up below a table's header.
-const TOP_KEYS: [&str; 11] = [
+const TOP_KEYS: [&str; 12] = [
     "prefer_better",
     "protocol",
+    "engine",
     "receive_hook",
     "learned_routes",
     "on_exit",
@@ -61,6 +62,11 @@ impl<'a, 'f, 't> Reader<'a, 'f, 't> {
             findings,
             asked: BTreeSet::new(),
         }
+    }
+
+    /// Whether this is a table of `[[uplink]]`.
+    pub(super) fn is_of_uplink(&self) -> bool {
+        self.path.starts_with("uplink[")
     }
 
     /// Whether a key was given, rightly or not.

@@ -3,20 +3,33 @@
 use std::{fmt::Write, net::IpAddr, time::Duration};
 
 use super::{
-    Config, Failback, Gateway, GroupConfig, Mode, Quorum, Rule, UplinkConfig, checks, duration,
-    keys,
+    BurstConfig, Config, Failback, Gateway, GroupConfig, LossLimit, Mode, ProbeMode, Quorum,
+    RollingConfig, Rule, UplinkConfig, checks, duration, keys, pace::ModeWord,
 };
 
 /// A key of an uplink as text, none where it is absent.
 type Key = (&'static str, fn(&UplinkConfig) -> Option<String>);
 
-const PROBE: [Key; 10] = [
+const PROBE: [Key; 15] = [
     ("targets", |uplink| Some(list(uplink.probe.targets.iter()))),
-    ("period", |uplink| time(uplink.probe.period)),
-    ("count", |uplink| Some(uplink.probe.count.to_string())),
-    ("spacing", |uplink| time(uplink.probe.spacing)),
+    ("mode", |uplink| {
+        let word = match uplink.probe.mode {
+            ProbeMode::Burst(_) => ModeWord::Burst,
+            ProbeMode::Rolling(_) => ModeWord::Rolling,
+        };
+        Some(text(keys::word(&keys::PROBE_MODES, &word)))
+    }),
+    ("period", |uplink| time(burst(uplink)?.period)),
+    ("count", |uplink| Some(burst(uplink)?.count.to_string())),
+    ("spacing", |uplink| time(burst(uplink)?.spacing)),
+    ("interval", |uplink| time(rolling(uplink)?.interval)),
+    ("window", |uplink| time(rolling(uplink)?.window)),
+    ("suspect_interval", |uplink| {
+        rolling(uplink)?.suspect_interval.and_then(time)
+    }),
     ("timeout", |uplink| time(uplink.probe.timeout)),
     ("size", |uplink| Some(uplink.probe.size_bytes.to_string())),
+    ("reflect", |uplink| Some(uplink.probe.reflect.to_string())),
     ("probe_when", |uplink| {
         let when = keys::word(&keys::PROBE_WHENS, &uplink.probe.passive.when);
         Some(text(when))
@@ -33,17 +46,20 @@ const PROBE: [Key; 10] = [
     }),
 ];
 
-const HEALTH: [Key; 14] = [
-    ("max_lost", |uplink| {
-        Some(uplink.health.fail.max_lost.to_string())
-    }),
+const HEALTH: [Key; 16] = [
+    ("max_lost", |uplink| probes(uplink.health.fail.loss)),
+    ("max_loss", |uplink| percent(uplink.health.fail.loss)),
     ("max_delay", |uplink| time(uplink.health.fail.max_delay)),
     ("max_jitter", |uplink| {
         uplink.health.fail.max_jitter.and_then(time)
     }),
     ("recover_lost", |uplink| {
         let (fail, recover) = (uplink.health.fail, uplink.health.recover);
-        (recover.max_lost != fail.max_lost).then(|| recover.max_lost.to_string())
+        probes(recover.loss).filter(|_| recover.loss != fail.loss)
+    }),
+    ("recover_loss", |uplink| {
+        let (fail, recover) = (uplink.health.fail, uplink.health.recover);
+        percent(recover.loss).filter(|_| recover.loss != fail.loss)
     }),
     ("recover_delay", |uplink| {
         let (fail, recover) = (uplink.health.fail, uplink.health.recover);
@@ -93,11 +109,40 @@ const HEALTH: [Key; 14] = [
     }),
 ];
 
+fn burst(uplink: &UplinkConfig) -> Option<&BurstConfig> {
+    match &uplink.probe.mode {
+        ProbeMode::Burst(burst) => Some(burst),
+        ProbeMode::Rolling(_) => None,
+    }
+}
+
+fn rolling(uplink: &UplinkConfig) -> Option<&RollingConfig> {
+    match &uplink.probe.mode {
+        ProbeMode::Burst(_) => None,
+        ProbeMode::Rolling(rolling) => Some(rolling),
+    }
+}
+
+fn probes(limit: LossLimit) -> Option<String> {
+    match limit {
+        LossLimit::Probes(most) => Some(most.to_string()),
+        LossLimit::Percent(_) => None,
+    }
+}
+
+fn percent(limit: LossLimit) -> Option<String> {
+    match limit {
+        LossLimit::Probes(_) => None,
+        LossLimit::Percent(most) => Some(most.to_string()),
+    }
+}
+
 /// Writes everything, defaults included: what all uplinks share in `[probe]` and `[health]`, the rest with each uplink.
 pub(super) fn to_toml(config: &Config) -> String {
     let mut out = String::new();
     let top = [
         ("protocol", config.protocol.to_string()),
+        ("engine", text(keys::word(&keys::ENGINES, &config.engine))),
         (
             "receive_hook",
             text(keys::word(&keys::RECEIVE_HOOKS, &config.receive_hook)),
@@ -258,7 +303,28 @@ pub(super) fn line_of(out: &mut String, key: &str, value: Option<String>) {
     }
 }
 
-fn is_shared(config: &Config, (_, value): &Key) -> bool {
+/// What an uplink does not inherit if it has another mode than `[probe]`.
+const BOUND_TO_MODE: [&str; 9] = [
+    "max_lost",
+    "max_loss",
+    "recover_lost",
+    "recover_loss",
+    "fall",
+    "rise",
+    "window",
+    "max_failed",
+    "min_consecutive",
+];
+
+fn is_shared(config: &Config, (key, value): &Key) -> bool {
+    let mut modes = config
+        .uplinks
+        .iter()
+        .map(|uplink| rolling(uplink).is_some());
+    let first = modes.next();
+    if BOUND_TO_MODE.contains(key) && !modes.all(|mode| Some(mode) == first) {
+        return false;
+    }
     let mut values = config.uplinks.iter().map(value);
     let first = values.next();
     values.all(|value| Some(value) == first)

@@ -2,16 +2,28 @@
 
 use std::io;
 
+use crate::{config::Config, daemon::checks::RUNS_MAX};
+
 /// A packet socket and two links to the hooks.
 const FILES_PER_UPLINK: u64 = 3;
+
+/// A socket, or a program's handle and its pipe.
+const FILES_PER_RUN: u64 = 4;
 
 /// Programs, maps, netlink, the control socket and its clients, with room to spare.
 const FILES_BESIDE: u64 = 64;
 
 /// Raises the limit of open files as far as the kernel lets it (`RLIMIT_NOFILE`, getrlimit(2)), and says so where that is too
 /// little for so many uplinks.
-pub(super) fn raise_open_files(uplinks: usize) {
-    let needed = FILES_PER_UPLINK * uplinks as u64 + FILES_BESIDE;
+pub(super) fn raise_open_files(config: &Config) {
+    let checks: usize = config
+        .uplinks
+        .iter()
+        .map(|uplink| uplink.checks.len())
+        .sum();
+    let runs = checks.min(RUNS_MAX) as u64;
+    let needed =
+        FILES_PER_UPLINK * config.uplinks.len() as u64 + FILES_PER_RUN * runs + FILES_BESIDE;
     match raise(needed) {
         Ok(limit) if limit >= needed => {}
         Ok(limit) => tracing::warn!(

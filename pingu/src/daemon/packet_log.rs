@@ -2,11 +2,11 @@
 
 use tokio::io::{Interest, unix::AsyncFd};
 
-use crate::probe::kernel::KernelTransport;
+use crate::probe::{kernel::KernelTransport, transport::Transport};
 
 /// Passes it on to the log, at the levels that the programs chose, until the process ends. Does nothing with a release object.
-pub(super) fn follow(transport: &mut KernelTransport) {
-    let Some(logger) = transport.logger() else {
+pub(super) fn follow(transport: &mut Transport) {
+    let Some(logger) = transport.kernel_mut().and_then(KernelTransport::logger) else {
         return;
     };
     // SAFETY: a logger keeps one ring buffer, whose descriptor it owns and never replaces.

@@ -34,12 +34,12 @@ pub(crate) enum Outcome {
 /// How many probes of a burst ended in which way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Report {
-    pub(crate) answered: u16,
-    pub(crate) lost: u16,
-    pub(crate) late: u16,
-    pub(crate) no_neighbour: u16,
-    pub(crate) not_sent: u16,
-    pub(crate) pending: u16,
+    pub(crate) answered: u32,
+    pub(crate) lost: u32,
+    pub(crate) late: u32,
+    pub(crate) no_neighbour: u32,
+    pub(crate) not_sent: u32,
+    pub(crate) pending: u32,
     pub(crate) rtt_mean: Duration,
     /// The mean absolute difference of consecutive RTTs (RFC 3550's D, not smoothed), by order of sending; none before the second
     /// answer.
@@ -50,7 +50,7 @@ pub(crate) struct Report {
 
 impl Report {
     /// Probes that should have been answered in time and were not, for reasons beyond this machine.
-    pub(crate) fn missing(&self) -> u16 {
+    pub(crate) fn missing(&self) -> u32 {
         self.lost + self.late + self.no_neighbour
     }
 
@@ -157,8 +157,8 @@ impl Burst {
                 }
             }
         }
-        report.rtt_mean = rtt_sum / u32::from(report.answered.max(1));
-        report.jitter = (report.answered > 1).then(|| jitter_sum / u32::from(report.answered - 1));
+        report.rtt_mean = rtt_sum / report.answered.max(1);
+        report.jitter = (report.answered > 1).then(|| jitter_sum / (report.answered - 1));
         report
     }
 
@@ -194,7 +194,7 @@ impl Burst {
     /// The verdict, as soon as nothing that is still pending can change it.
     pub(crate) fn verdict(&self, limits: &Limits) -> Option<Verdict> {
         let report = self.report();
-        if report.missing() > limits.max_lost {
+        if report.missing() > self.max_lost(limits) {
             return Some(Verdict::Bad);
         }
         if !self.complete() {
@@ -209,11 +209,17 @@ impl Burst {
         })
     }
 
+    /// How many of its probes may be lost.
+    fn max_lost(&self, limits: &Limits) -> u32 {
+        limits.loss.of(self.count.into())
+    }
+
     /// The earliest instant at which passing time alone can decide the verdict: when so many pending probes have met
     /// their deadline that the limit is exceeded, or the last one's deadline.
     pub(crate) fn next_deadline(&self, limits: &Limits) -> Option<Instant> {
-        let until_bad =
-            usize::from((limits.max_lost + 1).saturating_sub(self.report().missing())).max(1);
+        let until_bad = (self.max_lost(limits) + 1)
+            .saturating_sub(self.report().missing())
+            .max(1);
         let mut last = None;
         let mut pending = 0;
         for outcome in &self.outcomes {
@@ -232,9 +238,10 @@ impl Burst {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::LossLimit;
 
     const LIMITS: Limits = Limits {
-        max_lost: 2,
+        loss: LossLimit::Probes(2),
         max_delay: Duration::from_millis(100),
         max_jitter: Some(Duration::from_millis(10)),
     };

@@ -12,7 +12,7 @@ use crate::{
     config::{HealthConfig, ProbeConfig},
     engine::{
         burst::{Burst, DEADLINE_GRACE, Outcome},
-        evidence::Judged,
+        evidence::{Basis, Judged},
         health::State,
         record::{Record, Shape},
     },
@@ -46,9 +46,10 @@ pub(crate) struct Bursts {
 
 /// How many slots a path needs: its bursts in flight, one being sent, and as many again for replies that come late.
 pub(crate) fn slots_needed(probe: &ProbeConfig) -> u32 {
-    let flight = probe.spacing * u32::from(probe.count) + probe.timeout + DEADLINE_GRACE;
-    let bursts_in_flight = flight.as_nanos().div_ceil(probe.period.as_nanos().max(1)) as u32;
-    u32::from(probe.count) * (bursts_in_flight + 2)
+    let pace = probe.mode.burst();
+    let flight = pace.spacing * u32::from(pace.count) + probe.timeout + DEADLINE_GRACE;
+    let bursts_in_flight = flight.as_nanos().div_ceil(pace.period.as_nanos().max(1)) as u32;
+    u32::from(pace.count) * (bursts_in_flight + 2)
 }
 
 impl Bursts {
@@ -91,8 +92,9 @@ impl Bursts {
         if on_its_way || self.extra_burst.is_some() {
             return (!was_awaited).then_some(now);
         }
-        let sending = probe.spacing * u32::from(probe.count);
-        let unsent = newest.filter(|burst| burst.next_send(probe.spacing).is_some());
+        let pace = probe.mode.burst();
+        let sending = pace.spacing * u32::from(pace.count);
+        let unsent = newest.filter(|burst| burst.next_send(pace.spacing).is_some());
         let at = unsent.map_or(now, |burst| now.max(burst.started + sending));
         // One extra burst on its way at a time: the slots are counted for that.
         let flight = sending + probe.timeout + DEADLINE_GRACE;
@@ -113,6 +115,7 @@ impl Bursts {
         now: Instant,
         transport: &impl ProbeTransport,
     ) {
+        let spacing = probe.mode.burst().spacing;
         self.sweep_late(record, transport);
         for burst in &mut self.bursts {
             let before = burst.report();
@@ -133,13 +136,14 @@ impl Bursts {
             {
                 burst.decided = true;
                 record.judged = Some(Judged {
+                    basis: Basis::Burst,
                     verdict,
                     report: after,
                     was_up,
                     started: burst.started,
                 });
                 self.awaited = false;
-                let began = burst.failure_began(probe.spacing);
+                let began = burst.failure_began(spacing);
                 record.evidence.note(verdict, burst.started, began);
                 record.health.judge(verdict, &health.rule, now);
             } else if let Some(judged) = &mut record.judged
@@ -168,6 +172,7 @@ impl Bursts {
         now: Instant,
         orders: &mut Vec<ProbeOrder>,
     ) {
+        let pace = probe.mode.burst();
         let waits = record.waits_until(probe.timeout, now).is_some();
         let extra_due = self.extra_burst.is_some_and(|at| at <= now);
         if (now >= self.next_burst || extra_due) && !waits {
@@ -175,16 +180,16 @@ impl Bursts {
             if let Some(unfinished) = self
                 .bursts
                 .back_mut()
-                .filter(|burst| burst.next_send(probe.spacing).is_some())
+                .filter(|burst| burst.next_send(pace.spacing).is_some())
             {
                 // This program was stopped for longer than a period: nothing is concluded from what it could not send.
                 unfinished.abandon();
             }
             self.last_burst = Some(now);
-            self.bursts.push_back(Burst::new(now, ident(), probe.count));
+            self.bursts.push_back(Burst::new(now, ident(), pace.count));
             self.look_again = LOOK_AGAIN_MIN;
             while self.next_burst <= now {
-                self.next_burst += probe.period;
+                self.next_burst += pace.period;
             }
         }
         let Some(burst) = self.bursts.back_mut() else {
@@ -195,7 +200,7 @@ impl Bursts {
             ident: burst.ident,
             payload_bytes: probe.size_bytes,
         };
-        while !waits && burst.next_send(probe.spacing).is_some_and(|due| due <= now) {
+        while !waits && burst.next_send(pace.spacing).is_some_and(|due| due <= now) {
             let Some(slot) = record.order(&shape, orders) else {
                 burst.outcomes.push(Outcome::NoNeighbour);
                 continue;
@@ -251,8 +256,9 @@ impl Bursts {
         if let Some(extra) = self.extra_burst {
             sooner(waits_until.map_or(extra, |until| until.max(extra)));
         }
+        let spacing = probe.mode.burst().spacing;
         for burst in &self.bursts {
-            if let Some(due) = burst.next_send(probe.spacing) {
+            if let Some(due) = burst.next_send(spacing) {
                 sooner(waits_until.map_or(due, |until| until.max(due)));
             } else if !burst.decided && (!is_up || self.awaited) {
                 sooner(now + self.look_again);

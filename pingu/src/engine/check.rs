@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap, HashSet},
+    collections::{BinaryHeap, HashMap},
     fmt,
     net::IpAddr,
     ops::Range,
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     config::{CheckConfig, CheckKind, Config},
     engine::{Engine, State},
-    network::{Rule, Selector},
+    network::{Route, Rule, Selector},
     units::{Ifindex, TableId, UplinkId},
 };
 
@@ -53,6 +53,8 @@ pub struct CheckWay {
     pub mtu_bytes: u32,
     /// The table that leads out.
     pub table: TableId,
+    /// That table is there for checks alone: no rule leads answers back by it.
+    pub is_lent: bool,
     /// By IPv4; none: it cannot be left by.
     pub v4: Option<Exit>,
     /// By IPv6.
@@ -145,6 +147,16 @@ pub enum Cause {
     Local,
 }
 
+impl Failure {
+    /// Pingu itself made a mistake.
+    pub(crate) fn fault() -> Self {
+        Self {
+            cause: Cause::Local,
+            text: "a fault of pingu's own: its log says more".to_owned(),
+        }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
@@ -215,6 +227,9 @@ impl Check {
 /// The golden ratio's fraction: multiples of it lie evenly between 0 and 1.
 const GOLDEN: f64 = 0.618_033_988_749_894_9;
 
+/// Entries of `wakes` for each check, of which all but one are stale, until they are swept.
+const STALE_MAX: usize = 4;
+
 impl Checks {
     pub(crate) fn new(config: &Config, now: Instant) -> Self {
         let mut checks = Self::default();
@@ -265,6 +280,11 @@ impl Checks {
 
     fn schedule(&mut self, index: usize, at: Instant) {
         self.list[index].due = Some(at);
+        if self.wakes.len() > STALE_MAX * self.list.len() {
+            let list = &self.list;
+            self.wakes
+                .retain(|Reverse((at, index))| list[*index].due == Some(*at));
+        }
         self.wakes.push(Reverse((at, index)));
     }
 
@@ -423,8 +443,8 @@ impl Engine {
 struct Standing<'a> {
     engine: &'a Engine,
     rules: HashMap<(TableId, bool), Vec<&'a Rule>>,
-    /// Tables with a default of this family over this interface.
-    defaults: HashSet<(TableId, bool, Option<Ifindex>)>,
+    /// The own defaults of each table and family.
+    defaults: HashMap<(TableId, bool), Vec<&'a Route>>,
 }
 
 impl<'a> Standing<'a> {
@@ -435,11 +455,12 @@ impl<'a> Standing<'a> {
             rules.entry((rule.table, rule.ipv6)).or_default().push(rule);
         }
         let own = engine.config.protocol;
-        let routes = engine.snapshot.routes.iter();
-        let defaults = routes
-            .filter(|route| route.protocol == own && route.is_default())
-            .map(|route| (route.table, route.ipv6(), route.next_hop.ifindex()))
-            .collect();
+        let mut defaults: HashMap<(TableId, bool), Vec<&Route>> = HashMap::new();
+        let all = engine.snapshot.routes.iter();
+        for route in all.filter(|route| route.protocol == own && route.is_default()) {
+            let place = (route.table, route.ipv6());
+            defaults.entry(place).or_default().push(route);
+        }
         Self {
             engine,
             rules,
@@ -459,7 +480,8 @@ impl<'a> Standing<'a> {
             let way = way.ok()?;
             let rule = engine.check_rule(id, link, way.source, table);
             let leads_there = self.rules.get(&(table, ipv6))?.contains(&&rule);
-            let leads_out = self.defaults.contains(&(table, ipv6, Some(link.ifindex)));
+            let mut defaults = self.defaults.get(&(table, ipv6))?.iter();
+            let leads_out = defaults.any(|route| route.next_hop.leads_as(&way.next_hop()));
             (leads_there && leads_out).then_some(Exit {
                 source: way.source,
                 gateway: way.gateway,
@@ -470,6 +492,7 @@ impl<'a> Standing<'a> {
             ifindex: link.ifindex,
             mtu_bytes: link.mtu_bytes,
             table,
+            is_lent: engine.config.uplinks[id.index()].table.is_none(),
             v4: exit(false),
             v6: exit(true),
         })

@@ -10,6 +10,7 @@ use std::{
 };
 
 use crate::{
+    config::ProbeMode,
     engine::{Engine, burst::DEADLINE_GRACE, health::State, path::Path},
     units::PathId,
 };
@@ -182,7 +183,11 @@ impl Engine {
     /// that may have to be asked for.
     fn patience(&self, id: PathId) -> Duration {
         let probe = &self.config.uplinks[self.paths[id.index()].uplink.index()].probe;
-        probe.spacing * u32::from(probe.count) * 2 + probe.timeout * 2 + DEADLINE_GRACE
+        let sending = match &probe.mode {
+            ProbeMode::Burst(burst) => burst.spacing * u32::from(burst.count),
+            ProbeMode::Rolling(rolling) => rolling.interval,
+        };
+        sending * 2 + probe.timeout * 2 + DEADLINE_GRACE
     }
 
     /// Lets others probe the target of a failing path, where they have not since the failure began.

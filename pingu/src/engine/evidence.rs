@@ -4,14 +4,26 @@ use std::time::Instant;
 
 use crate::engine::{burst::Report, health::Verdict};
 
-/// A burst that has been judged.
+/// What a judgement is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Basis {
+    /// A burst.
+    Burst,
+    /// The last probes of a path that is probed one by one: the same became of all.
+    Row,
+    /// Its window.
+    Window,
+}
+
+/// What was judged last.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Judged {
+    pub(crate) basis: Basis,
     pub(crate) verdict: Verdict,
     pub(crate) report: Report,
     /// The path was up before: the limits for failing were applied, not those for recovering.
     pub(crate) was_up: bool,
-    /// When the burst began.
+    /// When the burst began, or the newest of the probes was sent.
     pub(crate) started: Instant,
 }
 

@@ -87,7 +87,12 @@ mod tests {
     use super::*;
     use crate::{
         config::Config,
-        engine::{burst::Report, evidence::Judged, health::Verdict, test_clock},
+        engine::{
+            burst::Report,
+            evidence::{Basis, Judged},
+            health::Verdict,
+            test_clock,
+        },
         network::{Address, Link, LinkLayer, Neighbour, Snapshot},
     };
 
@@ -130,13 +135,14 @@ mod tests {
     }
 
     /// A judged burst of three.
-    fn judged(answered: u16, lost: u16) -> Option<Judged> {
+    fn judged(answered: u32, lost: u32) -> Option<Judged> {
         let report = Report {
             answered,
             lost,
             ..Report::default()
         };
         Some(Judged {
+            basis: Basis::Burst,
             verdict: Verdict::Bad,
             report,
             was_up: true,

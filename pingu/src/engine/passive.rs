@@ -16,6 +16,9 @@ use crate::{
 /// Counters are not read more often than this for one uplink, however many of its paths are looked at.
 const SAMPLE_MIN: Duration = Duration::from_millis(2);
 
+/// The fastest tick: where probes follow each other so fast that two ticks are longer than a period, traffic saves none.
+const TICK_MIN: Duration = Duration::from_millis(10);
+
 /// So many packets must come in before they prove life: one is a stray, or a gateway's word that nothing passes.
 const PROOF_PACKETS: u64 = 4;
 
@@ -86,9 +89,9 @@ impl Passive {
     pub(crate) fn new(config: &UplinkConfig) -> Self {
         let probe = &config.probe;
         let tick = tick(config);
-        let quiet = probe.period.saturating_sub(2 * tick).min(QUIET_MAX);
+        let quiet = probe.mode.period().saturating_sub(2 * tick).min(QUIET_MAX);
         let idle = probe.passive.when == ProbeWhen::Idle;
-        let flight = probe.spacing * u32::from(probe.count) + probe.timeout;
+        let flight = probe.mode.sending() + probe.timeout;
         Self {
             source: Source::None,
             handshakes: config.health.handshakes,
@@ -271,15 +274,13 @@ impl Passive {
 
 /// How often an uplink's counters are to be read.
 pub(crate) fn tick(config: &UplinkConfig) -> Duration {
-    let (slowest, fastest) = (COARSE, SAMPLE_MIN);
-    let ProbeConfig {
-        period, passive, ..
-    } = &config.probe;
+    let (slowest, fastest) = (COARSE, TICK_MIN);
+    let ProbeConfig { mode, passive, .. } = &config.probe;
     let silence = passive
         .silence
         .map(|silence| (silence / 4).min(Duration::from_secs(1)));
-    let idle =
-        (passive.when == ProbeWhen::Idle).then(|| (*period / 8).min(Duration::from_millis(500)));
+    let idle = (passive.when == ProbeWhen::Idle)
+        .then(|| (mode.period() / 8).min(Duration::from_millis(500)));
     let wanted = silence.into_iter().chain(idle).min().unwrap_or(slowest);
     wanted.clamp(fastest, slowest)
 }

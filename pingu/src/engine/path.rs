@@ -8,11 +8,12 @@ use std::{
 };
 
 use crate::{
-    config::{HealthConfig, ProbeConfig},
+    config::{HealthConfig, ProbeConfig, ProbeMode},
     engine::{
         bursts::{self, Bursts},
         health::{State, Verdict},
         record::Record,
+        rolling::{self, Rolling},
         way_out::Readiness,
     },
     probe::{ProbeOrder, ProbeTransport, SendResult},
@@ -36,11 +37,16 @@ pub(crate) struct Path {
 #[derive(Debug)]
 enum Course {
     Bursts(Bursts),
+    /// Boxed: paths in bursts may be a hundred thousand.
+    Rolling(Box<Rolling>),
 }
 
 /// How many slots a path needs.
 pub(crate) fn slots_needed(probe: &ProbeConfig) -> u32 {
-    bursts::slots_needed(probe)
+    match &probe.mode {
+        ProbeMode::Burst(_) => bursts::slots_needed(probe),
+        ProbeMode::Rolling(_) => rolling::slots_needed(probe),
+    }
 }
 
 impl Path {
@@ -57,7 +63,10 @@ impl Path {
             record: Record::new(first_slot, slots_needed(probe)),
             counted: Some(State::Down),
             waits_since: None,
-            course: Course::Bursts(Bursts::new(now)),
+            course: match &probe.mode {
+                ProbeMode::Burst(_) => Course::Bursts(Bursts::new(now)),
+                ProbeMode::Rolling(_) => Course::Rolling(Box::new(Rolling::new(now))),
+            },
         }
     }
 
@@ -65,10 +74,12 @@ impl Path {
     pub(crate) fn set_readiness(&mut self, readiness: Readiness, now: Instant) {
         let was_blocked = self.record.is_blocked();
         self.record.set_readiness(readiness, now);
-        match &mut self.course {
-            Course::Bursts(bursts) if self.record.is_blocked() => bursts.block(),
-            Course::Bursts(bursts) if was_blocked => bursts.start_over(now),
-            Course::Bursts(_) => {}
+        match (&mut self.course, self.record.is_blocked()) {
+            (Course::Bursts(bursts), true) => bursts.block(),
+            (Course::Rolling(rolling), true) => rolling.block(),
+            (Course::Bursts(bursts), false) if was_blocked => bursts.start_over(now),
+            (Course::Rolling(rolling), false) if was_blocked => rolling.start_over(now),
+            (Course::Bursts(_) | Course::Rolling(_), false) => {}
         }
     }
 
@@ -99,9 +110,12 @@ impl Path {
         probe: &ProbeConfig,
         now: Instant,
     ) -> Option<Instant> {
+        if self.record.is_blocked() {
+            return None;
+        }
         match &mut self.course {
-            Course::Bursts(_) if self.record.is_blocked() => None,
             Course::Bursts(bursts) => bursts.probe_since(began, probe, now),
+            Course::Rolling(rolling) => rolling.probe_since(began, probe, now),
         }
     }
 
@@ -113,17 +127,17 @@ impl Path {
         now: Instant,
         transport: &impl ProbeTransport,
     ) {
+        let record = &mut self.record;
         match &mut self.course {
-            Course::Bursts(bursts) => {
-                bursts.collect(&mut self.record, (probe, health), now, transport);
-            }
+            Course::Bursts(bursts) => bursts.collect(record, (probe, health), now, transport),
+            Course::Rolling(rolling) => rolling.collect(record, (probe, health), now, transport),
         }
     }
 
     /// Orders the probes that are due.
     pub(crate) fn order(
         &mut self,
-        probe: &ProbeConfig,
+        (probe, health): (&ProbeConfig, &HealthConfig),
         ident: impl FnOnce() -> u16,
         now: Instant,
         orders: &mut Vec<ProbeOrder>,
@@ -132,8 +146,10 @@ impl Path {
             return;
         }
         let to = (probe, self.target);
+        let record = &mut self.record;
         match &mut self.course {
-            Course::Bursts(bursts) => bursts.order(&mut self.record, to, ident, now, orders),
+            Course::Bursts(bursts) => bursts.order(record, to, ident, now, orders),
+            Course::Rolling(rolling) => rolling.order(record, to, health, ident, now, orders),
         }
     }
 
@@ -142,6 +158,7 @@ impl Path {
     pub(crate) fn sent(&mut self, results: &[SendResult], timeout: Duration, now: Instant) {
         match &mut self.course {
             Course::Bursts(bursts) => bursts.sent(&mut self.record, results, timeout, now),
+            Course::Rolling(rolling) => rolling.sent(&mut self.record, results, now),
         }
     }
 
@@ -154,6 +171,7 @@ impl Path {
     ) -> Option<Instant> {
         match &mut self.course {
             Course::Bursts(bursts) => bursts.next_wake(&self.record, (probe, health), now),
+            Course::Rolling(rolling) => rolling.next_wake(&self.record, (probe, health), now),
         }
     }
 }

@@ -119,6 +119,11 @@ impl Record {
         patience_ends.filter(|ends| now < *ends)
     }
 
+    /// The slot that the next order takes.
+    pub(crate) fn next_slot(&self) -> SlotId {
+        self.slots.peek()
+    }
+
     /// Orders one probe and counts it as sent; none if there is no neighbour to send it to, which is counted too.
     pub(crate) fn order(&mut self, shape: &Shape, orders: &mut Vec<ProbeOrder>) -> Option<SlotId> {
         self.tally.sent += 1;
@@ -144,6 +149,7 @@ impl Record {
             ident: shape.ident,
             sequence: self.sequence,
             payload_bytes: shape.payload_bytes,
+            reflect: None,
         });
         Some(slot)
     }

@@ -287,7 +287,7 @@ impl Engine {
         let works =
             |path: &&Path| !path.record.is_blocked() && path.record.health.state() == State::Up;
         let paths = || uplink.own_paths(&self.paths).filter(works);
-        let failing = paths().any(|path| path.record.evidence.is_bad());
+        let failing = paths().any(Path::misses);
         let untried = paths().any(|path| path.last_probed().is_none_or(|at| at < since));
         if !untried && !failing {
             return;
@@ -341,7 +341,7 @@ impl Engine {
         let uplink = &mut self.uplinks[uplink_id.index()];
         let probe = &self.config.uplinks[uplink_id.index()].probe;
         let path = &self.paths[id.index()];
-        if now + probe.period > last + probe.passive.at_least {
+        if now + probe.mode.period() > last + probe.passive.at_least {
             return;
         }
         let proven = path.answers() && uplink.passive.proves_life(now);
@@ -350,12 +350,12 @@ impl Engine {
             let failing = path.record.health.state() != State::Up;
             let interval = uplink.spending.interval(probe, uplink.round, failing, now);
             // The next one that is due is nearer to it.
-            now + probe.period / 2 < last + interval
+            now + probe.mode.period() / 2 < last + interval
         };
         let budgeted = probe.passive.budget.is_some() && !path.is_undecided();
         if proven || (budgeted && spread(uplink)) {
             uplink.owes |= proven;
-            self.paths[id.index()].leave_out(probe.period, now);
+            self.paths[id.index()].leave_out(probe.mode.period(), now);
         }
     }
 

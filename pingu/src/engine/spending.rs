@@ -149,7 +149,7 @@ impl Spending {
         now: Instant,
     ) -> Duration {
         let Some(budget) = self.budget else {
-            return probe.period;
+            return probe.mode.period();
         };
         let at_least = probe.passive.at_least;
         let of_family =
@@ -171,7 +171,7 @@ impl Spending {
             Ok(rounds) => ahead / rounds,
             Err(_) => Duration::ZERO,
         };
-        spread.clamp(probe.period, at_least)
+        spread.clamp(probe.mode.period(), at_least)
     }
 }
 

@@ -81,6 +81,9 @@ pub struct UplinkStatus {
     pub active: bool,
     /// Which hooks serve it; null while its interface is not there.
     pub engine: Option<EngineKind>,
+    /// Why sockets serve it and no hooks; null where hooks do.
+    #[serde(default)]
+    pub engine_reason: Option<String>,
     /// Metric of its own route.
     pub metric: Metric,
     /// Its targets, in the order of the configuration.
@@ -181,6 +184,11 @@ impl Engine {
         self.uplinks[id.index()].hook = state;
     }
 
+    /// Tells why sockets serve an uplink and no hooks.
+    pub fn set_engine_reason(&mut self, id: UplinkId, reason: Option<String>) {
+        self.uplinks[id.index()].engine_reason = reason;
+    }
+
     /// Each uplink's name, state and the reason for it.
     pub fn states(&self) -> impl Iterator<Item = (&str, State, String)> + '_ {
         self.uplinks
@@ -228,6 +236,7 @@ impl Engine {
                 HookState::Attached(engine) => Some(engine),
                 HookState::Detached | HookState::Failed(_) => None,
             },
+            engine_reason: uplink.engine_reason.clone(),
             metric: config.metric,
             targets: self.target_statuses(uplink),
             checks: self

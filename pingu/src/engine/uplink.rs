@@ -1,10 +1,6 @@
 //! One uplink: its ways out, the state that its paths give it, and why.
 
-use std::{
-    net::IpAddr,
-    ops::Range,
-    time::{Duration, Instant},
-};
+use std::{net::IpAddr, ops::Range, time::Instant};
 
 use crate::{
     config::{DampingConfig, Quorum, UplinkConfig},
@@ -13,11 +9,10 @@ use crate::{
         check::Check,
         damping::Penalty,
         decide::{Candidate, Quality},
-        evidence::Judged,
         health::{State, Verdict},
         passive::Passive,
         path::Path,
-        quorum,
+        quorum, reason,
         signs::Sign,
         spending::Spending,
         status::HookState,
@@ -39,6 +34,8 @@ pub(crate) struct Uplink {
     ways_before: [Option<WayOut>; 2],
     /// Which hooks serve it.
     pub(crate) hook: HookState,
+    /// Why sockets serve it and no hooks.
+    pub(crate) engine_reason: Option<String>,
     pub(crate) since: Instant,
     pub(crate) state_noted: State,
     /// It was up once and then was not: its next rise is a return.
@@ -72,6 +69,7 @@ impl Uplink {
             ways: [Err(Obstacle::NoInterface); 2],
             ways_before: [None; 2],
             hook: HookState::Detached,
+            engine_reason: None,
             since: now,
             state_noted: State::Unknown,
             fell: false,
@@ -86,7 +84,7 @@ impl Uplink {
             round: [false, true].map(|ipv6| {
                 let targets = config.probe.targets.iter();
                 let of_family = targets.filter(|target| target.is_ipv6() == ipv6);
-                of_family.count() as u64 * u64::from(config.probe.count)
+                of_family.count() as u64 * u64::from(config.probe.mode.probes_at_once())
             }),
             failed_check: false,
             checks_good_since: None,
@@ -235,7 +233,9 @@ impl Uplink {
             Some(since) => Some(since).max(self.checks_good_since).unwrap_or(since) + hold_down,
             None if hold_down.is_zero() => self.since,
             // It is up although its last burst was bad: the next one, at least, must be good.
-            None => last_bad() + hold_down.max(2 * (config.probe.period + config.probe.timeout)),
+            None => {
+                last_bad() + hold_down.max(2 * (config.probe.mode.period() + config.probe.timeout))
+            }
         }
     }
 
@@ -295,7 +295,7 @@ impl Uplink {
         match self.state_noted {
             State::Up => {
                 let burst = match path_of(State::Up).and_then(|path| path.record.judged) {
-                    Some(judged) => describe(&judged, config),
+                    Some(judged) => reason::describe(&judged, config),
                     None => "answers".to_owned(),
                 };
                 match checks.iter().find(|check| check.state() == State::Down) {
@@ -308,7 +308,9 @@ impl Uplink {
                 None => "no target answers".to_owned(),
             },
             State::Unknown => match self.own_paths(paths).find_map(|path| path.record.judged) {
-                Some(judged) if judged.verdict == Verdict::Blind => describe(&judged, config),
+                Some(judged) if judged.verdict == Verdict::Blind => {
+                    reason::describe(&judged, config)
+                }
                 Some(_) | None => "waiting for the first bursts".to_owned(),
             },
         }
@@ -324,56 +326,8 @@ impl Uplink {
                 let next_hop = way.gateway.unwrap_or(path.target);
                 format!("gateway {next_hop} does not answer on {}", config.interface)
             }
-            (Some(judged), _) => format!("{}: {}", path.target, describe(judged, config)),
+            (Some(judged), _) => format!("{}: {}", path.target, reason::describe(judged, config)),
             (None, _) => format!("{}: no burst yet", path.target),
         }
-    }
-}
-
-/// What a burst showed, and where it is bad the limit that it broke.
-fn describe(judged: &Judged, config: &UplinkConfig) -> String {
-    let (report, count) = (&judged.report, config.probe.count);
-    let limits = config.health.limits(judged.was_up);
-    let to = |stricter: bool| {
-        if stricter && !judged.was_up {
-            " to recover"
-        } else {
-            ""
-        }
-    };
-    let (fail, recover) = (config.health.fail, config.health.recover);
-    let lost = to(recover.max_lost != fail.max_lost);
-    let delay = to(recover.max_delay != fail.max_delay);
-    let jitter = to(recover.max_jitter != fail.max_jitter);
-    let (missing, rtt) = (report.missing(), report.rtt_mean);
-    match (missing, report.answered) {
-        (0, 0) => match report.errno {
-            Some(errno) => format!("nothing sent: {}", std::io::Error::from_raw_os_error(errno)),
-            None => "probes vanish before they leave".to_owned(),
-        },
-        (_, 0) => format!("{missing} of {count} lost"),
-        (_, _) if missing <= limits.max_lost && rtt >= limits.max_delay => format!(
-            "mean RTT {}, limit {} ms{delay}",
-            rounded(rtt),
-            limits.max_delay.as_secs_f64() * 1e3
-        ),
-        (_, _) if missing <= limits.max_lost && report.is_unsteady(limits) => format!(
-            "jitter {}, limit {} ms{jitter}",
-            rounded(report.jitter.unwrap_or_default()),
-            limits.max_jitter.unwrap_or_default().as_secs_f64() * 1e3
-        ),
-        (0, _) => format!("answers in {}", rounded(rtt)),
-        (_, _) => format!(
-            "{missing} of {count} lost, limit {}{lost}; mean RTT {}",
-            limits.max_lost,
-            rounded(rtt)
-        ),
-    }
-}
-
-fn rounded(rtt: Duration) -> String {
-    match rtt.as_micros() {
-        us if us < 1000 => format!("{us} us"),
-        us => format!("{:.1} ms", us as f64 / 1e3),
     }
 }

@@ -25,11 +25,11 @@ const RECENT_MAX: u32 = 100;
 
 impl Recent {
     /// Adds so many probes of one outcome.
-    pub(crate) fn push(&mut self, probes: u16, is_missing: bool) {
-        for _ in 0..u32::from(probes).min(RECENT_MAX) {
+    pub(crate) fn push(&mut self, probes: u32, is_missing: bool) {
+        for _ in 0..probes.min(RECENT_MAX) {
             self.missing = (self.missing << 1 | u128::from(is_missing)) & ((1 << RECENT_MAX) - 1);
         }
-        self.count = (self.count + u32::from(probes)).min(RECENT_MAX);
+        self.count = (self.count.saturating_add(probes)).min(RECENT_MAX);
     }
 
     /// The share of them that was missing, in percent; none before the first.

@@ -10,7 +10,7 @@ use crate::{
         multipath, nexthops, rules,
         tables::Sight,
     },
-    network::{Nexthop, Route, Rule},
+    network::{Address, Link, Nexthop, Route, Rule},
     units::TableId,
 };
 
@@ -192,6 +192,20 @@ impl KernelRoutes {
                 taken.map_or(Sight::Pass, Sight::Keep)
             });
         Ok(none_without_table(seen)?.into_iter().collect())
+    }
+
+    /// Every interface and every address.
+    pub(crate) async fn interfaces(&mut self) -> Result<(Vec<Link>, Vec<Address>), NetlinkError> {
+        let links = self.requests.dump("link", &dump::links_request()).await?;
+        let addresses = self
+            .requests
+            .dump("address", &dump::addresses_request())
+            .await?;
+        let links = links.iter().filter_map(|message| dump::link(&message.body));
+        let addresses = addresses
+            .iter()
+            .filter_map(|message| dump::interface_address(&message.body));
+        Ok((links.collect(), addresses.collect()))
     }
 
     pub(super) async fn rules(&mut self, ipv6: bool) -> Result<Vec<Rule>, NetlinkError> {

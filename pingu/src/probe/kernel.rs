@@ -10,13 +10,14 @@ use pingu_common::{
     COUNTERS, Counter, GLOBAL_PROCESSORS, GLOBAL_TRAFFIC_MASK, MAP_COUNTERS, MAP_FAN, MAP_REMARKS,
     MAP_SLOTS, MAP_TRAFFIC, PROGRAM_REPLY_BARE, PROGRAM_REPLY_ETHERNET, PROGRAM_REPLY_XDP,
     PROGRAM_REQUEST_BARE, PROGRAM_REQUEST_ETHERNET,
+    reflector::{MAP_COUNTED, MAP_SERVED},
 };
 
 use self::{
     attach::{Hooks, Programs},
     fan::FanOut,
     remarks::RemarkEntries,
-    sender::Sender,
+    sender::{Sender, Stamping},
     slots::Slots,
     traffic::{Layout, TrafficEntries},
 };
@@ -32,9 +33,10 @@ mod error;
 mod fan;
 mod mapped;
 mod object;
+pub mod reflector;
 mod remarks;
-mod sender;
-mod slots;
+pub(super) mod sender;
+pub(super) mod slots;
 mod traffic;
 
 pub use self::error::{AttachError, LoadError};
@@ -80,6 +82,7 @@ pub struct KernelTransport {
     /// In order of their interfaces' numbers.
     hooks: Vec<Hooks>,
     sender: Sender,
+    fan: FanOut,
 }
 
 /// The programs' counts, summed over all processors.
@@ -122,6 +125,9 @@ impl KernelTransport {
             .map_max_entries(MAP_TRAFFIC, layout.entries())
             .override_global(GLOBAL_TRAFFIC_MASK, &layout.mask(), true)
             .override_global(GLOBAL_PROCESSORS, &layout.processors(), true)
+            // The reflector's maps, which are not used here.
+            .map_max_entries(MAP_SERVED, 1)
+            .map_max_entries(MAP_COUNTED, 1)
             .load(object)
             .map_err(LoadError::from_object)?;
         let (classifiers, frames): (&[&str], &[&str]) = (
@@ -167,7 +173,8 @@ impl KernelTransport {
             traffic,
             counters,
             hooks: Vec::new(),
-            sender: Sender::new(fan),
+            sender: Sender::new(None),
+            fan,
         })
     }
 
@@ -202,6 +209,11 @@ impl KernelTransport {
         self.sender.close(ifindex);
         self.traffic.end(ifindex);
         self.hooks.retain(|hooks| hooks.ifindex() != ifindex);
+    }
+
+    /// Nobody matches replies over this interface any more: probes that wait for one say nothing.
+    pub fn doubt(&mut self, ifindex: Ifindex) {
+        self.slots.doubt(ifindex);
     }
 
     /// Why an attached interface has no native XDP although it was asked for.
@@ -271,7 +283,8 @@ impl KernelTransport {
 
 impl ProbeTransport for KernelTransport {
     fn send(&mut self, orders: &[ProbeOrder], results: &mut Vec<SendResult>) {
-        self.sender.send(&self.slots, orders, results);
+        let stamping = &mut Stamping::Hooks(&mut self.fan);
+        self.sender.send(&self.slots, stamping, orders, results);
     }
 
     fn read(&self, slot: SlotId) -> Stamps {

@@ -1,10 +1,15 @@
 //! Builds echo requests. Pure: bytes in, bytes out, and checksums that cost the same for every payload, since all but a
-//! probe's own header is zeros.
+//! probe's own header, and what it asks of a reflector, is zeros.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::{
+    mem::offset_of,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+};
 
 use pingu_common::{
-    ICMP_HEADER_BYTES, PAYLOAD_BYTES_MAX, PAYLOAD_HEADER_BYTES, Payload, fan::Sums,
+    ICMP_HEADER_BYTES, PAYLOAD_BYTES_MAX, PAYLOAD_HEADER_BYTES, Payload,
+    fan::Sums,
+    reflector::{MAGIC_REQUEST, REFLECTED_BYTES, Reflected},
 };
 
 use super::{LinkHeader, ProbeOrder};
@@ -17,6 +22,8 @@ const ETHERNET_BYTES: usize = 14;
 const VLAN_BYTES: usize = 4;
 const IPV4_BYTES: usize = 20;
 const IPV6_BYTES: usize = 40;
+/// Place of the path's number in what a reflector reads.
+const REFLECTED_PATH: usize = offset_of!(Reflected, path);
 /// Places of checksums in their headers.
 const IPV4_CHECKSUM: usize = 10;
 const ICMP_CHECKSUM: usize = 2;
@@ -42,7 +49,7 @@ pub fn ether_type(target: IpAddr) -> u16 {
 }
 
 /// Writes an order's packet to the head of `frame`, which holds at least [`HEADER_BYTES_MAX`] and the payload, and returns its
-/// length; none if source and target are of two families.
+/// length; none if source and target are of two families, or the payload is too short for what is asked for.
 pub fn write(frame: &mut [u8], order: &ProbeOrder, payload: &Payload) -> Option<usize> {
     let link_bytes = write_link(frame, order);
     let packet = &mut frame[link_bytes..];
@@ -87,7 +94,14 @@ pub fn write(frame: &mut [u8], order: &ProbeOrder, payload: &Payload) -> Option<
         bytes.copy_from_slice(&word.to_ne_bytes());
     }
     tail.fill(0);
-    let checksum = !fold(sum(head) + pseudo_header);
+    let mut beyond = 0;
+    if let Some(path) = order.reflect {
+        let asked = tail.get_mut(..REFLECTED_BYTES)?;
+        asked[..4].copy_from_slice(&MAGIC_REQUEST.to_ne_bytes());
+        asked[REFLECTED_PATH..].copy_from_slice(&path.to_be_bytes());
+        beyond = sum(asked);
+    }
+    let checksum = !fold(sum(head) + beyond + pseudo_header);
     head[2..4].copy_from_slice(&checksum.to_ne_bytes());
     Some(link_bytes + ip_bytes + icmp_bytes)
 }

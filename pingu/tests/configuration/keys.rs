@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, path::Path, time::Duration};
 
-use pingu::config::{Config, Gateway, Quorum, Rule};
+use pingu::config::{Config, Gateway, LossLimit, ProbeMode, Quorum, Rule, UplinkConfig};
 
 use crate::{GOOD, good, problems};
 
@@ -74,7 +74,10 @@ fn limits_for_recovering_are_those_for_failing_unless_they_are_given() {
     let given = health(
         "max_lost = 3\nrecover_lost = 0\nrecover_delay = \"20ms\"\nrecover_jitter = \"5ms\"\n",
     );
-    assert_eq!((given.fail.max_lost, given.recover.max_lost), (3, 0));
+    assert_eq!(
+        (given.fail.loss, given.recover.loss),
+        (LossLimit::Probes(3), LossLimit::Probes(0))
+    );
     assert_eq!(given.recover.max_delay, Duration::from_millis(20));
     assert_eq!(given.fail.max_jitter, None);
     assert_eq!(given.recover.max_jitter, Some(Duration::from_millis(5)));
@@ -161,13 +164,17 @@ fn an_uplink_s_own_keys_win() {
     let [a, b] = &config.uplinks[..] else {
         panic!("two uplinks")
     };
-    assert_eq!((a.probe.count, b.probe.count), (10, 3));
+    let count = |uplink: &UplinkConfig| match uplink.probe.mode {
+        ProbeMode::Burst(burst) => burst.count,
+        ProbeMode::Rolling(_) => 0,
+    };
+    assert_eq!((count(a), count(b)), (10, 3));
     assert_eq!(b.probe.targets, ["2001:db8::1".parse::<IpAddr>().unwrap()]);
     assert_eq!(b.health.hold_down, Duration::from_secs(120));
     assert_eq!((a.metric.0, b.metric.0), (10, 11));
     assert_eq!(
-        (a.health.fail.max_lost, b.health.fail.max_lost),
-        (5, 1),
+        (a.health.fail.loss, b.health.fail.loss),
+        (LossLimit::Probes(5), LossLimit::Probes(1)),
         "half of a short burst"
     );
 }
@@ -218,6 +225,30 @@ fn a_sticky_file_is_an_absolute_path_or_none() {
         problems(&format!("{GOOD}sticky_file = \"/etc/sticky\"\n")),
         [
             "f:6:1: error: unknown key `uplink[1].sticky_file`; it belongs at the top, before the first table"
+        ]
+    );
+}
+
+#[test]
+fn a_reflection_may_be_asked_for_everywhere_or_over_one_uplink() {
+    let uplinks = |first: &str, own: &str| {
+        let text = format!(
+            "[probe]\ntargets = [\"192.0.2.1\"]\n{first}\n[[uplink]]\nname = \"a\"\ninterface = \"wan0\"\n{own}\n\
+             [[uplink]]\nname = \"b\"\ninterface = \"wan1\"\n"
+        );
+        let config = good(&text);
+        assert_eq!(good(&config.to_toml()), config);
+        [0, 1].map(|index| config.uplinks[index].probe.reflect)
+    };
+    assert_eq!(uplinks("", ""), [false, false]);
+    assert_eq!(uplinks("reflect = true", ""), [true, true]);
+    assert_eq!(uplinks("reflect = true", "reflect = false"), [false, true]);
+    assert_eq!(uplinks("size = 48", "reflect = true"), [true, false]);
+    let small = "[probe]\nsize = 47\nreflect = true\ntargets = [\"192.0.2.1\"]\n[[uplink]]\nname = \"a\"\ninterface = \"wan0\"\n";
+    assert_eq!(
+        problems(small),
+        [
+            "f:2:8: error: `size` 47 is too small for `reflect`: a reflector writes up to byte 48 of the payload"
         ]
     );
 }

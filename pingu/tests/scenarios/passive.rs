@@ -16,6 +16,14 @@ fn millis(count: u64) -> Duration {
     Duration::from_millis(count)
 }
 
+/// The same, probed one by one.
+fn rolling(probe: &str, health: &str) -> World {
+    World::new(&format!(
+        "[probe]\nmode = \"rolling\"\ntargets = [\"192.0.2.99\"]\ntimeout = \"200ms\"\n{probe}\n[health]\n{health}\n\
+         [[uplink]]\nname = \"a\"\ninterface = \"wan0\"\n[[uplink]]\nname = \"b\"\ninterface = \"wan1\"\n"
+    ))
+}
+
 /// Two uplinks with these keys in `[probe]` and `[health]`.
 fn world(probe: &str, health: &str) -> World {
     World::new(&format!(
@@ -94,6 +102,46 @@ fn with_traffic_hardly_any_burst_is_sent_and_after_it_the_cut_is_found_as_soon_a
         let late = period * fall as u32 + millis(80 + 200 + 50);
         assert!(took <= late, "seed {seed}: {took:?}, {late:?}");
     }
+}
+
+#[test]
+fn probes_one_by_one_are_left_out_as_well() {
+    for interval_ms in [500_u64, 2000] {
+        let keys =
+            format!("interval = \"{interval_ms}ms\"\nprobe_when = \"idle\"\nsilence = \"0s\"");
+        let mut world = rolling(&keys, "fall = 3");
+        world.run_until(seconds(10));
+        world.set("a", &flow(50, 1));
+        let begun = first(&world).targets[0].sent;
+        let end = seconds(600);
+        world.run_until(end);
+        let status = first(&world);
+        assert!(status.targets[0].sent <= begun + 5, "{status:#?}");
+        assert_eq!(status.state, State::Up);
+        world.set("a", &cut());
+        let took = time_until(&mut world, State::Down, end, seconds(60));
+        let late = millis(interval_ms) * 3 + millis(200 + 50);
+        assert!(took <= late, "{took:?}, {late:?}");
+    }
+}
+
+#[test]
+fn a_budget_holds_for_probes_one_by_one_and_a_failure_is_found_by_silence() {
+    let keys = "interval = \"500ms\"\nbudget = \"100kB/day\"\nsilence = \"2s\"";
+    let mut world = rolling(keys, "fall = 3\nhandshakes = \"off\"");
+    world.set("a", &flow(20, 0));
+    let at = seconds(6 * 3600);
+    world.run_until(at);
+    let status = first(&world);
+    assert!(
+        (20_000..25_000).contains(&status.passive.spent),
+        "{}",
+        status.passive.spent
+    );
+    assert_eq!(status.state, State::Up);
+    world.set("a", &cut());
+    let took = time_until(&mut world, State::Down, at, seconds(30));
+    assert!(took <= seconds(6), "{took:?}");
 }
 
 #[test]

@@ -197,6 +197,7 @@ fn forged_reply(transport: &mut KernelTransport) -> Result<Vec<u8>> {
         ident: 1,
         sequence: 1,
         payload_bytes: 56,
+        reflect: None,
     };
     transport.arm(&order, [1, 2, 3, 4], 1);
     let mut frame = vec![0; packet::HEADER_BYTES_MAX + usize::from(order.payload_bytes)];

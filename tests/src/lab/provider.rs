@@ -13,6 +13,12 @@ pub(crate) const INTERNET_SIDE: &str = "i0";
 /// The nftables table that holds the faults.
 const FAULT: &str = "inet fault";
 
+/// The one that counts.
+const SEEN: &str = "inet seen";
+
+/// The one of a captive portal.
+const PORTAL: &str = "ip portal";
+
 /// A provider and its wires.
 pub struct Provider {
     dhcp: Option<dhcp::Server>,
@@ -219,6 +225,54 @@ impl Provider {
             seen: packets("seen"),
             dropped: packets("dropped"),
         }
+    }
+
+    /// Begins to count the packets from the router that nftables matches so.
+    #[track_caller]
+    pub fn count(&self, matching: &str) {
+        self.namespace.nft(&format!(
+            "table {SEEN}\ndelete table {SEEN}\ntable {SEEN} {{\ncounter seen {{ }}\n\
+             chain prerouting {{ type filter hook prerouting priority -300;\n\
+             iifname {ROUTER_SIDE} {matching} counter name seen\n}}\n}}\n"
+        ));
+    }
+
+    /// How many of them there were since [`Provider::count`].
+    #[track_caller]
+    pub fn counted(&self) -> u64 {
+        let listing = self
+            .namespace
+            .run(&["nft", "list", "counters", "table", "inet", "seen"]);
+        let words: Vec<&str> = listing.split_whitespace().collect();
+        let place = words.iter().position(|word| *word == "packets");
+        place
+            .and_then(|place| words.get(place + 1)?.parse().ok())
+            .unwrap_or_else(|| panic!("no number in {listing}"))
+    }
+
+    /// Answers HTTP in place of every server, as a captive portal does: whatever the router asks on port 80 comes to this port here.
+    #[track_caller]
+    pub fn capture_http(&self, port: u16) {
+        self.namespace.nft(&format!(
+            "table {PORTAL}\ndelete table {PORTAL}\ntable {PORTAL} {{\n\
+             chain prerouting {{ type nat hook prerouting priority dstnat;\n\
+             iifname {ROUTER_SIDE} tcp dport 80 redirect to :{port}\n}}\n}}\n"
+        ));
+    }
+
+    /// Lets the router through: somebody has logged in.
+    #[track_caller]
+    pub fn release_http(&self) {
+        self.namespace
+            .nft(&format!("table {PORTAL}\ndelete table {PORTAL}\n"));
+    }
+
+    /// Drops what is longer than so many bytes, in silence.
+    #[track_caller]
+    pub fn drop_longer_than(&self, bytes: u16) {
+        self.fault(&format!(
+            "chain forward {{ type filter hook forward priority 0; meta length > {bytes} drop; }}"
+        ));
     }
 
     /// Takes every fault away.

@@ -134,6 +134,7 @@ impl Rig {
             ident: reply.ident,
             sequence: reply.sequence,
             payload_bytes: reply.payload_bytes,
+            reflect: None,
         };
         self.transport.arm(&order, reply.cookie, sent_ns);
         self.entries[reply.slot as usize] = Entry {
@@ -261,6 +262,8 @@ pub struct Echo {
     pub slot: u32,
     pub cookie: [u32; 4],
     pub payload_bytes: u16,
+    /// What stands behind the cookie.
+    pub tail: Vec<u8>,
     /// What is wrong with the checksum.
     pub checksum_error: u16,
     /// Bytes behind the IP packet, as Ethernet pads short frames.
@@ -284,6 +287,7 @@ impl Echo {
             slot: 3,
             cookie: COOKIE,
             payload_bytes: 56,
+            tail: Vec::new(),
             checksum_error: 0,
             padding: 0,
         }
@@ -338,6 +342,7 @@ impl Echo {
         icmp.extend(self.sequence.to_be_bytes());
         icmp.extend(self.slot.to_ne_bytes());
         icmp.extend(self.cookie.iter().flat_map(|word| word.to_ne_bytes()));
+        icmp.extend(&self.tail);
         icmp.resize(8 + usize::from(self.payload_bytes), 0x5a);
 
         let mut packet = Vec::new();

@@ -78,6 +78,7 @@ impl Pair {
             ident: 0x1234,
             sequence: slot as u16,
             payload_bytes: 56,
+            reflect: None,
         }
     }
 }
@@ -190,6 +191,7 @@ fn sixty_four_uplinks_answer_at_once_and_a_dead_one_stops_none() {
                 ident: 1,
                 sequence: slot as u16,
                 payload_bytes: 56,
+                reflect: None,
             }
         })
         .collect();

@@ -13,5 +13,6 @@ mod harness;
 mod hooks;
 mod live;
 mod reference;
+mod reflect;
 mod requests;
 mod tun;

@@ -102,6 +102,7 @@ impl Device {
             ident: 0x4321,
             sequence: 7,
             payload_bytes,
+            reflect: None,
         })
     }
 

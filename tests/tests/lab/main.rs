@@ -3,6 +3,7 @@
 
 mod accuracy;
 mod advertisements;
+mod checks;
 mod connections;
 mod diagnosis;
 mod disturbances;

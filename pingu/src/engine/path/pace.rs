@@ -13,6 +13,7 @@ impl Path {
         match &self.course {
             _ if self.record.is_blocked() => None,
             Course::Bursts(bursts) => bursts.may_leave_out(now),
+            Course::Rolling(rolling) => rolling.may_leave_out(self.record.health.state(), now),
         }
     }
 
@@ -21,6 +22,7 @@ impl Path {
         self.record.skipped += 1;
         match &mut self.course {
             Course::Bursts(bursts) => bursts.leave_out(period, now),
+            Course::Rolling(rolling) => rolling.leave_out(period, now),
         }
     }
 
@@ -33,10 +35,20 @@ impl Path {
         }
     }
 
+    /// What it was last asked was not answered.
+    pub(crate) fn misses(&self) -> bool {
+        let missed = match &self.course {
+            Course::Bursts(_) => false,
+            Course::Rolling(rolling) => rolling.misses(),
+        };
+        missed || self.record.evidence.is_bad()
+    }
+
     /// When it was last probed.
     pub(crate) fn last_probed(&self) -> Option<Instant> {
         match &self.course {
             Course::Bursts(bursts) => bursts.last_began(),
+            Course::Rolling(rolling) => rolling.last_sent(),
         }
     }
 

@@ -108,7 +108,7 @@ impl Engine {
                 .resets_s()
                 .and_then(|at| Timestamp::from_second(at).ok())
                 .map(|at| at.to_string()),
-            stretched_to_s: (interval > probe.period).then_some(interval.as_secs_f64()),
+            stretched_to_s: (interval > probe.mode.period()).then_some(interval.as_secs_f64()),
         }
     }
 

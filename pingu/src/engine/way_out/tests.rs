@@ -2,7 +2,10 @@
 
 use super::*;
 use crate::{
-    config::{Handshakes, HealthConfig, Limits, PassiveConfig, ProbeConfig, Quorum, Rule, Sources},
+    config::{
+        BurstConfig, Handshakes, HealthConfig, Limits, LossLimit, PassiveConfig, ProbeConfig,
+        ProbeMode, Quorum, Rule, Sources,
+    },
     network::{NexthopKind, default_of},
     units::{GroupId, Metric, TableId},
 };
@@ -11,7 +14,7 @@ use std::time::Duration;
 mod hints;
 
 const LIMITS: Limits = Limits {
-    max_lost: 0,
+    loss: LossLimit::Probes(0),
     max_delay: Duration::from_secs(1),
     max_jitter: None,
 };
@@ -33,11 +36,14 @@ fn uplink(gateway: Gateway) -> UplinkConfig {
         metric: Metric(88),
         probe: ProbeConfig {
             targets: vec!["192.0.2.99".parse().expect("an address")],
-            period: Duration::from_secs(1),
-            count: 1,
-            spacing: Duration::from_millis(1),
+            mode: ProbeMode::Burst(BurstConfig {
+                period: Duration::from_secs(1),
+                count: 1,
+                spacing: Duration::from_millis(1),
+            }),
             timeout: Duration::from_secs(1),
             size_bytes: 56,
+            reflect: false,
             passive: PassiveConfig::default(),
         },
         health: HealthConfig {

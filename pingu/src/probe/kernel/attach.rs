@@ -161,7 +161,7 @@ fn classifier(
 /// The attach types of `enum bpf_attach_type`.
 #[derive(Clone, Copy)]
 #[repr(u32)]
-enum LinkKind {
+pub(super) enum LinkKind {
     XdpNative = 37,
     TcxIngress = 46,
     TcxEgress = 47,
@@ -187,7 +187,11 @@ const XDP_FLAGS_DRV_MODE: u32 = 1 << 2;
 
 /// `BPF_LINK_CREATE` by the interface's number. aya's own attaches TCX by name, which may mean another device by then, and XDP by
 /// netlink where a link is refused, which would displace a foreign program.
-fn link(program: BorrowedFd<'_>, ifindex: Ifindex, kind: LinkKind) -> io::Result<OwnedFd> {
+pub(super) fn link(
+    program: BorrowedFd<'_>,
+    ifindex: Ifindex,
+    kind: LinkKind,
+) -> io::Result<OwnedFd> {
     let attributes = LinkCreate {
         program_fd: program.as_raw_fd() as u32,
         ifindex: ifindex.0,

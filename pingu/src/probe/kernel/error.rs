@@ -43,6 +43,9 @@ pub enum LoadError {
     /// The slots could not be mapped.
     #[error("cannot map the probe slots into memory")]
     Map(#[source] io::Error),
+    /// The reflector's maps could not be filled.
+    #[error("cannot write what the reflector is to answer")]
+    Fill(#[source] io::Error),
 }
 
 impl LoadError {

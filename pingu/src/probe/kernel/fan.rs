@@ -12,16 +12,15 @@ use pingu_common::{
     Payload,
     fan::{FAN_PROBES_MAX, FAN_SLOT, FAN_UNTOUCHED, Fan},
 };
-use rand::rngs::StdRng;
 
-use super::{mapped::Mapped, sender::random_cookie, slots::Slots};
+use super::{mapped::Mapped, sender::Cookies, slots::Slots};
 use crate::probe::{ProbeOrder, SendResult, packet};
 
 /// What the kernel says of a packet that a queue dropped (`NET_XMIT_DROP`).
 const QUEUE_DROPPED: i32 = 1;
 
 /// Sends templates. One at a time: a template's probes have left, or failed, when the system call returns.
-pub(super) struct FanOut {
+pub(in crate::probe) struct FanOut {
     entry: Mapped<Fan>,
     frame: Vec<u8>,
 }
@@ -43,11 +42,11 @@ impl FanOut {
         places: &[u32],
         results: &mut [SendResult],
         slots: &Slots,
-        cookies: &mut StdRng,
+        cookies: &mut Cookies,
     ) -> Option<i32> {
         let (&last, _) = places.split_last()?;
         let template = &orders[last as usize];
-        let cookie = random_cookie(cookies);
+        let cookie = cookies.next();
         let Some(length) = self.prepare(template, cookie) else {
             for place in places {
                 results[*place as usize] = SendResult::NotSent(libc::EAFNOSUPPORT);
@@ -59,7 +58,7 @@ impl FanOut {
         let mut numbers = [0; FAN_PROBES_MAX];
         for (number, place) in numbers.iter_mut().zip(places) {
             let order = &orders[*place as usize];
-            slots.arm(order, random_cookie(cookies));
+            slots.arm(order, cookies.next());
             *number = order.slot.0;
         }
         // SAFETY: the entry is in the mapping, and no program touches it while no template is on its way.
@@ -148,4 +147,5 @@ pub(super) fn same_shape(a: &ProbeOrder, b: &ProbeOrder) -> bool {
         && a.source == b.source
         && a.target.is_ipv4() == b.target.is_ipv4()
         && a.payload_bytes == b.payload_bytes
+        && a.reflect == b.reflect
 }

@@ -1,4 +1,4 @@
-//! A map of the programs in this process's own memory.
+//! A map of the programs in this process's own memory, or memory that stands in for one where there are no programs.
 
 use std::{
     io,
@@ -12,8 +12,8 @@ use aya::maps::MapData;
 pub(super) struct Mapped<T> {
     first: NonNull<T>,
     count: u32,
-    /// Keeps the map's file descriptor open, which loading a program later needs.
-    _map: MapData,
+    /// Keeps the map's file descriptor open, which loading a program later needs; none of memory without a map.
+    _map: Option<MapData>,
 }
 
 // SAFETY: the memory is the process's own mapping, valid in every thread; what is shared with the kernel is read and written
@@ -23,28 +23,25 @@ unsafe impl<T> Send for Mapped<T> {}
 impl<T> Mapped<T> {
     /// Maps the array of `count` entries, which are `T` as the programs have it.
     pub(super) fn new(map: MapData, count: u32) -> io::Result<Self> {
-        // SAFETY: a fresh mapping at an address of the kernel's choice; the kernel rounds the length up to whole pages.
-        let address = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                count as usize * size_of::<T>(),
-                libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED,
-                map.fd().as_fd().as_raw_fd(),
-                0,
-            )
-        };
-        if address == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        let first = NonNull::new(address.cast()).expect("a mapping never begins at address 0");
+        let fd = map.fd().as_fd().as_raw_fd();
+        let first = map_memory(fd, libc::MAP_SHARED, count as usize * size_of::<T>())?.cast();
         Ok(Self {
             first,
             count,
-            _map: map,
+            _map: Some(map),
         })
     }
 
+    /// Memory for `count` entries, all zeros, that no program sees. Pages that are never touched cost nothing.
+    pub(super) fn anonymous(count: u32) -> io::Result<Self> {
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
+        let first = map_memory(-1, flags, count as usize * size_of::<T>())?.cast();
+        Ok(Self {
+            first,
+            count,
+            _map: None,
+        })
+    }
     /// How many entries there are.
     pub(super) fn count(&self) -> u32 {
         self.count
@@ -67,4 +64,22 @@ impl<T> Drop for Mapped<T> {
             )
         };
     }
+}
+
+fn map_memory(fd: i32, flags: i32, bytes: usize) -> io::Result<NonNull<u8>> {
+    // SAFETY: a fresh mapping at an address of the kernel's choice; the kernel rounds the length up to whole pages.
+    let address = unsafe {
+        libc::mmap(
+            std::ptr::null_mut(),
+            bytes,
+            libc::PROT_READ | libc::PROT_WRITE,
+            flags,
+            fd,
+            0,
+        )
+    };
+    if address == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(NonNull::new(address.cast()).expect("a mapping never begins at address 0"))
 }

@@ -2,11 +2,14 @@
 
 use std::{
     io, mem,
-    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
     ptr,
 };
 
-use pingu_common::{MARK, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, Payload, fan::FAN_PROBES_MAX};
+use pingu_common::{
+    COOKIE_WORDS, MARK, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, Payload, fan::FAN_PROBES_MAX,
+    reflector::REFLECTED_PAYLOAD_BYTES_MIN,
+};
 use rand::{RngCore, SeedableRng, rngs::StdRng};
 
 use super::{
@@ -14,7 +17,10 @@ use super::{
     slots::Slots,
 };
 use crate::{
-    probe::{ProbeOrder, SendResult, packet},
+    probe::{
+        ProbeOrder, SendResult, packet,
+        socket::clockwork::{self, Clockwork},
+    },
     units::Ifindex,
 };
 
@@ -27,15 +33,39 @@ const BATCH: usize = 64;
 const FAN_RUN_MIN: usize = 16;
 
 /// Sends orders and arms their slots.
-pub(super) struct Sender {
+pub(in crate::probe) struct Sender {
     /// In order of their interfaces' numbers.
     outlets: Vec<Outlet>,
-    fan: FanOut,
     batch: Batch,
     /// Places of orders that leave each for itself; empty between calls.
     single: Vec<u32>,
+    cookies: Cookies,
+}
+
+/// Who writes down when a request left.
+pub(in crate::probe) enum Stamping<'a> {
+    /// The egress program, which makes probes of templates, too.
+    Hooks(&'a mut FanOut),
+    /// The socket's error queue.
+    Sockets(&'a mut Clockwork),
+}
+
+/// Where cookies come from.
+pub(in crate::probe) struct Cookies {
     /// Cryptographic, and seeded by the kernel: nobody who sees some cookies can guess another.
-    cookies: StdRng,
+    random: StdRng,
+    /// What all begin with, where a socket's filter asks for it.
+    first_word: Option<u32>,
+}
+
+impl Cookies {
+    pub(super) fn next(&mut self) -> [u32; COOKIE_WORDS] {
+        let mut cookie = std::array::from_fn(|_| self.random.next_u32());
+        if let Some(word) = self.first_word {
+            cookie[0] = word;
+        }
+        cookie
+    }
 }
 
 struct Outlet {
@@ -47,20 +77,41 @@ struct Outlet {
 }
 
 impl Sender {
-    pub(super) fn new(fan: FanOut) -> Self {
+    /// `first_word` is what all cookies shall begin with.
+    pub(in crate::probe) fn new(first_word: Option<u32>) -> Self {
         Self {
             outlets: Vec::new(),
-            fan,
             batch: Batch::new(),
             single: Vec::new(),
-            cookies: StdRng::from_os_rng(),
+            cookies: Cookies {
+                random: StdRng::from_os_rng(),
+                first_word,
+            },
         }
     }
 
     /// Opens the interface's socket.
     pub(super) fn open(&mut self, ifindex: Ifindex, bare: bool) -> io::Result<()> {
-        self.close(ifindex);
         let socket = open_socket(ifindex, bare)?;
+        mark(&socket)?;
+        self.add(ifindex, bare, socket);
+        Ok(())
+    }
+
+    /// Opens the interface's socket, without the mark, and has it tell when requests leave.
+    pub(in crate::probe) fn open_stamping(
+        &mut self,
+        ifindex: Ifindex,
+        bare: bool,
+    ) -> io::Result<()> {
+        let socket = open_socket(ifindex, bare)?;
+        clockwork::tell_departures(socket.as_fd())?;
+        self.add(ifindex, bare, socket);
+        Ok(())
+    }
+
+    fn add(&mut self, ifindex: Ifindex, bare: bool, socket: OwnedFd) {
+        self.close(ifindex);
         let place = self
             .outlets
             .partition_point(|outlet| outlet.ifindex < ifindex);
@@ -73,17 +124,17 @@ impl Sender {
                 queue: Vec::new(),
             },
         );
-        Ok(())
     }
 
     /// Closes the interface's socket.
-    pub(super) fn close(&mut self, ifindex: Ifindex) {
+    pub(in crate::probe) fn close(&mut self, ifindex: Ifindex) {
         self.outlets.retain(|outlet| outlet.ifindex != ifindex);
     }
 
-    pub(super) fn send(
+    pub(in crate::probe) fn send(
         &mut self,
         slots: &Slots,
+        stamping: &mut Stamping<'_>,
         orders: &[ProbeOrder],
         results: &mut Vec<SendResult>,
     ) {
@@ -94,7 +145,7 @@ impl Sender {
             slots.forget(order.slot);
             if order.slot.0 >= slots.count() {
                 results[place] = SendResult::NotSent(libc::EINVAL);
-            } else if order.payload_bytes < PAYLOAD_BYTES_MIN
+            } else if order.payload_bytes < payload_bytes_min(order)
                 || order.payload_bytes > PAYLOAD_BYTES_MAX
             {
                 results[place] = SendResult::NotSent(libc::EMSGSIZE);
@@ -106,7 +157,7 @@ impl Sender {
             }
         }
         for outlet in 0..self.outlets.len() {
-            self.send_by(outlet, slots, orders, results);
+            self.send_by(outlet, slots, stamping, orders, results);
         }
     }
 
@@ -115,6 +166,7 @@ impl Sender {
         &mut self,
         outlet: usize,
         slots: &Slots,
+        stamping: &mut Stamping<'_>,
         orders: &[ProbeOrder],
         results: &mut [SendResult],
     ) {
@@ -127,6 +179,10 @@ impl Sender {
         };
         let shape = |a: &u32, b: &u32| same_shape(&orders[*a as usize], &orders[*b as usize]);
         for run in outlet.queue.chunk_by(shape) {
+            let Stamping::Hooks(fan) = stamping else {
+                self.single.extend(run);
+                continue;
+            };
             if outlet.bare || run.len() < FAN_RUN_MIN {
                 self.single.extend(run);
                 continue;
@@ -136,7 +192,7 @@ impl Sender {
                     refuse(places, errno, results);
                     continue;
                 }
-                let (fan, cookies) = (&mut self.fan, &mut self.cookies);
+                let cookies = &mut self.cookies;
                 refused = fan.send(&outlet.socket, orders, places, results, slots, cookies);
             }
         }
@@ -154,7 +210,8 @@ impl Sender {
                 slots,
                 &mut self.cookies,
             );
-            refused = self.batch.flush(&outlet.socket, orders, results, slots);
+            let (batch, socket) = (&mut self.batch, &outlet.socket);
+            refused = batch.flush(socket, stamping, orders, results, slots);
         }
         self.single.clear();
         outlet.queue.clear();
@@ -199,7 +256,7 @@ impl Batch {
         places: &[u32],
         results: &mut [SendResult],
         slots: &Slots,
-        cookies: &mut StdRng,
+        cookies: &mut Cookies,
     ) {
         self.vectors.clear();
         self.addresses.clear();
@@ -216,7 +273,7 @@ impl Batch {
         }
         for (frame, place) in self.frames.chunks_exact_mut(stride).zip(places) {
             let order = &orders[*place as usize];
-            let cookie = random_cookie(cookies);
+            let cookie = cookies.next();
             let Some(length) = packet::write(
                 frame,
                 order,
@@ -254,6 +311,7 @@ impl Batch {
     fn flush(
         &mut self,
         socket: &OwnedFd,
+        stamping: &mut Stamping<'_>,
         orders: &[ProbeOrder],
         results: &mut [SendResult],
         slots: &Slots,
@@ -262,6 +320,9 @@ impl Batch {
         let mut refused = None;
         while done < self.messages.len() && refused.is_none() {
             let waiting = &mut self.messages[done..];
+            if let Stamping::Sockets(clockwork) = stamping {
+                clockwork.look();
+            }
             // SAFETY: every message points to one vector and one address that live as long as `self`, and each vector into
             // `frames`; none of these buffers was touched since.
             let sent = unsafe {
@@ -272,6 +333,10 @@ impl Batch {
                     libc::MSG_DONTWAIT,
                 )
             };
+            let errno = io::Error::last_os_error();
+            if let Stamping::Sockets(clockwork) = stamping {
+                clockwork.stamp_departures(socket.as_fd(), slots);
+            }
             if sent > 0 {
                 let end = done + sent as usize;
                 for place in &self.places[done..end] {
@@ -280,9 +345,7 @@ impl Batch {
                 done = end;
                 continue;
             }
-            let errno = io::Error::last_os_error()
-                .raw_os_error()
-                .unwrap_or(libc::EIO);
+            let errno = errno.raw_os_error().unwrap_or(libc::EIO);
             let place = self.places[done] as usize;
             let slot = orders[place].slot;
             done += 1;
@@ -305,16 +368,19 @@ impl Batch {
     }
 }
 
+fn payload_bytes_min(order: &ProbeOrder) -> u16 {
+    match order.reflect {
+        Some(_) => REFLECTED_PAYLOAD_BYTES_MIN,
+        None => PAYLOAD_BYTES_MIN,
+    }
+}
+
 /// Whether an errno speaks of the interface rather than of one packet.
 pub(super) fn takes_no_more(errno: i32) -> bool {
     matches!(
         errno,
         libc::EAGAIN | libc::ENOBUFS | libc::ENETDOWN | libc::ENXIO | libc::ENODEV
     )
-}
-
-pub(super) fn random_cookie(random: &mut StdRng) -> [u32; 4] {
-    std::array::from_fn(|_| random.next_u32())
 }
 
 fn open_socket(ifindex: Ifindex, bare: bool) -> io::Result<OwnedFd> {
@@ -337,20 +403,6 @@ fn open_socket(ifindex: Ifindex, bare: bool) -> io::Result<OwnedFd> {
     }
     // SAFETY: the descriptor was opened just above and is nobody else's.
     let socket = unsafe { OwnedFd::from_raw_fd(socket) };
-    let mark = MARK;
-    // SAFETY: the option is a number of four bytes that outlives the call.
-    let marked = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_MARK,
-            ptr::from_ref(&mark).cast(),
-            size_of::<u32>() as libc::socklen_t,
-        )
-    };
-    if marked != 0 {
-        return Err(io::Error::last_os_error());
-    }
     let address = link_address(ifindex, 0);
     // SAFETY: the address outlives the call, and its length is right.
     let bound = unsafe {
@@ -364,6 +416,26 @@ fn open_socket(ifindex: Ifindex, bare: bool) -> io::Result<OwnedFd> {
         return Err(io::Error::last_os_error());
     }
     Ok(socket)
+}
+
+/// By the mark the egress program knows its own.
+fn mark(socket: &OwnedFd) -> io::Result<()> {
+    let mark = MARK;
+    // SAFETY: the option is a number of four bytes that outlives the call.
+    let marked = unsafe {
+        libc::setsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_MARK,
+            ptr::from_ref(&mark).cast(),
+            size_of::<u32>() as libc::socklen_t,
+        )
+    };
+    if marked == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 fn link_address(ifindex: Ifindex, ether_type: u16) -> libc::sockaddr_ll {

@@ -13,13 +13,14 @@ use pingu_common::{COOKIE_WORDS, Slot, VlanIds};
 use super::{mapped::Mapped, remarks::RemarkEntries};
 use crate::{
     probe::{LinkHeader, ProbeOrder, Remarks, Stamps},
-    units::SlotId,
+    units::{Ifindex, SlotId},
 };
 
 /// The mapped array, and what was noted beside its probes.
-pub(super) struct Slots {
+pub(in crate::probe) struct Slots {
     slots: Mapped<Slot>,
-    remarks: RemarkEntries,
+    /// Where programs note something.
+    remarks: Option<RemarkEntries>,
 }
 
 impl Slots {
@@ -27,16 +28,24 @@ impl Slots {
     pub(super) fn map(map: MapData, remarks: RemarkEntries, count: u32) -> io::Result<Self> {
         Ok(Self {
             slots: Mapped::new(map, count)?,
-            remarks,
+            remarks: Some(remarks),
         })
     }
 
-    pub(super) fn count(&self) -> u32 {
+    /// As many slots that only this process sees, without remarks.
+    pub(in crate::probe) fn anonymous(count: u32) -> io::Result<Self> {
+        Ok(Self {
+            slots: Mapped::anonymous(count)?,
+            remarks: None,
+        })
+    }
+
+    pub(in crate::probe) fn count(&self) -> u32 {
         self.slots.count()
     }
 
     /// Readies a slot for an order: dead, then filled, then armed, so that no processor takes half of it for a whole.
-    pub(super) fn arm(&self, order: &ProbeOrder, cookie: [u32; COOKIE_WORDS]) {
+    pub(in crate::probe) fn arm(&self, order: &ProbeOrder, cookie: [u32; COOKIE_WORDS]) {
         let Some(slot) = self.slot(order.slot) else {
             return;
         };
@@ -61,7 +70,9 @@ impl Slots {
             ip_version,
         };
         slot.state().store(0, Ordering::Relaxed);
-        self.remarks.begin(order.slot, &cookie);
+        if let Some(remarks) = &self.remarks {
+            remarks.begin(order.slot, &cookie);
+        }
         fence(Ordering::Release);
         // SAFETY: the slot lies in the mapping, and only this thread fills slots. A program that reads it meanwhile may see half
         // of it, which it discards: it cannot exchange the state of a dead slot, nor one whose cookie it did not see.
@@ -69,14 +80,14 @@ impl Slots {
         slot.state().store(Slot::armed(&cookie), Ordering::Release);
     }
 
-    pub(super) fn disarm(&self, slot: SlotId) {
+    pub(in crate::probe) fn disarm(&self, slot: SlotId) {
         if let Some(slot) = self.slot(slot) {
             slot.state().store(0, Ordering::Release);
         }
     }
 
     /// Makes a slot dead and forgets what it held.
-    pub(super) fn forget(&self, slot: SlotId) {
+    pub(in crate::probe) fn forget(&self, slot: SlotId) {
         self.disarm(slot);
         self.set_sent(slot, 0);
         if let Some(entry) = self.slot(slot) {
@@ -86,14 +97,14 @@ impl Slots {
         }
     }
 
-    pub(super) fn set_sent(&self, slot: SlotId, sent_ns: u64) {
+    pub(in crate::probe) fn set_sent(&self, slot: SlotId, sent_ns: u64) {
         if let Some(slot) = self.slot(slot) {
             slot.sent_ns().store(sent_ns, Ordering::Release);
         }
     }
 
     /// The times in a slot; none in one that does not exist.
-    pub(super) fn read(&self, slot: SlotId) -> Stamps {
+    pub(in crate::probe) fn read(&self, slot: SlotId) -> Stamps {
         let Some(slot) = self.slot(slot) else {
             return Stamps {
                 sent_ns: None,
@@ -109,6 +120,40 @@ impl Slots {
         }
     }
 
+    /// What a slot holds. Its state may change in the meantime: [`Self::answer`] settles whose reply it was.
+    pub(in crate::probe) fn expected(&self, slot: SlotId) -> Option<Slot> {
+        let slot = self.slot(slot)?;
+        // SAFETY: the slot lies in the mapping, and only user space fills slots; what a program may write meanwhile are two aligned
+        // words.
+        Some(unsafe { slot.0.as_ptr().read_volatile() })
+    }
+
+    /// Replies over this interface may have been missed: probes that wait for one count as if they had never left.
+    pub(in crate::probe) fn doubt(&self, ifindex: Ifindex) {
+        for id in (0..self.count()).map(SlotId) {
+            let waits = |held: Slot| held.ifindex == ifindex.0 && Slot::is_armed(held.state);
+            if self.expected(id).is_some_and(waits) {
+                self.set_sent(id, 0);
+            }
+        }
+    }
+
+    /// Gives a slot that awaits the reply with this cookie the time; false if it awaits none, or another one.
+    pub(in crate::probe) fn answer(
+        &self,
+        slot: SlotId,
+        cookie: &[u32; COOKIE_WORDS],
+        received_ns: u64,
+    ) -> bool {
+        self.slot(slot).is_some_and(|slot| {
+            let armed = Slot::armed(cookie);
+            let order = (Ordering::AcqRel, Ordering::Acquire);
+            slot.state()
+                .compare_exchange(armed, received_ns, order.0, order.1)
+                .is_ok()
+        })
+    }
+
     /// What was noted beside a slot's probe; nothing for one that does not exist.
     pub(super) fn remarks(&self, slot: SlotId) -> Remarks {
         let Some(entry) = self.slot(slot) else {
@@ -116,7 +161,8 @@ impl Slots {
         };
         // SAFETY: the slot lies in the mapping, and only this thread writes cookies.
         let cookie = unsafe { (&raw const (*entry.0.as_ptr()).cookie).read_volatile() };
-        self.remarks.read(slot, &cookie)
+        let remarks = self.remarks.as_ref();
+        remarks.map_or_else(Remarks::default, |remarks| remarks.read(slot, &cookie))
     }
 
     fn slot(&self, slot: SlotId) -> Option<Entry> {

@@ -38,6 +38,7 @@ fn order(link: LinkHeader, is_ipv4: bool, payload_bytes: u16) -> ProbeOrder {
         ident: 0xabcd,
         sequence: 0x1234,
         payload_bytes,
+        reflect: None,
     }
 }
 
@@ -99,6 +100,31 @@ fn the_payload_begins_with_slot_and_cookie_and_ends_in_zeros() {
 }
 
 #[test]
+fn what_is_asked_of_a_reflector_follows_the_cookie() {
+    let mut order = order(LinkHeader::Bare, true, 56);
+    order.reflect = Some(0x0102_0304);
+    let packet = built(&order, [1, 2, 3, 4]);
+    let payload = &packet[28..];
+    assert_eq!(payload[20..24], *b"PGrq");
+    assert_eq!(payload[24..44], [0; 20]);
+    assert_eq!(payload[44..48], [1, 2, 3, 4]);
+    assert_eq!(payload[48..], [0; 8]);
+}
+
+#[test]
+fn a_payload_too_short_for_a_reflection_is_refused() {
+    let mut order = order(LinkHeader::Bare, true, 47);
+    order.reflect = Some(1);
+    let payload = Payload {
+        slot: 0,
+        cookie: [0; 4],
+    };
+    assert_eq!(write(&mut [0; 200], &order, &payload), None);
+    order.payload_bytes = 48;
+    assert!(write(&mut [0; 200], &order, &payload).is_some());
+}
+
+#[test]
 fn two_families_in_one_order_are_refused() {
     let mut order = order(LinkHeader::Bare, true, 56);
     order.target = Ipv6Addr::LOCALHOST.into();
@@ -112,9 +138,11 @@ fn two_families_in_one_order_are_refused() {
 proptest! {
     #[test]
     fn the_heads_that_the_egress_program_writes_make_the_same_packets(
-        is_ipv4: bool, slot: u32, ident: u16, sequence: u16, cookie: [u32; 4], target: [u8; 16], payload_bytes in 24_u16..200,
+        is_ipv4: bool, slot: u32, ident: u16, sequence: u16, cookie: [u32; 4], target: [u8; 16], payload_bytes in 48_u16..200,
+        reflect: Option<u32>,
     ) {
         let mut order = order(LinkHeader::Bare, is_ipv4, payload_bytes);
+        order.reflect = reflect;
         let template = built(&order, [9; 4]);
         let sums = sums(&order);
         order.slot = SlotId(slot);
@@ -155,7 +183,8 @@ proptest! {
     #[test]
     fn every_checksum_verifies_by_the_naive_reading(
         is_ipv4: bool,
-        payload_bytes in 24_u16..1473,
+        payload_bytes in 48_u16..1473,
+        reflect: Option<u32>,
         cookie: [u32; 4],
         ident: u16,
         sequence: u16,
@@ -163,6 +192,7 @@ proptest! {
     ) {
         let mut order = order(LinkHeader::Bare, is_ipv4, payload_bytes);
         (order.ident, order.sequence, order.slot) = (ident, sequence, SlotId(slot));
+        order.reflect = reflect;
         let packet = built(&order, cookie);
         if is_ipv4 {
             prop_assert_eq!(naive_sum(&packet[..20]), 0xffff);

@@ -75,6 +75,7 @@ impl Lab {
             ident: 0x7069,
             sequence: 0,
             payload_bytes: 56,
+            reflect: None,
         };
         // Both ends learn each other's address before anything is timed.
         sender.command("ping -q -c 1 -W 5 10.78.0.0")?;

@@ -1,0 +1,456 @@
+//! Probing one by one, judged continuously: loss and delay over a sliding window as dpinger reckons them, and misses in a row.
+//!
+//! A probe counts once it is answered or past its timeout. A late answer takes back its loss while the probe is in the window; its
+//! delay then counts in the mean, as it does with dpinger, but it is no answer in time: the path's counts call it late.
+
+mod estimate;
+mod judge;
+mod pace;
+mod sliding;
+
+use std::{
+    collections::VecDeque,
+    net::IpAddr,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    config::{HealthConfig, ProbeConfig},
+    engine::{
+        bursts::{LOOK_AGAIN_MAX, LOOK_AGAIN_MIN},
+        health::State,
+        record::{Record, Shape},
+    },
+    probe::{ProbeOrder, ProbeTransport, SendResult, Stamps},
+    units::SlotId,
+};
+use estimate::Estimate;
+use sliding::{Fate, Probe, Sliding};
+
+/// A late answer is noticed until this many further probes have been sent: so many slots the default window has, and those of a
+/// longer one would lock too much memory.
+const LATE_SLOTS_MAX: u32 = 128;
+
+/// What a path that is probed one by one knows.
+#[derive(Debug)]
+pub(crate) struct Rolling {
+    /// When the next regular probe is due.
+    next_send: Instant,
+    last_sent: Option<Instant>,
+    probes: Sliding,
+    /// Every probe before this number is settled.
+    first_pending: u64,
+    /// Slots of lost probes and their numbers, oldest first, until they are armed again: an answer seen there was late.
+    lost: VecDeque<(SlotId, u64)>,
+    estimate: Estimate,
+    /// Losses since the path came up, without those taken back.
+    missed_since_rise: u32,
+    /// Only answers to probes from this number on bring the path up: to that which took it down, and later ones.
+    answers_from: u64,
+    /// Probes in a row that never left.
+    not_sent_in_a_row: u32,
+    /// A probe beside the regular ones is wanted; when the last such one was sent.
+    extra: bool,
+    extra_before: Option<Instant>,
+    /// Another path's failure waits for an answer to a probe sent after this: it is looked for before the deadline.
+    awaited: Option<Instant>,
+    look_again: Duration,
+}
+
+/// How many slots a path needs: its probes in flight, those of a suspicion and one beside, and those whose late answers are noticed.
+pub(crate) fn slots_needed(probe: &ProbeConfig) -> u32 {
+    let pace = probe.mode.rolling();
+    let in_flight = probe.timeout.as_nanos().div_ceil(pace.interval.as_nanos());
+    let in_flight = u32::try_from(in_flight).unwrap_or(u32::MAX / 2);
+    in_flight + 2 + pace.window_probes().min(LATE_SLOTS_MAX)
+}
+
+impl Rolling {
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            next_send: now,
+            last_sent: None,
+            probes: Sliding::default(),
+            first_pending: 0,
+            lost: VecDeque::new(),
+            estimate: Estimate::default(),
+            missed_since_rise: 0,
+            answers_from: 0,
+            not_sent_in_a_row: 0,
+            extra: false,
+            extra_before: None,
+            awaited: None,
+            look_again: LOOK_AGAIN_MIN,
+        }
+    }
+
+    /// There is no way out any more: what is on its way says nothing.
+    pub(crate) fn block(&mut self) {
+        self.probes.start_over();
+        self.estimate = Estimate::default();
+        self.missed_since_rise = 0;
+        self.not_sent_in_a_row = 0;
+        self.extra = false;
+        self.awaited = None;
+    }
+
+    /// There is a way out again: a probe is due.
+    pub(crate) fn start_over(&mut self, now: Instant) {
+        self.next_send = now;
+    }
+
+    /// Sees to it that a probe leaves as soon as may be, unless one sent after `began` is on its way already or follows soon. Returns
+    /// when to look.
+    pub(crate) fn probe_since(
+        &mut self,
+        began: Instant,
+        probe: &ProbeConfig,
+        now: Instant,
+    ) -> Option<Instant> {
+        let was_awaited = self.awaited.replace(began).is_some();
+        let newest = self.probes.newest();
+        let on_its_way = newest
+            .is_some_and(|newest| matches!(newest.fate, Fate::Pending(_)) && newest.sent > began);
+        if on_its_way || self.extra {
+            return (!was_awaited).then_some(now);
+        }
+        let too_often = |before: Instant| now < before + probe.timeout;
+        if self.next_send <= now || self.extra_before.is_some_and(too_often) {
+            return None;
+        }
+        self.extra = true;
+        Some(now)
+    }
+
+    /// Reads what came back since the last look, and judges.
+    pub(crate) fn collect(
+        &mut self,
+        record: &mut Record,
+        (probe, health): (&ProbeConfig, &HealthConfig),
+        now: Instant,
+        transport: &impl ProbeTransport,
+    ) {
+        self.sweep_late(record, transport);
+        self.settle_pending(record, probe, now, transport);
+        // Before the first window has passed there is nothing to forget.
+        if let Some(start) = now.checked_sub(probe.mode.rolling().window) {
+            self.probes.forget_before(start);
+        }
+        self.judge(record, (probe, health), now);
+    }
+
+    /// Orders the probe that is due, if one is. What was due while this program was stopped is not made up for.
+    pub(crate) fn order(
+        &mut self,
+        record: &mut Record,
+        (probe, target): (&ProbeConfig, IpAddr),
+        health: &HealthConfig,
+        ident: impl FnOnce() -> u16,
+        now: Instant,
+        orders: &mut Vec<ProbeOrder>,
+    ) {
+        let is_due = self.due(record, (probe, health), now) <= now;
+        if !is_due || record.waits_until(probe.timeout, now).is_some() {
+            return;
+        }
+        if let Some((_, oldest)) = self.oldest_pending()
+            && oldest == record.next_slot()
+        {
+            // Every slot is in use. The next one is free at its probe's deadline.
+            self.next_send = now + probe.timeout;
+            return;
+        }
+        if std::mem::take(&mut self.extra) {
+            self.extra_before = Some(now);
+        }
+        if self.next_send <= now {
+            let interval = probe.mode.rolling().interval;
+            let on_time = self.next_send + interval;
+            self.next_send = if on_time > now {
+                on_time
+            } else {
+                now + interval
+            };
+        }
+        self.last_sent = Some(now);
+        self.look_again = LOOK_AGAIN_MIN;
+        let shape = Shape {
+            target,
+            ident: ident(),
+            payload_bytes: probe.size_bytes,
+        };
+        let fate = match record.order(&shape, orders) {
+            Some(slot) => {
+                // The slot's last look has just been taken by `sweep_late`.
+                self.lost.retain(|&(lost, _)| lost != slot);
+                Fate::Pending(slot)
+            }
+            None => {
+                self.missed_since_rise = self.missed_since_rise.saturating_add(1);
+                Fate::NoNeighbour
+            }
+        };
+        self.probes.push(Probe { sent: now, fate });
+    }
+
+    /// Takes the kernel's answer to the last order, and the time at which it had been handed over: deadlines count from there.
+    pub(crate) fn sent(&mut self, record: &mut Record, results: &[SendResult], now: Instant) {
+        for result in results {
+            self.probes.handed_over(now);
+            match result {
+                // By then it has passed the egress hook: the hook runs within the call.
+                SendResult::Sent | SendResult::Dropped(_) => {}
+                SendResult::NotSent(errno) => {
+                    let newest = self.probes.end() - 1;
+                    self.probes.settle(newest, Fate::NotSent(Some(*errno)));
+                    self.not_sent_in_a_row = self.not_sent_in_a_row.saturating_add(1);
+                    record.tally.not_sent += 1;
+                }
+            }
+        }
+    }
+
+    /// When this path wants to be looked at again; none while it is blocked and nothing is on its way.
+    pub(crate) fn next_wake(
+        &mut self,
+        record: &Record,
+        (probe, health): (&ProbeConfig, &HealthConfig),
+        now: Instant,
+    ) -> Option<Instant> {
+        if record.is_blocked() {
+            return self
+                .oldest_pending()
+                .map(|(sent, _)| (sent + probe.timeout).max(now));
+        }
+        let due = self.due(record, (probe, health), now);
+        let waits_until = record.waits_until(probe.timeout, now);
+        let mut wake = waits_until.map_or(due, |until| until.max(due));
+        if let Some(certain) = self.certain_at(record, (probe, health)) {
+            wake = wake.min(certain);
+        }
+        if let Some(suspicion) = self.suspicion_at(record, probe, now) {
+            // The look rides on the next probe where that is near.
+            let slack = probe.mode.rolling().suspect_interval.unwrap_or_default() / 2;
+            if due > suspicion + slack {
+                wake = wake.min(suspicion);
+            }
+        }
+        if self.is_awaited(record, health) {
+            wake = wake.min(now + self.look_again);
+            self.look_again = (self.look_again * 2).min(LOOK_AGAIN_MAX);
+        }
+        Some(wake)
+    }
+
+    /// An answer in the slot of a lost probe was late: its loss is taken back.
+    fn sweep_late(&mut self, record: &mut Record, transport: &impl ProbeTransport) {
+        let probes = &mut self.probes;
+        let (mut late, estimate) = (0, &mut self.estimate);
+        self.lost.retain(|&(slot, number)| {
+            let Some(rtt) = rtt(transport.read(slot)) else {
+                return true;
+            };
+            late += 1;
+            estimate.push(rtt);
+            probes.settle(number, Fate::Received { rtt, is_late: true });
+            false
+        });
+        record.tally.late += u64::from(late);
+        record.tally.lost -= u64::from(late);
+        self.missed_since_rise = self.missed_since_rise.saturating_sub(late);
+    }
+
+    fn settle_pending(
+        &mut self,
+        record: &mut Record,
+        probe: &ProbeConfig,
+        now: Instant,
+        transport: &impl ProbeTransport,
+    ) {
+        for number in self.first_pending.max(self.probes.begin())..self.probes.end() {
+            let Some(&Probe {
+                sent,
+                fate: Fate::Pending(slot),
+            }) = self.probes.get(number)
+            else {
+                continue;
+            };
+            let stamps = transport.read(slot);
+            let is_past = now >= sent + probe.timeout;
+            let fate = match rtt(stamps) {
+                Some(rtt) => Fate::Received {
+                    rtt,
+                    is_late: rtt > probe.timeout,
+                },
+                None if !is_past => continue,
+                None if stamps.sent_ns.is_none() => Fate::NotSent(None),
+                None => Fate::Lost,
+            };
+            self.count(record, number, slot, fate);
+        }
+        let is_settled = |number: &u64| {
+            let probe = self.probes.get(*number);
+            !probe.is_some_and(|probe| matches!(probe.fate, Fate::Pending(_)))
+        };
+        let mut numbers = self.first_pending.max(self.probes.begin())..self.probes.end();
+        self.first_pending = numbers
+            .find(|number| !is_settled(number))
+            .unwrap_or(self.probes.end());
+    }
+
+    /// Counts what became of a probe that was pending.
+    fn count(&mut self, record: &mut Record, number: u64, slot: SlotId, fate: Fate) {
+        self.probes.settle(number, fate);
+        match fate {
+            Fate::Received { rtt, is_late } => {
+                self.estimate.push(rtt);
+                self.not_sent_in_a_row = 0;
+                record.recent.push(1, is_late);
+                if is_late {
+                    record.tally.late += 1;
+                } else {
+                    record.tally.answered += 1;
+                    record.window.push(rtt);
+                }
+            }
+            Fate::Lost => {
+                self.not_sent_in_a_row = 0;
+                self.missed_since_rise = self.missed_since_rise.saturating_add(1);
+                self.lost.push_back((slot, number));
+                record.recent.push(1, true);
+                record.tally.lost += 1;
+            }
+            Fate::NotSent(_) => {
+                self.not_sent_in_a_row = self.not_sent_in_a_row.saturating_add(1);
+                record.tally.not_sent += 1;
+            }
+            Fate::Pending(_) | Fate::NoNeighbour => {}
+        }
+    }
+
+    /// When the next probe is due: at its regular time, or sooner in a suspicion, of which `fall` probes are enough.
+    fn due(
+        &self,
+        record: &Record,
+        (probe, health): (&ProbeConfig, &HealthConfig),
+        now: Instant,
+    ) -> Instant {
+        if self.extra {
+            return self.next_send.min(now);
+        }
+        let pace = probe.mode.rolling();
+        let (Some(suspect_interval), Some(last)) = (pace.suspect_interval, self.last_sent) else {
+            return self.next_send;
+        };
+        let (fall, _) = health.rule.in_a_row();
+        let is_enough = self.unanswered_row(fall.into()) >= u32::from(fall);
+        if is_enough || !self.is_suspicious(record, probe, now) {
+            return self.next_send;
+        }
+        self.next_send.min(last + suspect_interval)
+    }
+
+    /// The path is up, and its last answer is overdue.
+    fn is_suspicious(&self, record: &Record, probe: &ProbeConfig, now: Instant) -> bool {
+        record.health.state() == State::Up
+            && self
+                .probes
+                .missing_row(1, self.is_overdue(record, probe, now))
+                .is_some()
+    }
+
+    /// Whether a pending probe counts as missing already: only while the path is up, and with `suspect_interval`.
+    fn is_overdue(
+        &self,
+        record: &Record,
+        probe: &ProbeConfig,
+        now: Instant,
+    ) -> impl Fn(&Probe) -> bool + use<> {
+        let after = self.missing_after(record, probe);
+        move |probe: &Probe| now >= probe.sent + after
+    }
+
+    /// How long after its sending a probe counts as missing.
+    fn missing_after(&self, record: &Record, probe: &ProbeConfig) -> Duration {
+        let hurries = probe.mode.rolling().suspect_interval.is_some();
+        if hurries && record.health.state() == State::Up {
+            self.estimate.overdue_after(probe.timeout)
+        } else {
+            probe.timeout
+        }
+    }
+
+    /// How many probes there are since the last answer that may be missing, or are, `most` at most.
+    fn unanswered_row(&self, most: u32) -> u32 {
+        self.probes
+            .missing_row(most, |_| true)
+            .map_or(0, |row| row.count)
+    }
+
+    /// When passing time alone can take the path down: as soon as as many probes in a row are missing as it takes.
+    fn certain_at(
+        &self,
+        record: &Record,
+        (probe, health): (&ProbeConfig, &HealthConfig),
+    ) -> Option<Instant> {
+        let (fall, _) = health.rule.in_a_row();
+        if record.health.state() == State::Down {
+            return None;
+        }
+        let row = || {
+            let since_answer = self.probes.newest_first();
+            since_answer
+                .take_while(|probe| !matches!(probe.fate, Fate::Received { .. }))
+                .filter(|probe| !matches!(probe.fate, Fate::NotSent(_)))
+        };
+        // The oldest `fall` of them are missing first.
+        let decides = row().nth(row().count().checked_sub(usize::from(fall))?)?;
+        matches!(decides.fate, Fate::Pending(_))
+            .then(|| decides.sent + self.missing_after(record, probe))
+    }
+
+    /// When the oldest answer that is awaited is overdue, where that makes probes follow faster.
+    fn suspicion_at(&self, record: &Record, probe: &ProbeConfig, now: Instant) -> Option<Instant> {
+        probe.mode.rolling().suspect_interval?;
+        if record.health.state() != State::Up || self.is_suspicious(record, probe, now) {
+            return None;
+        }
+        let behind_answers = self
+            .probes
+            .newest_first()
+            .take_while(|probe| !matches!(probe.fate, Fate::Received { .. }));
+        let oldest = behind_answers
+            .filter(|probe| matches!(probe.fate, Fate::Pending(_)))
+            .last()?;
+        Some(oldest.sent + self.missing_after(record, probe))
+    }
+
+    /// Somebody waits for the answer to what is on its way.
+    fn is_awaited(&self, record: &Record, health: &HealthConfig) -> bool {
+        let pending = self
+            .probes
+            .newest_first()
+            .take_while(|probe| matches!(probe.fate, Fate::Pending(_)))
+            .count();
+        if pending == 0 {
+            return false;
+        }
+        let (_, rise) = health.rule.in_a_row();
+        let answered = self.probes.answered_row(rise.into(), self.answers_from);
+        let may_rise = answered.map_or(0, |row| row.count as usize) + pending >= usize::from(rise);
+        self.awaited.is_some() || (record.health.state() != State::Up && may_rise)
+    }
+
+    fn oldest_pending(&self) -> Option<(Instant, SlotId)> {
+        let probe = self.probes.get(self.first_pending)?;
+        match probe.fate {
+            Fate::Pending(slot) => Some((probe.sent, slot)),
+            _ => None,
+        }
+    }
+}
+
+fn rtt(stamps: Stamps) -> Option<Duration> {
+    let (sent_ns, received_ns) = (stamps.sent_ns?, stamps.received_ns?);
+    Some(Duration::from_nanos(received_ns.saturating_sub(sent_ns)))
+}

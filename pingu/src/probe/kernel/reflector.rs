@@ -1,0 +1,290 @@
+//! The reflector's programs and maps. Like the prober's they hold by file descriptors that are pinned nowhere.
+
+use std::{
+    io,
+    net::IpAddr,
+    os::fd::{AsFd, AsRawFd, OwnedFd},
+};
+
+use aya::{
+    Ebpf, EbpfLoader,
+    maps::{Array, HashMap, LpmTrie, MapData, MapError, PerCpuArray, lpm_trie::Key},
+    programs::{Program, SchedClassifier, Xdp},
+};
+use ipnet::IpNet;
+use pingu_common::{
+    VlanIds,
+    reflector::{
+        Counted, CountedKey, MAP_CLOCK, MAP_COUNTED, MAP_FROM, MAP_REFLECT_COUNTERS, MAP_SERVED,
+        PROGRAM_REFLECT_BARE, PROGRAM_REFLECT_ETHERNET, PROGRAM_REFLECT_XDP, REFLECT_COUNTERS,
+        ReflectCounter, Served, ServedKey,
+    },
+};
+
+use super::{
+    LoadError,
+    attach::{self, LinkKind},
+    object, program,
+};
+use crate::units::Ifindex;
+
+/// Prefix length of `::ffff:0:0/96`.
+const MAPPED_BITS: u32 = 96;
+
+/// The maps' keys and values as aya takes them: plain words.
+type ServedKeyWords = [u32; size_of::<ServedKey>() / 4];
+type ServedBytes = [u8; size_of::<Served>()];
+type CountedKeyWords = [u32; size_of::<CountedKey>() / 4];
+type CountedWords = [u64; size_of::<Counted>() / 8];
+
+/// The loaded reflector.
+pub struct Reflector {
+    ebpf: Ebpf,
+    served: HashMap<MapData, ServedKeyWords, ServedBytes>,
+    counted: HashMap<MapData, CountedKeyWords, CountedWords>,
+    counters: PerCpuArray<MapData, [u64; REFLECT_COUNTERS]>,
+}
+
+/// Where a reflector's program sits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReflectHook {
+    /// Native XDP.
+    Xdp,
+    /// TCX ingress.
+    Tc,
+}
+
+/// The programs' counts, summed over all processors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct ReflectorCounters {
+    /// Requests answered.
+    pub reflected: u64,
+    /// Requests left to the kernel because their source is in none of the prefixes.
+    pub refused: u64,
+    /// Requests left to the kernel because a checksum is wrong.
+    pub corrupt: u64,
+    /// Requests that could not be rewritten, and were dropped.
+    pub dropped: u64,
+}
+
+/// What was counted of one path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CountedPath {
+    /// Who asks.
+    pub source: IpAddr,
+    /// The address that is asked.
+    pub target: IpAddr,
+    /// The prober's number for the path.
+    pub path: u32,
+    /// Requests so far.
+    pub requests: u64,
+    /// When the last one came, in nanoseconds of `CLOCK_MONOTONIC`.
+    pub last_ns: u64,
+}
+
+/// A program on an interface. Dropping it takes the program off.
+pub struct Attached {
+    ifindex: Ifindex,
+    link: OwnedFd,
+}
+
+impl Reflector {
+    /// Loads the programs, which answer requests from these prefixes. They do nothing until [`Self::attach`] and [`Self::serve`].
+    /// `clock_begin_ns` is added to every stamp.
+    pub fn load(from: &[IpNet], clock_begin_ns: u64) -> Result<Self, LoadError> {
+        let object = object::bytes().ok_or(LoadError::NoObject)?;
+        let mut ebpf = EbpfLoader::new()
+            .btf(None)
+            .load(object)
+            .map_err(LoadError::from_object)?;
+        let failed = |name| move |source| LoadError::from_program(name, source);
+        let name = PROGRAM_REFLECT_XDP;
+        let frames: &mut Xdp = program(&mut ebpf, name)?;
+        frames.load().map_err(failed(name))?;
+        for name in [PROGRAM_REFLECT_ETHERNET, PROGRAM_REFLECT_BARE] {
+            let classifier: &mut SchedClassifier = program(&mut ebpf, name)?;
+            classifier.load().map_err(failed(name))?;
+        }
+        let mut clock: Array<_, u64> = map(&mut ebpf, MAP_CLOCK)?;
+        let mut prefixes: LpmTrie<_, [u32; 4], u8> = map(&mut ebpf, MAP_FROM)?;
+        clock.set(0, clock_begin_ns, 0).map_err(map_failed)?;
+        for prefix in from {
+            let family = if prefix.addr().is_ipv4() { 4 } else { 6 };
+            prefixes
+                .insert(&prefix_key(prefix), family, 0)
+                .map_err(map_failed)?;
+        }
+        Ok(Self {
+            served: map(&mut ebpf, MAP_SERVED)?,
+            counted: map(&mut ebpf, MAP_COUNTED)?,
+            counters: map(&mut ebpf, MAP_REFLECT_COUNTERS)?,
+            ebpf,
+        })
+    }
+
+    /// Answers for an address on an interface, whose own Ethernet address is given where it has any.
+    pub fn serve(
+        &mut self,
+        ifindex: Ifindex,
+        vlan: VlanIds,
+        address: IpAddr,
+        link_address: [u8; 6],
+    ) -> io::Result<()> {
+        let mut value = ServedBytes::default();
+        value[..6].copy_from_slice(&link_address);
+        self.served
+            .insert(served_key(ifindex, vlan, address), value, 0)
+            .map_err(io::Error::other)
+    }
+
+    /// Answers no more for an address on an interface.
+    pub fn forget(&mut self, ifindex: Ifindex, vlan: VlanIds, address: IpAddr) {
+        if let Err(error) = self.served.remove(&served_key(ifindex, vlan, address)) {
+            tracing::debug!(%ifindex, %address, %error, "was not served");
+        }
+    }
+
+    /// Puts a program on an interface; `bare` is a device without link header, which has no XDP. A program of somebody else is never
+    /// displaced.
+    pub fn attach(&self, ifindex: Ifindex, bare: bool, hook: ReflectHook) -> io::Result<Attached> {
+        let (name, kind) = match (hook, bare) {
+            (ReflectHook::Xdp, _) => (PROGRAM_REFLECT_XDP, LinkKind::XdpNative),
+            (ReflectHook::Tc, true) => (PROGRAM_REFLECT_BARE, LinkKind::TcxIngress),
+            (ReflectHook::Tc, false) => (PROGRAM_REFLECT_ETHERNET, LinkKind::TcxIngress),
+        };
+        let program = self.ebpf.program(name).ok_or(io::ErrorKind::NotFound)?;
+        let fd = program.fd().map_err(io::Error::other)?.as_fd();
+        Ok(Attached {
+            ifindex,
+            link: attach::link(fd, ifindex, kind)?,
+        })
+    }
+
+    /// What the programs have counted since they were loaded.
+    pub fn counters(&self) -> io::Result<ReflectorCounters> {
+        let values = self.counters.get(&0, 0).map_err(io::Error::other)?;
+        let total = |counter: ReflectCounter| values.iter().map(|cpu| cpu[counter as usize]).sum();
+        Ok(ReflectorCounters {
+            reflected: total(ReflectCounter::Reflected),
+            refused: total(ReflectCounter::Refused),
+            corrupt: total(ReflectCounter::Corrupt),
+            dropped: total(ReflectCounter::Dropped),
+        })
+    }
+
+    /// What was counted of each path, in no order. A path that comes or goes meanwhile may be missing.
+    pub fn paths(&self) -> Vec<CountedPath> {
+        self.counted
+            .iter()
+            .flatten()
+            .map(|(key, value)| CountedPath {
+                source: address([key[0], key[1], key[2], key[3]]),
+                target: address([key[4], key[5], key[6], key[7]]),
+                path: u32::from_be(key[8]),
+                requests: value[0],
+                last_ns: value[1],
+            })
+            .collect()
+    }
+
+    /// A loaded program, for tests that run it on packets of their own.
+    pub fn program(&self, name: &str) -> Option<&Program> {
+        self.ebpf.program(name)
+    }
+}
+
+impl Attached {
+    /// Whether the program still is on its interface: it goes with a device that is deleted or moved to another namespace, and does not
+    /// return with one of the same number.
+    pub fn is_alive(&self) -> bool {
+        let mut info = LinkInfo::default();
+        let attributes = ObjectInfo {
+            fd: self.link.as_raw_fd() as u32,
+            info_bytes: size_of::<LinkInfo>() as u32,
+            info: (&raw mut info) as u64,
+        };
+        // SAFETY: the attributes and what they point to live through the call, with their sizes given.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_bpf,
+                BPF_OBJ_GET_INFO_BY_FD,
+                &raw const attributes,
+                size_of::<ObjectInfo>(),
+            )
+        };
+        result == 0 && info.ifindex == self.ifindex.0
+    }
+}
+
+const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
+
+/// The part of `union bpf_attr` for `BPF_OBJ_GET_INFO_BY_FD`.
+#[repr(C)]
+struct ObjectInfo {
+    fd: u32,
+    info_bytes: u32,
+    info: u64,
+}
+
+/// The head of `struct bpf_link_info` for XDP and TCX.
+#[repr(C)]
+#[derive(Default)]
+struct LinkInfo {
+    kind: u32,
+    id: u32,
+    program: u32,
+    padding: u32,
+    ifindex: u32,
+    attach_type: u32,
+}
+
+fn map<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, LoadError>
+where
+    M: TryFrom<aya::maps::Map, Error = MapError>,
+{
+    ebpf.take_map(name)
+        .and_then(|map| M::try_from(map).ok())
+        .ok_or(LoadError::OtherVersion(name))
+}
+
+fn map_failed(error: MapError) -> LoadError {
+    LoadError::Fill(io::Error::other(error))
+}
+
+fn prefix_key(prefix: &IpNet) -> Key<[u32; 4]> {
+    let bits = u32::from(prefix.prefix_len());
+    let bits = match prefix {
+        IpNet::V4(_) => MAPPED_BITS + bits,
+        IpNet::V6(_) => bits,
+    };
+    Key::new(bits, words(prefix.network()))
+}
+
+fn served_key(ifindex: Ifindex, vlan: VlanIds, address: IpAddr) -> ServedKeyWords {
+    let key = ServedKey {
+        ifindex: ifindex.0,
+        vlan,
+        address: words(address),
+    };
+    // SAFETY: both are plain old data of the same size.
+    unsafe { std::mem::transmute(key) }
+}
+
+/// An address in the order of a packet's bytes; IPv4 is mapped.
+fn words(address: IpAddr) -> [u32; 4] {
+    let octets = match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped().octets(),
+        IpAddr::V6(address) => address.octets(),
+    };
+    let (words, _) = octets.as_chunks::<4>();
+    std::array::from_fn(|word| u32::from_ne_bytes(words[word]))
+}
+
+fn address(words: [u32; 4]) -> IpAddr {
+    let mut octets = [0; 16];
+    for (bytes, word) in octets.chunks_exact_mut(4).zip(words) {
+        bytes.copy_from_slice(&word.to_ne_bytes());
+    }
+    IpAddr::from(octets).to_canonical()
+}

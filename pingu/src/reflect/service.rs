@@ -1,0 +1,312 @@
+//! What is served on which interface: what should be true by the kernel's links and addresses, and the few steps that make it so.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io,
+    net::IpAddr,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixListener},
+    },
+};
+
+use pingu_common::VlanIds;
+
+use super::driver::{self, Driver};
+use crate::{
+    network::{Address, Link, LinkLayer},
+    probe::kernel::reflector::{Attached, ReflectHook, Reflector},
+    units::Ifindex,
+};
+
+/// Which hook to use (`--hook`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum HookChoice {
+    /// Native XDP where replies are sure to leave by it, TC elsewhere.
+    Auto,
+    /// Native XDP or nothing.
+    Xdp,
+    /// TC: the packet's way through the kernel is longer, and every device has it.
+    Tc,
+}
+
+/// One interface as it should be served.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Desired {
+    pub(super) interface: String,
+    pub(super) ifindex: Ifindex,
+    /// Its own Ethernet address; none for a layer-3 device.
+    pub(super) link_address: Option<[u8; 6]>,
+    pub(super) addresses: BTreeSet<IpAddr>,
+}
+
+/// What to serve on the interfaces with these names, as far as they are there and have addresses.
+pub(super) fn desired(names: &[String], links: &[Link], addresses: &[Address]) -> Vec<Desired> {
+    let mut found: Vec<Desired> = Vec::new();
+    for name in names {
+        let Some(link) = links.iter().find(|link| link.is_called(name)) else {
+            continue;
+        };
+        let link_address = match link.layer {
+            LinkLayer::Ethernet(address) => Some(address),
+            LinkLayer::Bare => None,
+            LinkLayer::Other(_) => continue,
+        };
+        if found.iter().any(|other| other.ifindex == link.ifindex) {
+            continue;
+        }
+        let own = addresses
+            .iter()
+            .filter(|address| address.ifindex == link.ifindex && address.usable)
+            .map(|address| address.address)
+            .filter(|address| !address.is_loopback());
+        found.push(Desired {
+            interface: link.name.clone(),
+            ifindex: link.ifindex,
+            link_address,
+            addresses: own.collect(),
+        });
+    }
+    found
+}
+
+/// The interfaces that are served.
+pub(super) struct Services {
+    reflector: Reflector,
+    choice: HookChoice,
+    running: BTreeMap<Ifindex, Service>,
+    /// What was said of interfaces that cannot be served, so that it is said once.
+    said: BTreeMap<Ifindex, String>,
+}
+
+/// One that is.
+pub(super) struct Service {
+    pub(super) wanted: Desired,
+    pub(super) hook: ReflectHook,
+    attached: Attached,
+    /// Keeps a second reflector away; it ends with the process.
+    _claim: UnixListener,
+}
+
+impl Services {
+    pub(super) fn new(reflector: Reflector, choice: HookChoice) -> Self {
+        Self {
+            reflector,
+            choice,
+            running: BTreeMap::new(),
+            said: BTreeMap::new(),
+        }
+    }
+
+    pub(super) fn reflector(&self) -> &Reflector {
+        &self.reflector
+    }
+
+    pub(super) fn running(&self) -> impl Iterator<Item = &Service> {
+        self.running.values()
+    }
+
+    /// Those of the names that nothing is served on.
+    pub(super) fn missing<'a>(&self, names: &'a [String]) -> Vec<&'a str> {
+        let is_there = |name: &&String| {
+            let mut running = self.running.values();
+            running.any(|service| service.wanted.interface == **name)
+        };
+        let missing = names.iter().filter(|name| !is_there(name));
+        missing.map(String::as_str).collect()
+    }
+
+    /// As [`Self::follow`], and warns once of each interface that cannot be served.
+    pub(super) fn follow_and_warn(&mut self, desired: Vec<Desired>) {
+        let _ = self.follow(desired);
+    }
+
+    /// Makes it so. Returns what stands in the way, a sentence for each interface.
+    pub(super) fn follow(&mut self, desired: Vec<Desired>) -> Vec<String> {
+        self.end_unwanted(&desired);
+        let mut failures = Vec::new();
+        for wanted in desired {
+            let ifindex = wanted.ifindex;
+            match self.serve(wanted) {
+                Ok(()) => {
+                    self.said.remove(&ifindex);
+                }
+                Err(failure) => {
+                    if self.said.get(&ifindex) != Some(&failure) {
+                        tracing::warn!("{failure}");
+                        self.said.insert(ifindex, failure.clone());
+                    }
+                    failures.push(failure);
+                }
+            }
+        }
+        failures
+    }
+
+    /// Ends what is not wanted so any more, or not there: by its number, its layer, its life, or its hook's reliability.
+    fn end_unwanted(&mut self, desired: &[Desired]) {
+        let choice = self.choice;
+        let is_wanted = |service: &Service| {
+            let wanted = desired
+                .iter()
+                .find(|wanted| wanted.ifindex == service.wanted.ifindex);
+            wanted.is_some_and(|wanted| {
+                wanted.link_address.is_some() == service.wanted.link_address.is_some()
+                    && service.attached.is_alive()
+                    && (service.hook == ReflectHook::Tc
+                        || hook(choice, wanted) == Ok(ReflectHook::Xdp))
+            })
+        };
+        let ended: Vec<Ifindex> = self
+            .running
+            .values()
+            .filter(|service| !is_wanted(service))
+            .map(|service| service.wanted.ifindex)
+            .collect();
+        for ifindex in ended {
+            if let Some(service) = self.running.remove(&ifindex) {
+                for address in &service.wanted.addresses {
+                    self.reflector.forget(ifindex, VlanIds::default(), *address);
+                }
+                tracing::info!(interface = service.wanted.interface, "reflecting no more");
+            }
+        }
+    }
+
+    fn serve(&mut self, wanted: Desired) -> Result<(), String> {
+        let ifindex = wanted.ifindex;
+        if self.running.contains_key(&ifindex) {
+            return self.follow_addresses(wanted);
+        }
+        let name = &wanted.interface;
+        let claim = claim(ifindex).map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => format!("another reflector serves {name}"),
+            _ => format!("cannot claim {name}: {error}"),
+        })?;
+        let (attached, hook) = self.attach(&wanted)?;
+        // Addresses come last: nothing is answered before everything stands.
+        self.running.insert(
+            ifindex,
+            Service {
+                wanted: Desired {
+                    addresses: BTreeSet::new(),
+                    ..wanted.clone()
+                },
+                hook,
+                attached,
+                _claim: claim,
+            },
+        );
+        tracing::info!(interface = name, ?hook, addresses = ?wanted.addresses, "reflecting");
+        self.follow_addresses(wanted)
+    }
+
+    fn attach(&self, wanted: &Desired) -> Result<(Attached, ReflectHook), String> {
+        let (ifindex, name) = (wanted.ifindex, &wanted.interface);
+        let bare = wanted.link_address.is_none();
+        let refused = match hook(self.choice, wanted) {
+            Ok(ReflectHook::Tc) => None,
+            Ok(ReflectHook::Xdp) => match self.reflector.attach(ifindex, bare, ReflectHook::Xdp) {
+                Ok(attached) => return Ok((attached, ReflectHook::Xdp)),
+                Err(error) => Some(match error.raw_os_error() {
+                    Some(libc::EBUSY | libc::EEXIST) => {
+                        "it has another XDP program, which stays".to_owned()
+                    }
+                    Some(libc::EOPNOTSUPP) => "its driver has no native XDP".to_owned(),
+                    _ => error.to_string(),
+                }),
+            },
+            Err(reason) => Some(reason),
+        };
+        if let Some(reason) = refused {
+            if self.choice == HookChoice::Xdp {
+                return Err(format!("{name} cannot be served by XDP: {reason}"));
+            }
+            tracing::info!(interface = name, reason, "TC serves instead of XDP");
+        }
+        match self.reflector.attach(ifindex, bare, ReflectHook::Tc) {
+            Ok(attached) => Ok((attached, ReflectHook::Tc)),
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Err(format!(
+                "{name} cannot be served by TC: the kernel has no TCX (Linux 6.6)"
+            )),
+            Err(error) => Err(format!("{name} cannot be served by TC: {error}")),
+        }
+    }
+
+    /// Serves the addresses that the interface has, under the Ethernet address that it has.
+    fn follow_addresses(&mut self, wanted: Desired) -> Result<(), String> {
+        let ifindex = wanted.ifindex;
+        let service = self.running.get_mut(&ifindex).expect("it is served");
+        let moved = service.wanted.link_address != wanted.link_address;
+        for gone in service.wanted.addresses.difference(&wanted.addresses) {
+            self.reflector.forget(ifindex, VlanIds::default(), *gone);
+            tracing::debug!(interface = wanted.interface, address = %gone, "address gone");
+        }
+        let mut failed = None;
+        for address in &wanted.addresses {
+            if !moved && service.wanted.addresses.contains(address) {
+                continue;
+            }
+            let link_address = wanted.link_address.unwrap_or_default();
+            let vlan = VlanIds::default();
+            let served = self.reflector.serve(ifindex, vlan, *address, link_address);
+            match served {
+                Ok(()) => tracing::debug!(interface = wanted.interface, %address, "address served"),
+                Err(error) => {
+                    failed = Some(format!(
+                        "{address} of {} cannot be served: {error}",
+                        wanted.interface
+                    ));
+                }
+            }
+        }
+        service.wanted = wanted;
+        failed.map_or(Ok(()), Err)
+    }
+}
+
+/// Which hook an interface should have, or why not XDP.
+fn hook(choice: HookChoice, wanted: &Desired) -> Result<ReflectHook, String> {
+    if choice == HookChoice::Tc {
+        return Ok(ReflectHook::Tc);
+    }
+    let driver = match wanted.link_address {
+        Some(_) => driver::ask(wanted.ifindex, &wanted.interface),
+        None => return Err("it has no Ethernet headers".to_owned()),
+    };
+    xdp_fault(choice, &driver).map_or(Ok(ReflectHook::Xdp), Err)
+}
+
+/// Why replies might not leave by XDP, if they might not.
+fn xdp_fault(choice: HookChoice, driver: &Driver) -> Option<String> {
+    if driver
+        .features
+        .is_some_and(|bits| bits & driver::XDP_BASIC == 0)
+    {
+        return Some("its driver has no native XDP".to_owned());
+    }
+    if !driver.is_veth() {
+        return None;
+    }
+    // A veth's other end silently drops what XDP sends, unless somebody there has switched its receive queues on.
+    if choice == HookChoice::Auto {
+        return Some("the other end of a veth pair takes XDP's frames only as long as it has GRO or a program".to_owned());
+    }
+    match driver.features {
+        Some(bits) if bits & driver::XDP_TRANSMITS != 0 => None,
+        Some(_) => Some(
+            "the other end of this veth pair takes no XDP frames; `ethtool -K DEVICE gro on` there makes it"
+                .to_owned(),
+        ),
+        None => Some("whether the other end of this veth pair takes XDP frames is unknown (Linux 6.3 says it)".to_owned()),
+    }
+}
+
+/// One reflector for each interface of a network namespace: abstract socket names are the namespace's own.
+fn claim(ifindex: Ifindex) -> io::Result<UnixListener> {
+    let name = SocketAddr::from_abstract_name(format!("pingu/reflect/{ifindex}"))?;
+    UnixListener::bind_addr(&name)
+}
+
+#[cfg(test)]
+mod tests;
