@@ -114,7 +114,12 @@ pub fn reflect_bare(context: TcContext) -> i32 {
 fn is_no_icmp<L: LinkLayer, P: Packet>(packet: P) -> bool {
     match L::glance(packet) {
         Glance::NoIp => true,
-        Glance::Ip(ip) => !ip.is_icmp(),
+        Glance::Ipv4 => packet
+            .read::<u8>(L::IP_OFFSET + IPV4_PROTOCOL)
+            .is_some_and(|protocol| protocol != PROTOCOL_ICMP),
+        Glance::Ipv6 => packet
+            .read::<u8>(L::IP_OFFSET + IPV6_NEXT_HEADER)
+            .is_some_and(|next_header| next_header != PROTOCOL_ICMPV6),
         Glance::Unsure => false,
     }
 }

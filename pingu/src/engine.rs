@@ -28,6 +28,7 @@ pub mod connections;
 mod damping;
 mod dead_target;
 mod decide;
+mod directions;
 mod evidence;
 mod fights;
 mod handshakes;
@@ -56,6 +57,7 @@ mod window;
 pub use check::CheckStatus;
 pub(crate) use damping::ceiling as penalty_ceiling;
 pub use decide::Ranking;
+pub use directions::DirectionsStatus;
 pub use health::State;
 pub use knowledge::{Families, GatewayKnowledge, Knowledge, Origin};
 pub use memory::GatewayHint;
@@ -68,6 +70,7 @@ pub use window::RttSummary;
 
 use dead_target::Target;
 use decide::Contest;
+use directions::Reflections;
 use health::Verdict;
 use path::Path;
 use random::Random;
@@ -114,6 +117,8 @@ pub struct Engine {
     wakes: BinaryHeap<Reverse<(Instant, PathId)>>,
     /// Each path's valid entry in `wakes`; others there are stale.
     wake_of: Vec<Option<Instant>>,
+    /// What reflectors tell of the paths.
+    reflections: Reflections,
     /// Makes the ICMP identifiers, which differ from burst to burst: some targets drop one that they saw before.
     identifiers: Random,
     orders: Vec<ProbeOrder>,
@@ -139,6 +144,7 @@ impl Engine {
             }
             uplinks.push(Uplink::new(first_path..paths.len(), uplink, now));
         }
+        let reflections = Reflections::new(&config, paths.iter(), seed, now);
         Self {
             rankings: vec![Ranking::default(); config.groups.len()],
             contests: vec![Contest::default(); config.groups.len()],
@@ -152,6 +158,7 @@ impl Engine {
             uplinks,
             members,
             targets: dead_target::targets(&paths),
+            reflections,
             paths,
             snapshot: Snapshot::default(),
             neighbours: BTreeMap::new(),
@@ -234,6 +241,24 @@ impl Engine {
         self.paths.iter().filter_map(of)
     }
 
+    /// Uplinks with a target whose probes left in the last burst, and none came back.
+    pub fn silent(&self) -> impl Iterator<Item = UplinkId> + '_ {
+        let of = |path: &Path| {
+            let report = path.record.judged.as_ref()?.report;
+            (report.answered == 0 && report.lost > 0).then_some(path.uplink)
+        };
+        self.paths.iter().filter_map(of)
+    }
+
+    /// Whether a burst over this uplink that began no earlier said something: its probes left.
+    pub fn saw_since(&self, id: UplinkId, since: Instant) -> bool {
+        let mut paths = self.uplinks[id.index()].own_paths(&self.paths);
+        paths.any(|path| {
+            let judged = path.record.judged.as_ref();
+            judged.is_some_and(|judged| judged.verdict != Verdict::Blind && judged.started >= since)
+        })
+    }
+
     /// Takes a fresh look at the kernel.
     pub fn network(&mut self, snapshot: Snapshot, now: Instant) {
         self.neighbours = snapshot
@@ -312,6 +337,9 @@ impl Engine {
             let uplink = &self.config.uplinks[path.uplink.index()];
             self.uplinks[path.uplink.index()].sample(transport, now);
             path.collect(&uplink.probe, &uplink.health, now, transport);
+            if let Some(directions) = self.reflections.of_mut(id) {
+                directions.collect(transport);
+            }
             self.hold_back(id, now);
             let path = &mut self.paths[id.index()];
             let uplink = &self.config.uplinks[path.uplink.index()];
@@ -323,6 +351,9 @@ impl Engine {
                 &mut self.orders,
             );
             if self.orders.len() > first_order {
+                if let Some(directions) = self.reflections.of_mut(id) {
+                    directions.ordered(&mut self.orders[first_order..], now);
+                }
                 self.ordered.push((id, self.orders.len() - first_order));
             } else {
                 // A burst without a neighbour is judged without any order having left. Slots just ordered must not be read
@@ -349,6 +380,9 @@ impl Engine {
             let path = &mut self.paths[id.index()];
             let timeout = self.config.uplinks[path.uplink.index()].probe.timeout;
             path.sent(&self.results[first..first + count], timeout, now);
+            if let Some(directions) = self.reflections.of_mut(id) {
+                directions.sent(&self.results[first..first + count]);
+            }
             first += count;
         }
     }

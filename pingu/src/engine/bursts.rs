@@ -1,6 +1,6 @@
 //! Probing in bursts: when the next one is due, those on their way, and what each says of its path.
 
-mod pace;
+mod left_out;
 
 use std::{
     collections::VecDeque,

@@ -1,6 +1,6 @@
 //! One uplink's way to one target: how it is probed, what is known of it, and what that counts for.
 
-mod pace;
+mod left_out;
 
 use std::{
     net::IpAddr,

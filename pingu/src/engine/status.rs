@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     engine::{
-        CheckStatus, Engine, PassiveStatus, RttSummary, State, path::Path, reconcile,
-        uplink::Uplink,
+        CheckStatus, DirectionsStatus, Engine, PassiveStatus, RttSummary, State,
+        directions::worst_direction, path::Path, reconcile,
     },
     network::Route,
     probe::EngineKind,
@@ -141,6 +141,9 @@ pub struct TargetStatus {
     pub recent_loss_percent: Option<f64>,
     /// Recent round-trip times in microseconds; null before the first answer.
     pub rtt_us: Option<RttSummary>,
+    /// Which direction loses what, where the target is a reflector that is asked; null where nothing is known of that.
+    #[serde(default)]
+    pub directions: Option<DirectionsStatus>,
 }
 
 impl Engine {
@@ -219,6 +222,10 @@ impl Engine {
         if let Some(remark) = self.remark(id, damping.as_ref(), now) {
             reason = format!("{reason}; {remark}");
         }
+        let targets = self.target_statuses(id, now);
+        if let Some(fault) = worst_direction(&targets) {
+            reason = format!("{reason}; {fault}");
+        }
         let time_of = |then: Instant| {
             let since = wall - now.saturating_duration_since(then);
             Timestamp::try_from(since)
@@ -238,7 +245,7 @@ impl Engine {
             },
             engine_reason: uplink.engine_reason.clone(),
             metric: config.metric,
-            targets: self.target_statuses(uplink),
+            targets,
             checks: self
                 .checks
                 .of(id)
@@ -297,10 +304,6 @@ impl Engine {
         } else {
             format!("yields to {}, which is better", name(preferred))
         })
-    }
-
-    fn target_statuses(&self, uplink: &Uplink) -> Vec<TargetStatus> {
-        uplink.own_paths(&self.paths).map(target_status).collect()
     }
 
     /// What stands in pingu's way, for people: foreign routes that outrank pingu's or sit in the place of one, and what the kernel
@@ -380,7 +383,7 @@ fn rivalry(rival: &Route, wanted: &Route) -> String {
     }
 }
 
-fn target_status(path: &Path) -> TargetStatus {
+pub(super) fn target_status(path: &Path) -> TargetStatus {
     let tally = path.record.tally;
     TargetStatus {
         address: path.target,
@@ -395,5 +398,6 @@ fn target_status(path: &Path) -> TargetStatus {
         pending: tally.sent - tally.answered - tally.lost - tally.late - tally.not_sent,
         recent_loss_percent: path.record.recent.loss_percent(),
         rtt_us: path.record.window.summary(),
+        directions: None,
     }
 }

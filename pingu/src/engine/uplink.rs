@@ -259,6 +259,11 @@ impl Uplink {
         self.paths.clone().map(|index| PathId(index as u32))
     }
 
+    /// The place of its first path in the engine's order.
+    pub(crate) fn first_path(&self) -> usize {
+        self.paths.start
+    }
+
     /// Its paths.
     pub(crate) fn own_paths<'a>(
         &self,

@@ -24,12 +24,12 @@ use super::{
 };
 use crate::units::{Ifindex, SlotId};
 
-mod clock;
+pub(in crate::probe) mod clock;
 pub(in crate::probe) mod clockwork;
 mod filter;
-mod inbox;
+pub(in crate::probe) mod inbox;
 pub mod reply;
-mod tap;
+pub(in crate::probe) mod tap;
 
 /// Packets read from one queue in a row: more than fit into it, so that only a flood that outruns the reading is cut.
 const READ_MAX: usize = 131_072;
