@@ -63,6 +63,8 @@ const BACK_OFF: Duration = Duration::from_secs(1);
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut daemon = Daemon::start(config).await?;
     let served = daemon.serve().await;
+    daemon.engine.tell_time(time_of_day(), clock());
+    daemon.engine.note_spending(clock());
     let memory = memory_of(&daemon.engine, &daemon.pins);
     daemon.saver.finish(memory, clock()).await;
     // After an error of our own everything stays as it is: routes without pingu are better than none.
@@ -145,6 +147,7 @@ impl Daemon {
         let file = MemoryFile::new(&engine.config().state_directory, engine.config().protocol);
         let memory = file.read();
         engine.remember_gateways(memory.gateways.iter().cloned());
+        engine.remember_spending(memory.spending.iter().cloned());
         let sticky = engine.config().sticky_file.clone().map(Sticky::follow);
         let sticky = sticky.transpose().context("cannot start a thread")?;
         let pins = Pins::new(&engine, memory.pinned.as_deref(), sticky);
@@ -341,6 +344,7 @@ impl Daemon {
     }
 
     async fn probe(&mut self) {
+        self.engine.tell_time(time_of_day(), clock());
         self.engine.run(clock(), &mut self.transport);
         self.engine.sent(clock());
         for (ifindex, address) in self.engine.solicitations(clock()) {
@@ -408,6 +412,7 @@ fn memory_of(engine: &Engine, pins: &Pins) -> Memory {
     Memory {
         gateways: engine.known_gateways(),
         pinned: pins.remembered(engine),
+        spending: engine.spending_hints(),
     }
 }
 
