@@ -22,6 +22,7 @@ mod active;
 mod adoption;
 mod burst;
 mod bursts;
+mod causes;
 pub mod check;
 pub mod connections;
 mod damping;
@@ -47,6 +48,7 @@ mod uplink;
 mod way_out;
 mod window;
 
+pub use causes::CauseKind;
 pub use check::CheckStatus;
 pub(crate) use damping::ceiling as penalty_ceiling;
 pub use decide::Ranking;
