@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::{
     adopted::AdoptedNote,
     config::Config,
-    control::{Ask, Control, Request},
+    control::{Answer, Ask, Control, Request},
     daemon::{
         back_off::BackOff,
         budget::{Allowance, WriteBudget},
@@ -259,6 +259,13 @@ impl Daemon {
                 let mut status = self.engine.status(clock(), time_of_day());
                 self.pins.amend(&mut status);
                 request.reply.send(&status);
+            }
+            Ask::Why(name) => {
+                let why = self.engine.why(name.as_deref(), clock(), time_of_day());
+                request.reply.send(&match why {
+                    Ok(why) => Answer::Ok(why),
+                    Err(error) => Answer::Error(error),
+                });
             }
             Ask::Pin(name) => self.pin(name.as_deref(), request.reply),
         }

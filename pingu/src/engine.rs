@@ -46,9 +46,10 @@ mod status;
 mod steering;
 mod uplink;
 mod way_out;
+mod why;
 mod window;
 
-pub use causes::CauseKind;
+pub use causes::{CauseKind, status::CauseStatus};
 pub use check::CheckStatus;
 pub(crate) use damping::ceiling as penalty_ceiling;
 pub use decide::Ranking;
@@ -58,6 +59,7 @@ pub use memory::GatewayHint;
 pub(crate) use path::slots_needed;
 pub use routes::RouteSet;
 pub use status::{DampingStatus, HookState, PinnedBy, Status, TargetStatus, UplinkStatus};
+pub use why::{Why, WhyCause, WhyTarget, WhyUplink};
 pub use window::RttSummary;
 
 use dead_target::Target;

@@ -9,6 +9,7 @@ use crate::{
     units::{Ifindex, SlotId},
 };
 
+pub(crate) mod status;
 pub(crate) mod words;
 
 /// So many distinct details (senders of errors, interfaces, error numbers) a path tells apart; the rest count together, cause by cause. An

@@ -1,12 +1,13 @@
 //! Causes in words: what each means, what one can do about it, and what ICMP's numbers say.
 
-use crate::probe::IcmpError;
+use std::io;
 
-use super::CauseKind;
+use super::{Cause, CauseKind, Detail};
+use crate::{network::Link, probe::IcmpError, units::Ifindex};
 
 impl CauseKind {
     /// Its name, as in JSON.
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             Self::NotSent => "not-sent",
             Self::NoNeighbour => "no-neighbour",
@@ -90,6 +91,64 @@ impl CauseKind {
             }
         }
     }
+}
+
+/// What a cause came to, with how many (" 3 of 10", or nothing); none of silence, which says nothing.
+pub(crate) fn phrase(cause: &Cause, links: &[Link], of: &str) -> Option<String> {
+    let detail = detail(cause, links);
+    let by = || {
+        detail
+            .clone()
+            .map_or(String::new(), |by| format!(" by {by}"))
+    };
+    let why = || {
+        detail
+            .clone()
+            .map_or(String::new(), |why| format!(" ({why})"))
+    };
+    let behind = |word: &str| {
+        if of.is_empty() {
+            String::new()
+        } else {
+            format!(" {word}{of}")
+        }
+    };
+    Some(match (cause.kind, cause.detail) {
+        (CauseKind::IcmpError, Detail::Icmp(error)) => {
+            format!("{} says: {}{}", error.from, icmp(&error), behind("to"))
+        }
+        (CauseKind::IcmpError, _) => format!("routers report errors{}", behind("for")),
+        (CauseKind::NotSent, _) => format!("not sent{}{of}", why()),
+        (CauseKind::WrongInterface, _) => format!("tried to leave{}:{of}", by()),
+        (CauseKind::DroppedLocally, _) => format!("dropped by the own queue{}:{of}", why()),
+        (CauseKind::WrongUplink, _) => format!("answers come in{}{}", by(), behind("to")),
+        (CauseKind::Corrupt, _) => format!("answers are damaged{}", behind("to")),
+        (CauseKind::Late, _) => format!("answered late{of}"),
+        (
+            CauseKind::NoReply
+            | CauseKind::NoNeighbour
+            | CauseKind::Vanished
+            | CauseKind::Duplicate
+            | CauseKind::Forged,
+            _,
+        ) => return None,
+    })
+}
+
+/// What tells a cause from others of its kind, for people.
+pub(crate) fn detail(cause: &Cause, links: &[Link]) -> Option<String> {
+    Some(match cause.detail {
+        Detail::None => return None,
+        Detail::Errno(errno) => io::Error::from_raw_os_error(errno).to_string(),
+        Detail::Interface(ifindex) => interface(ifindex, links),
+        Detail::Icmp(error) => format!("{}: {}", error.from, icmp(&error)),
+        Detail::Other => "other".to_owned(),
+    })
+}
+
+fn interface(ifindex: Ifindex, links: &[Link]) -> String {
+    let link = links.iter().find(|link| link.ifindex == ifindex);
+    link.map_or_else(|| format!("interface {ifindex}"), |link| link.name.clone())
 }
 
 /// What an ICMP error says (RFC 792, RFC 1122, RFC 1812; for IPv6 RFC 4443), with its numbers.
