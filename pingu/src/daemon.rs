@@ -10,9 +10,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     adopted::AdoptedNote,
-    config::Config,
+    config::{Config, EngineChoice},
     control::{Control, Request},
     daemon::{
+        alarm::Alarm,
         back_off::BackOff,
         budget::{Allowance, WriteBudget},
         checks::{CheckResult, Checks},
@@ -33,6 +34,8 @@ use crate::{
 };
 
 mod actor;
+mod alarm;
+mod answers;
 mod back_off;
 mod budget;
 mod checks;
@@ -65,6 +68,8 @@ const BACK_OFF: Duration = Duration::from_secs(1);
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut daemon = Daemon::start(config).await?;
     let served = daemon.serve().await;
+    daemon.engine.tell_time(time_of_day(), clock());
+    daemon.engine.note_spending(clock());
     let memory = memory_of(&daemon.engine, &daemon.pins);
     daemon.saver.finish(memory, clock()).await;
     // After an error of our own everything stays as it is: routes without pingu are better than none.
@@ -98,6 +103,7 @@ struct Daemon {
     hooks_due: bool,
     /// When it was last asked whether hooks are blind.
     hooks_checked: Instant,
+    alarm: Alarm,
     control: Control,
     telling: Telling,
     signals: [(&'static str, Signal); 3],
@@ -148,6 +154,7 @@ impl Daemon {
         let file = MemoryFile::new(&engine.config().state_directory, engine.config().protocol);
         let memory = file.read();
         engine.remember_gateways(memory.gateways.iter().cloned());
+        engine.remember_spending(memory.spending.iter().cloned());
         let sticky = engine.config().sticky_file.clone().map(Sticky::follow);
         let sticky = sticky.transpose().context("cannot start a thread")?;
         let pins = Pins::new(&engine, memory.pinned.as_deref(), sticky);
@@ -156,8 +163,8 @@ impl Daemon {
         let options = LoadOptions::new(engine.slots_needed(), receive).counting(uplinks);
         let mut transport =
             Transport::load(choice, options).context("cannot load the eBPF programs")?;
-        if let Some(reason) = transport.refusal() {
-            tracing::info!(reason, "probing by sockets, without eBPF");
+        if let (EngineChoice::Auto, Some(reason)) = (choice, transport.refusal()) {
+            tracing::warn!(reason, "probing by sockets, without eBPF");
         }
         packet_log::follow(&mut transport);
         let checks = Checks::start(engine.check_count()).context("cannot start a thread")?;
@@ -171,6 +178,7 @@ impl Daemon {
             checks,
             hooks_due: false,
             hooks_checked: now,
+            alarm: Alarm::new().context("cannot have a timer")?,
             control,
             telling: Telling::default(),
             signals,
@@ -267,8 +275,14 @@ impl Daemon {
             outcome = self.saver.ended() => Event::Saved(outcome),
             _ = self.on_print.recv() => Event::Print,
             () = self.pins.changed() => Event::Sticky,
-            () = tokio::time::sleep_until(due.into()) => Event::Due,
+            () = self.alarm.wait(due, clock()) => Event::Due,
         }
+    }
+
+    fn print_knowledge(&mut self) {
+        let text = serde_json::to_string(&self.engine.knowledge())
+            .expect("what is known has only string keys");
+        self.printer.print(text);
     }
 
     fn take_news(&mut self, news: io::Result<News>) -> anyhow::Result<()> {
@@ -331,6 +345,7 @@ impl Daemon {
     }
 
     async fn probe(&mut self) {
+        self.engine.tell_time(time_of_day(), clock());
         self.engine.run(clock(), &mut self.transport);
         self.engine.sent(clock());
         for (ifindex, address) in self.engine.solicitations(clock()) {
@@ -400,6 +415,7 @@ fn memory_of(engine: &Engine, pins: &Pins) -> Memory {
     Memory {
         gateways: engine.known_gateways(),
         pinned: pins.remembered(engine),
+        spending: engine.spending_hints(),
     }
 }
 

@@ -20,6 +20,8 @@ mod active;
 mod adoption;
 mod burst;
 mod bursts;
+mod calendar;
+mod causes;
 mod census;
 pub mod check;
 pub mod connections;
@@ -29,12 +31,15 @@ mod decide;
 mod directions;
 mod evidence;
 mod fights;
+mod handshakes;
 mod health;
 mod histogram;
 mod knowledge;
+mod ledger;
 mod looking;
 mod memory;
 mod neighbours;
+mod passive;
 mod path;
 mod phase;
 mod probing;
@@ -45,14 +50,18 @@ pub mod reconcile;
 mod record;
 mod rolling;
 mod routes;
+mod signs;
+mod spending;
 mod status;
 mod steering;
 mod timetable;
 mod uplink;
 mod wants;
 mod way_out;
+mod why;
 mod window;
 
+pub use causes::{CauseKind, status::CauseStatus};
 pub use check::CheckStatus;
 pub(crate) use damping::ceiling as penalty_ceiling;
 pub use decide::Ranking;
@@ -63,7 +72,10 @@ pub use knowledge::{Families, GatewayKnowledge, Knowledge, Origin};
 pub use memory::GatewayHint;
 pub(crate) use path::{PATH_BYTES, slots_needed};
 pub use routes::RouteSet;
+pub use signs::{Cause, HandshakeStatus, PassiveStatus, TrafficStatus};
+pub use spending::BudgetHint;
 pub use status::{DampingStatus, HookState, PinnedBy, Status, TargetStatus, UplinkStatus};
+pub use why::{Why, WhyCause, WhyTarget, WhyUplink};
 pub use window::RttSummary;
 
 use census::Mark;
@@ -135,6 +147,9 @@ pub struct Engine {
     /// Of each group: the healthy uplinks compared.
     contests: Vec<Contest>,
     pinned: Option<UplinkId>,
+    /// When counters are read.
+    watch: signs::Watch,
+    ledger: ledger::Ledger,
     /// The first snapshot has been seen.
     oriented: bool,
     /// Counts what may change the route set.
@@ -170,11 +185,7 @@ impl Engine {
                 paths.push(Path::new(id, target, first_slot, &uplink.probe, phase));
                 first_slot += slots_needed(&uplink.probe);
             }
-            uplinks.push(Uplink::new(
-                first_path..paths.len(),
-                uplink.health.quorum,
-                now,
-            ));
+            uplinks.push(Uplink::new(first_path..paths.len(), uplink, now));
         }
         let targets = dead_target::targets(&paths);
         let mut target_of = vec![TargetId(0); paths.len()];
@@ -188,6 +199,8 @@ impl Engine {
             rankings: vec![Ranking::default(); config.groups.len()],
             contests: vec![Contest::default(); config.groups.len()],
             families: config.groups.iter().map(families).collect(),
+            watch: signs::Watch::new(&config, now),
+            ledger: ledger::Ledger::new(now),
             pinned: None,
             marks: paths.iter().map(Mark::of).collect(),
             timetable: Timetable::new(paths.len(), now),

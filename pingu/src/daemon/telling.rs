@@ -1,10 +1,13 @@
 //! The status told to those who ask: a hundred thousand targets are gathered in pieces, between which the loop has its turns, and written
 //! as text beside it.
 
-use std::{collections::VecDeque, time::Instant};
+use std::{
+    collections::VecDeque,
+    time::{Instant, SystemTime},
+};
 
 use crate::{
-    control::{Ask, Reply, Request},
+    control::Reply,
     daemon::{Daemon, clock, time_of_day},
     engine::{Engine, Status},
 };
@@ -33,7 +36,12 @@ impl Telling {
     }
 
     /// Gathers some more, and answers once it is all. `begin` makes the status without its targets.
-    pub(super) fn follow(&mut self, engine: &Engine, begin: impl FnOnce() -> Status, now: Instant) {
+    pub(super) fn follow(
+        &mut self,
+        engine: &Engine,
+        begin: impl FnOnce() -> Status,
+        now: (Instant, SystemTime),
+    ) {
         let Some(reply) = self.waiting.pop_front() else {
             return;
         };
@@ -53,16 +61,6 @@ impl Telling {
 }
 
 impl Daemon {
-    pub(super) fn answer(&mut self, request: Request) {
-        match request.ask {
-            Ask::Status => {
-                self.telling.ask(request.reply);
-                self.tell();
-            }
-            Ask::Pin(name) => self.pin(name.as_deref(), request.reply),
-        }
-    }
-
     /// Goes on answering those who asked for the status.
     pub(super) fn tell(&mut self) {
         let (engine, pins) = (&self.engine, &self.pins);
@@ -71,12 +69,6 @@ impl Daemon {
             pins.amend(&mut status);
             status
         };
-        self.telling.follow(engine, begin, clock());
-    }
-
-    pub(super) fn print_knowledge(&mut self) {
-        let text = serde_json::to_string(&self.engine.knowledge())
-            .expect("what is known has only string keys");
-        self.printer.print(text);
+        self.telling.follow(engine, begin, (clock(), time_of_day()));
     }
 }

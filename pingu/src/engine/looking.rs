@@ -25,6 +25,7 @@ impl Engine {
         self.forget_stale_adopted();
         let mut paths: BTreeSet<PathId> = self.find_ways();
         self.hints.note(&self.config.uplinks, &self.uplinks);
+        self.find_counters();
         if !self.oriented {
             self.oriented = true;
             for index in 0..self.rankings.len() {

@@ -34,6 +34,7 @@ impl Engine {
         self.outgoing.orders.clear();
         self.outgoing.ordered.clear();
         transport.refresh();
+        let observed = self.observe(transport, now);
         let mut looks = LOOKS_PER_TURN;
         while looks > 0
             && let Some(id) = self.timetable.take_urgent(now)
@@ -47,7 +48,9 @@ impl Engine {
             && let Some(id) = self.timetable.take_send(now)
         {
             looks -= 1;
+            self.sample(id, now, transport);
             self.collect(id, now, transport);
+            self.hold_back(id, now);
             self.order(id, now, transport);
             self.note_wants(id, now);
         }
@@ -61,6 +64,10 @@ impl Engine {
             looks -= 1;
             self.collect(id, now, transport);
             self.note_wants_after_look(id, now);
+        }
+        if observed {
+            self.follow_signs(now);
+            self.unsettle_uplinks();
         }
         self.rank(now);
     }
@@ -89,8 +96,21 @@ impl Engine {
 
     /// When [`Engine::run`] is wanted next.
     pub fn next_wake(&self) -> Option<Instant> {
-        let wakes = [self.timetable.next_wake(), self.turn, self.next_check()];
+        let wakes = [
+            self.timetable.next_wake(),
+            self.turn,
+            self.next_check(),
+            self.next_observation(),
+        ];
         wakes.into_iter().flatten().min()
+    }
+
+    /// Reads the counters of a path's uplink, where that is wanted.
+    fn sample(&mut self, id: PathId, now: Instant, transport: &impl ProbeTransport) {
+        let id = self.paths[id.index()].uplink;
+        if self.uplinks[id.index()].sample(transport, now) {
+            self.unsettled.uplinks.insert(id);
+        }
     }
 
     /// Reads what came back of a path.

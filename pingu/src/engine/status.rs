@@ -7,11 +7,10 @@ use std::{
 };
 
 use ipnet::IpNet;
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    engine::{CheckStatus, Engine, State, reconcile},
+    engine::{CheckStatus, Engine, PassiveStatus, State, causes::status::time_of, reconcile},
     network::Route,
     probe::EngineKind,
     units::{GroupId, Metric, TableId, UplinkId},
@@ -99,6 +98,9 @@ pub struct UplinkStatus {
     /// What its falls have brought upon it; null without flap damping.
     #[serde(default)]
     pub damping: Option<DampingStatus>,
+    /// What traffic says of it, and what probing it costs.
+    #[serde(flatten)]
+    pub passive: PassiveStatus,
 }
 
 /// The flap damping of one uplink.
@@ -116,7 +118,7 @@ impl Engine {
     /// The published view. `wall` is the time of day at `now`.
     pub fn status(&self, now: Instant, wall: SystemTime) -> Status {
         let mut status = self.status_without_targets(now, wall);
-        self.add_targets(&mut status, (0, self.paths.len()), now);
+        self.add_targets(&mut status, (0, self.paths.len()), (now, wall));
         status
     }
 
@@ -176,7 +178,7 @@ impl Engine {
                 (
                     config.name.as_str(),
                     uplink.state_noted,
-                    uplink.reason(config, &self.paths, checks),
+                    uplink.reason(config, &self.paths, checks, &self.snapshot.links),
                 )
             })
     }
@@ -190,23 +192,23 @@ impl Engine {
     ) -> UplinkStatus {
         let uplink = &self.uplinks[id.index()];
         let config = &self.config.uplinks[id.index()];
-        let mut reason = uplink.reason(config, &self.paths, self.checks.of(id));
+        let mut reason = uplink.reason(
+            config,
+            &self.paths,
+            self.checks.of(id),
+            &self.snapshot.links,
+        );
         let damping = self.damping_status(id, now);
         if let Some(remark) = self.remark(id, damping.as_ref(), now) {
             reason = format!("{reason}; {remark}");
         }
-        let time_of = |then: Instant| {
-            let since = wall - now.saturating_duration_since(then);
-            Timestamp::try_from(since)
-                .map_or_else(|_| "unknown".to_owned(), |since| format!("{since:.3}"))
-        };
         UplinkStatus {
             name: config.name.clone(),
             interface: config.interface.clone(),
             gateway: uplink.ways.iter().flatten().find_map(|way| way.gateway),
             state: uplink.state_noted,
             reason,
-            since: time_of(uplink.since),
+            since: time_of(uplink.since, (now, wall)),
             active,
             engine: match uplink.hook {
                 HookState::Attached(engine) => Some(engine),
@@ -219,14 +221,15 @@ impl Engine {
                 .checks
                 .of(id)
                 .iter()
-                .map(|check| check.status(time_of))
+                .map(|check| check.status(|then| time_of(then, (now, wall))))
                 .collect(),
             preferred: self.rankings[config.group.index()].preferred == Some(id),
             damping,
+            passive: self.passive_status(id, now),
         }
     }
 
-    fn damping_status(&self, id: UplinkId, now: Instant) -> Option<DampingStatus> {
+    pub(super) fn damping_status(&self, id: UplinkId, now: Instant) -> Option<DampingStatus> {
         let config = self.config.damping.as_ref()?;
         let penalty = &self.uplinks[id.index()].penalty;
         let until = penalty.suppressed_until(config, now);
@@ -234,43 +237,6 @@ impl Engine {
             penalty: penalty.value(config, now),
             suppressed: until.is_some(),
             reuse_in_s: until.map(|until| (until - now).as_secs_f64()),
-        })
-    }
-
-    /// Why an uplink carries traffic, or does not, beside its state.
-    fn remark(
-        &self,
-        id: UplinkId,
-        damping: Option<&DampingStatus>,
-        now: Instant,
-    ) -> Option<String> {
-        let ranking = &self.rankings[self.config.uplinks[id.index()].group.index()];
-        let held = ranking.held.iter().find(|(held, _)| *held == id);
-        let suppressed = damping.and_then(|damping| damping.reuse_in_s);
-        let name = |id: UplinkId| &self.config.uplinks[id.index()].name;
-        if self.pinned == Some(id) {
-            return Some("pinned".to_owned());
-        }
-        if ranking.preferred == Some(id) {
-            return Some("better than those before it".to_owned());
-        }
-        if let Some(left_s) = suppressed {
-            return Some(format!(
-                "suppressed for flapping, for another {left_s:.0} s"
-            ));
-        }
-        if let Some((_, until)) = held {
-            let left = until.saturating_duration_since(now).as_secs();
-            return Some(format!("held down for another {left} s"));
-        }
-        let preferred = ranking.preferred?;
-        if !ranking.passed_over.contains(&id) {
-            return None;
-        }
-        Some(if self.pinned == Some(preferred) {
-            format!("yields to {}, which is pinned", name(preferred))
-        } else {
-            format!("yields to {}, which is better", name(preferred))
         })
     }
 
@@ -289,6 +255,7 @@ impl Engine {
         warnings.extend(self.dead_targets().map(|target| {
             format!("target {target} fails over every uplink while others answer: it is left out until it answers")
         }));
+        warnings.extend(self.sign_warnings());
         warnings.extend(reconcile::conflicts(
             &self.snapshot,
             &self.nexthop_set(),

@@ -38,7 +38,7 @@ impl Engine {
             let uplink = &mut self.uplinks[id.index()];
             let group = self.config.uplinks[id.index()].group;
             let before = uplink.state_noted;
-            if uplink.note_state(damping.as_ref(), now) {
+            if uplink.note_state(&self.paths, damping.as_ref(), now) {
                 changed = true;
                 self.unsettled.groups.insert(group);
             }
@@ -74,6 +74,7 @@ impl Engine {
             self.ranked = Some(now);
         }
         self.revision += u64::from(changed);
+        self.observe_soon(now);
     }
 
     /// Whether the ranking of a group changed.
@@ -129,10 +130,15 @@ impl Engine {
 
     /// Everything is looked at in the next ranking.
     pub(super) fn unsettle_all(&mut self) {
-        let uplinks = (0..self.uplinks.len()).map(|index| UplinkId(index as u16));
-        self.unsettled.uplinks.extend(uplinks);
+        self.unsettle_uplinks();
         let groups = (0..self.rankings.len()).map(|index| GroupId(index as u16));
         self.unsettled.groups.extend(groups);
+    }
+
+    /// Each uplink's state is looked at in the next ranking.
+    pub(super) fn unsettle_uplinks(&mut self) {
+        let uplinks = (0..self.uplinks.len()).map(|index| UplinkId(index as u16));
+        self.unsettled.uplinks.extend(uplinks);
     }
 
     /// Counts a path anew for its uplink and its target. Whether anything that they depend on has changed.
@@ -184,7 +190,12 @@ impl Engine {
         let changed = std::mem::take(&mut self.changed);
         let told = changed.into_iter().map(|id| {
             let (uplink, config) = (&self.uplinks[id.index()], &self.config.uplinks[id.index()]);
-            let reason = uplink.reason(config, &self.paths, self.checks.of(id));
+            let reason = uplink.reason(
+                config,
+                &self.paths,
+                self.checks.of(id),
+                &self.snapshot.links,
+            );
             (id, uplink.state_noted, reason)
         });
         told.collect()

@@ -13,6 +13,16 @@ pub(crate) struct Wants {
     pub(crate) look: Option<Instant>,
 }
 
+impl Wants {
+    /// Something is to be sent then.
+    pub(crate) fn to_send(at: Instant) -> Self {
+        Self {
+            send: Some(at),
+            ..Self::default()
+        }
+    }
+}
+
 /// The earlier of two, where there are two.
 pub(crate) fn sooner(one: Option<Instant>, other: Option<Instant>) -> Option<Instant> {
     one.into_iter().chain(other).min()

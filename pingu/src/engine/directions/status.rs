@@ -1,6 +1,6 @@
 //! What is published of a path's directions, in numbers and in words.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -64,13 +64,13 @@ impl DirectionsStatus {
 
 impl Engine {
     /// A path's target, with what is known of directions.
-    pub(crate) fn path_status(&self, id: PathId, now: Instant) -> TargetStatus {
+    pub(crate) fn path_status(&self, id: PathId, clock: (Instant, SystemTime)) -> TargetStatus {
         let path = &self.paths[id.index()];
         let timeout = self.config.uplinks[path.uplink.index()].probe.timeout;
         let directions = self.reflections.of(id);
         TargetStatus {
-            directions: directions.and_then(|directions| directions.status(timeout, now)),
-            ..target_status(path)
+            directions: directions.and_then(|directions| directions.status(timeout, clock.0)),
+            ..target_status(path, &self.snapshot.links, clock)
         }
     }
 }

@@ -1,14 +1,18 @@
 //! What is published of each target; a hundred thousand of them are told in pieces.
 
-use std::{net::IpAddr, time::Instant};
+use std::{
+    net::IpAddr,
+    time::{Instant, SystemTime},
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     engine::{
-        DirectionsStatus, Engine, RttHistogram, RttSummary, State, Status,
-        directions::worst_direction, path::Path,
+        CauseStatus, DirectionsStatus, Engine, RttHistogram, RttSummary, State, Status,
+        causes::status::statuses, directions::worst_direction, path::Path,
     },
+    network::Link,
     units::PathId,
 };
 
@@ -33,6 +37,9 @@ pub struct TargetStatus {
     pub no_neighbour: u64,
     /// On their way.
     pub pending: u64,
+    /// Bursts that were due and left out: traffic proved life, or the budget asked for it.
+    #[serde(default)]
+    pub skipped: u64,
     /// The share of the last 100 judged probes that were not answered in time, in percent; null before the first.
     pub recent_loss_percent: Option<f64>,
     /// Recent round-trip times in microseconds; null before the first answer.
@@ -43,6 +50,9 @@ pub struct TargetStatus {
     /// Which direction loses what, where the target is a reflector that is asked; null where nothing is known of that.
     #[serde(default)]
     pub directions: Option<DirectionsStatus>,
+    /// Why probes were not answered, the commonest cause first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<CauseStatus>,
 }
 
 impl Engine {
@@ -51,14 +61,14 @@ impl Engine {
         &self,
         status: &mut Status,
         (first, count): (usize, usize),
-        now: Instant,
+        clock: (Instant, SystemTime),
     ) -> Option<usize> {
         let end = self.paths.len().min(first + count);
         for index in first..end {
             let id = PathId(index as u32);
             let uplink = self.paths[index].uplink.index();
             let told = &mut status.uplinks[uplink];
-            told.targets.push(self.path_status(id, now));
+            told.targets.push(self.path_status(id, clock));
             if index + 1 == self.uplinks[uplink].paths.end
                 && let Some(fault) = worst_direction(&told.targets)
             {
@@ -70,7 +80,11 @@ impl Engine {
 }
 
 /// What is known of a path but for its directions.
-pub(in crate::engine) fn target_status(path: &Path) -> TargetStatus {
+pub(in crate::engine) fn target_status(
+    path: &Path,
+    links: &[Link],
+    clock: (Instant, SystemTime),
+) -> TargetStatus {
     let tally = path.record.tally;
     TargetStatus {
         address: path.target,
@@ -86,5 +100,7 @@ pub(in crate::engine) fn target_status(path: &Path) -> TargetStatus {
         rtt_us: path.record.window.summary(),
         rtt_histogram: path.record.histogram.published(),
         directions: None,
+        skipped: path.record.skipped,
+        causes: statuses(&path.record.causes, links, clock),
     }
 }
