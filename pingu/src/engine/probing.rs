@@ -62,7 +62,10 @@ impl Engine {
             && let Some(id) = self.timetable.take_quiet(now)
         {
             looks -= 1;
-            self.collect(id, now, transport);
+            // One that has just been ordered was looked at before that.
+            if !self.paths[id.index()].is_sending {
+                self.collect(id, now, transport);
+            }
             self.note_wants_after_look(id, now);
         }
         if observed {
@@ -140,6 +143,7 @@ impl Engine {
         );
         let count = self.outgoing.orders.len() - first_order;
         if count > 0 {
+            path.is_sending = true;
             if let Some(directions) = self.reflections.of_mut(id) {
                 directions.ordered(&mut self.outgoing.orders[first_order..], now);
             }
