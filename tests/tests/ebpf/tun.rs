@@ -10,7 +10,8 @@ use std::{
 use pingu::{
     config::ReceiveHook,
     probe::{
-        EngineKind, LinkHeader, ProbeOrder, ProbeTransport, SendResult, Stamps,
+        EngineKind, IcmpError, LinkHeader, ProbeOrder, ProbeTransport, Remarks, SendResult, Stamps,
+        Traffic,
         kernel::{KernelCounters, KernelTransport, LoadOptions},
     },
     units::{Ifindex, SlotId},
@@ -113,10 +114,21 @@ impl Device {
         orders: [ProbeOrder; 2],
         mut answer: impl FnMut(Vec<u8>) -> Vec<Frame>,
     ) -> (Vec<Stamps>, KernelCounters) {
+        let is_tap = self.is_tap;
+        let seen = self.exchange_requests(orders, |request| answer(reply_to(request, is_tap)));
+        (seen.stamps, seen.counters)
+    }
+
+    /// Likewise, of the request itself.
+    fn exchange_requests(
+        &mut self,
+        orders: [ProbeOrder; 2],
+        mut answer: impl FnMut(Vec<u8>) -> Vec<Frame>,
+    ) -> Seen {
         let (ifindex, bare) = (self.ifindex, !self.is_tap);
         let transport = self.namespace.run(move || {
-            let mut transport =
-                KernelTransport::load(LoadOptions::new(4, ReceiveHook::Auto)).unwrap();
+            let options = LoadOptions::new(4, ReceiveHook::Auto).counting(1);
+            let mut transport = KernelTransport::load(options).unwrap();
             assert_eq!(transport.attach(ifindex, bare).unwrap(), EngineKind::Tcx);
             let mut results = Vec::new();
             transport.send(&orders, &mut results);
@@ -124,17 +136,19 @@ impl Device {
             transport
         });
         for _ in orders {
-            for frame in answer(reply_to(self.next_request(), self.is_tap)) {
+            for frame in answer(self.next_request()) {
                 self.write(&frame);
             }
         }
         self.namespace.run(move || {
             // A write to the device returns when its frame has passed the hooks, so nothing is awaited but what should come.
-            let stamps = orders
-                .iter()
-                .map(|order| transport.read(order.slot))
-                .collect();
-            (stamps, transport.counters().unwrap())
+            let slots = orders.iter().map(|order| order.slot);
+            Seen {
+                stamps: slots.clone().map(|slot| transport.read(slot)).collect(),
+                remarks: slots.map(|slot| transport.remarks(slot)).collect(),
+                counters: transport.counters().unwrap(),
+                traffic: transport.traffic(ifindex).unwrap(),
+            }
         })
     }
 
@@ -174,6 +188,14 @@ impl Device {
     }
 }
 
+/// What became of two probes.
+struct Seen {
+    stamps: Vec<Stamps>,
+    remarks: Vec<Remarks>,
+    counters: KernelCounters,
+    traffic: Traffic,
+}
+
 struct Frame {
     bytes: Vec<u8>,
     /// How much of it lies in the first piece; 0 is all.
@@ -205,8 +227,33 @@ fn icmp_offset(frame: &[u8], is_tap: bool) -> Option<usize> {
     }
 }
 
+/// What a router answers that cannot pass a request on: time exceeded.
+fn error_to(request: Vec<u8>, is_tap: bool) -> Vec<u8> {
+    let icmp = icmp_offset(&request, is_tap).unwrap();
+    let is_v4 = request[icmp] == 8;
+    let ip = icmp - if is_v4 { 20 } else { 40 };
+    let message_bytes = 8 + request.len() - ip;
+    let mut frame = request[..icmp + 8].to_vec();
+    frame[icmp..].copy_from_slice(&[8, 0, 0, 0, 0, 0, 0, 0]);
+    if is_v4 {
+        frame[ip + 2..ip + 4].copy_from_slice(&(20 + message_bytes as u16).to_be_bytes());
+    } else {
+        frame[icmp] = 128;
+        frame[ip + 4..ip + 6].copy_from_slice(&(message_bytes as u16).to_be_bytes());
+    }
+    frame.extend(&request[ip..]);
+    turned(frame, is_tap, if is_v4 { 11 } else { 3 })
+}
+
 /// What a host answers to an echo request.
-fn reply_to(mut frame: Vec<u8>, is_tap: bool) -> Vec<u8> {
+fn reply_to(frame: Vec<u8>, is_tap: bool) -> Vec<u8> {
+    let icmp = icmp_offset(&frame, is_tap).unwrap();
+    let kind = if frame[icmp] == 8 { 0 } else { 129 };
+    turned(frame, is_tap, kind)
+}
+
+/// A request's frame turned round, as a message of this type.
+fn turned(mut frame: Vec<u8>, is_tap: bool, kind: u8) -> Vec<u8> {
     let icmp = icmp_offset(&frame, is_tap).unwrap();
     if is_tap {
         let (destination, source) = frame[..12].split_at_mut(6);
@@ -216,7 +263,7 @@ fn reply_to(mut frame: Vec<u8>, is_tap: bool) -> Vec<u8> {
     let address_bytes = if is_v4 { 4 } else { 16 };
     let (source, destination) = frame[icmp - 2 * address_bytes..icmp].split_at_mut(address_bytes);
     source.swap_with_slice(destination);
-    frame[icmp] = if is_v4 { 0 } else { 129 };
+    frame[icmp] = kind;
     frame[icmp + 2..icmp + 4].fill(0);
     let mut summed = Vec::new();
     if !is_v4 {
@@ -319,6 +366,101 @@ fn a_corrupt_reply_in_pieces_does_not_count() {
         });
         assert!(stamps.iter().all(|stamps| stamps.received_ns.is_none()));
         assert_eq!((counters.matched, counters.corrupt), (0, 2));
+    }
+}
+
+#[test]
+fn errors_are_noted_bare_under_tags_and_wherever_they_are_cut() {
+    for is_tap in [false, true] {
+        let mut device = Device::new(is_tap);
+        let links = if is_tap {
+            vec![device.link(), device.vlan(100, 0), device.vlan(100, 200)]
+        } else {
+            vec![LinkHeader::Bare]
+        };
+        for link in links {
+            for (payload_bytes, first_piece_bytes) in [
+                (24, 0),
+                (1_472, 0),
+                (56, 14),
+                (57, 35),
+                (56, 63),
+                (56, 90),
+                (500, 120),
+            ] {
+                let orders = device.orders(link, payload_bytes);
+                let seen = device.exchange_requests(orders, |request| {
+                    let mut bytes = error_to(request, is_tap);
+                    if first_piece_bytes != 0 {
+                        bytes.resize(5_000, 0);
+                    }
+                    vec![Frame {
+                        bytes,
+                        first_piece_bytes,
+                    }]
+                });
+                assert!(
+                    seen.stamps
+                        .iter()
+                        .all(|stamps| stamps.received_ns.is_none())
+                );
+                assert_eq!(seen.counters.error, 2, "{link:?} {payload_bytes}");
+                for (remarks, order) in seen.remarks.iter().zip(orders) {
+                    let error = IcmpError {
+                        from: order.target,
+                        kind: if order.target.is_ipv4() { 11 } else { 3 },
+                        code: 0,
+                    };
+                    assert_eq!(remarks.error, Some(error));
+                }
+                assert_eq!(seen.traffic.ingress_packets, 0);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_comes_under_a_tag_or_in_pieces_is_counted_or_not_as_it_should() {
+    let mut device = Device::new(true);
+    let own = device.namespace.mac("tun0").unwrap();
+    let frame = |tags: &[u8]| {
+        // An answer to a TCP handshake, from anybody.
+        let mut frame = [&own[..], &[2, 0, 0, 0, 0, 9], tags, &[0x08, 0x00]].concat();
+        frame.extend([
+            0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, 198, 51, 100, 7, 192, 0, 2, 1,
+        ]);
+        frame.extend([
+            0, 80, 0, 81, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x12, 0, 0, 0, 0, 0, 0,
+        ]);
+        frame
+    };
+    let orders = device.orders(device.link(), 24);
+    for (tags, first_piece_bytes, counted) in [
+        (&[][..], 0, 1),
+        (&[], 14, 1),
+        (&[], 40, 1),
+        (&[0x81, 0, 0, 100], 0, 0),
+        (&[0x88, 0xa8, 0, 100, 0x81, 0, 0, 5], 0, 0),
+        (&[0x81, 0, 0xe0, 0], 0, 1),
+        (&[0x81, 0, 0xe0, 0], 18, 1),
+    ] {
+        let mut bytes = frame(tags);
+        if first_piece_bytes != 0 {
+            bytes.resize(5_000, 0);
+        }
+        let seen = device.exchange_requests(orders, |_| {
+            vec![Frame {
+                bytes: bytes.clone(),
+                first_piece_bytes,
+            }]
+        });
+        let traffic = seen.traffic;
+        let counts = (traffic.ingress_packets, traffic.handshakes_answered);
+        assert_eq!(
+            counts,
+            (2 * counted, 2 * counted),
+            "{tags:x?} {first_piece_bytes}"
+        );
     }
 }
 
