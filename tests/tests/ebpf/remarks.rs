@@ -1,11 +1,22 @@
 //! What else is noted beside a probe: single packets on each of the three receiving programs. `Rig::check` demands that nothing else is
 //! noted.
 
+use std::{
+    os::fd::AsFd,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
 use pingu::{
     probe::{LinkHeader, ProbeOrder, ProbeTransport, Reflection, Remarks},
     units::{Ifindex, SlotId},
 };
 use pingu_common::{MARK, PROGRAM_REPLY_XDP, PROGRAM_REQUEST_BARE, PROGRAM_REQUEST_ETHERNET};
+use pingu_tests::bench::bpf;
 
 use crate::{
     harness::{self, IFINDEX, OTHER_IFINDEX, Receiver, Rig, SENT_NS},
@@ -162,4 +173,48 @@ fn a_reflectors_numbers_are_noted_and_nobody_elses() {
             assert_eq!(rig.transport.remarks(SLOT).reflection, expected);
         }
     });
+}
+
+#[test]
+fn while_a_slot_is_armed_anew_no_other_processor_leaves_an_earlier_probes_remark() {
+    const ROUNDS: u32 = 20_000;
+    /// On a busy machine the flood may run while this thread does not.
+    const MET: u32 = 1_000;
+    const PATIENCE: Duration = Duration::from_secs(60);
+    let mut rig = Rig::new();
+    let first = Echo::reply_v4(Receiver::Xdp);
+    let second = Echo {
+        cookie: COOKIE.map(|word| !word),
+        ..first.clone()
+    };
+    let program = rig.transport.program(PROGRAM_REPLY_XDP).unwrap();
+    let program = program.fd().unwrap().try_clone().unwrap();
+    let packet = error(&first);
+    let is_over = Arc::new(AtomicBool::new(false));
+    let stop = is_over.clone();
+    let flood = thread::spawn(move || {
+        while !stop.load(Ordering::Relaxed) {
+            bpf::test_run(program.as_fd(), &packet, 1_000).unwrap();
+        }
+    });
+    let (mut round, mut seen) = (0, 0);
+    let end = Instant::now() + PATIENCE;
+    while round < ROUNDS || seen < MET && Instant::now() < end {
+        round += 1;
+        rig.expect(&first);
+        // Sometimes at once, sometimes in the midst of the next packets.
+        for _ in 0..round % 300 {
+            seen += u32::from(rig.transport.remarks(SLOT).error.is_some());
+        }
+        rig.expect(&second);
+        for _ in 0..round % 7 {
+            assert_eq!(rig.transport.remarks(SLOT), Remarks::default(), "{round}");
+        }
+    }
+    is_over.store(true, Ordering::Relaxed);
+    flood.join().unwrap();
+    assert!(
+        seen > ROUNDS,
+        "the flood met the first probe {seen} times only"
+    );
 }
