@@ -313,7 +313,8 @@ fn empty_pair([inside, outside]: [Ifindex; 2]) -> Result<[OwnedFd; 2]> {
 /// ingress hook. To
 /// see both with one packet, both interfaces have them.
 fn programs(interfaces: [Ifindex; 2], receive: ReceiveHook) -> Result<KernelTransport> {
-    let mut transport = KernelTransport::load(LoadOptions::new(64, receive))?;
+    let options = LoadOptions::new(64, receive).counting(interfaces.len() as u32);
+    let mut transport = KernelTransport::load(options)?;
     for ifindex in interfaces {
         transport.attach(ifindex, false)?;
     }
