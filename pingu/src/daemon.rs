@@ -10,8 +10,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     adopted::AdoptedNote,
-    config::Config,
-    control::{Ask, Control, Request},
+    config::{Config, EngineChoice},
+    control::{Control, Request},
     daemon::{
         back_off::BackOff,
         budget::{Allowance, WriteBudget},
@@ -32,6 +32,7 @@ use crate::{
 };
 
 mod actor;
+mod answers;
 mod back_off;
 mod budget;
 mod checks;
@@ -156,8 +157,8 @@ impl Daemon {
         let options = LoadOptions::new(engine.slots_needed(), receive).counting(uplinks);
         let mut transport =
             Transport::load(choice, options).context("cannot load the eBPF programs")?;
-        if let Some(reason) = transport.refusal() {
-            tracing::info!(reason, "probing by sockets, without eBPF");
+        if let (EngineChoice::Auto, Some(reason)) = (choice, transport.refusal()) {
+            tracing::warn!(reason, "probing by sockets, without eBPF");
         }
         packet_log::follow(&mut transport);
         let checks = Checks::start(engine.check_count()).context("cannot start a thread")?;
@@ -264,17 +265,6 @@ impl Daemon {
             _ = self.on_print.recv() => Event::Print,
             () = self.pins.changed() => Event::Sticky,
             () = tokio::time::sleep_until(due.into()) => Event::Due,
-        }
-    }
-
-    fn answer(&mut self, request: Request) {
-        match request.ask {
-            Ask::Status => {
-                let mut status = self.engine.status(clock(), time_of_day());
-                self.pins.amend(&mut status);
-                request.reply.send(&status);
-            }
-            Ask::Pin(name) => self.pin(name.as_deref(), request.reply),
         }
     }
 

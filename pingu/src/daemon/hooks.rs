@@ -169,16 +169,14 @@ fn take(
     let saw = before.as_ref().is_some_and(|hook| hook.saw);
     let by_sockets = HookState::Attached(EngineKind::Socket);
     let was_by_sockets = before.as_ref().is_some_and(|hook| hook.state == by_sockets);
-    let retry_at = now
-        + if saw {
-            REATTACH_EVERY
-        } else {
-            RETRY_HOOKS_EVERY
-        };
+    let retry_at = match step {
+        Step::GiveUp(BLIND) if saw => now + REATTACH_EVERY,
+        Step::GiveUp(_) | Step::Attach | Step::Reopen => now + RETRY_HOOKS_EVERY,
+    };
     let retry_before = before.as_ref().map(|hook| hook.retry_at);
     let reason = before.and_then(|hook| hook.reason);
     let (served, retry_at) = match step {
-        Step::Attach => (transport.attach(ifindex, bare), now + RETRY_HOOKS_EVERY),
+        Step::Attach => (transport.attach(ifindex, bare), retry_at),
         Step::Reopen => (
             transport.attach_sockets(ifindex, bare, reason.unwrap_or_default()),
             retry_before.unwrap_or(retry_at),

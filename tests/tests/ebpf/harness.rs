@@ -277,9 +277,9 @@ pub struct Echo {
     pub sequence: u16,
     pub slot: u32,
     pub cookie: [u32; 4],
-    /// What follows the cookie.
-    pub tail: Vec<u8>,
     pub payload_bytes: u16,
+    /// What stands behind the cookie.
+    pub tail: Vec<u8>,
     /// What is wrong with the checksum.
     pub checksum_error: u16,
     /// Bytes behind the IP packet, as Ethernet pads short frames.
@@ -303,8 +303,8 @@ impl Echo {
             sequence: 0xabcd,
             slot: 3,
             cookie: COOKIE,
-            tail: Vec::new(),
             payload_bytes: 56,
+            tail: Vec::new(),
             checksum_error: 0,
             padding: 0,
         }
