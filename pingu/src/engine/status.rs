@@ -236,6 +236,10 @@ impl Engine {
         if let Some(fault) = worst_direction(&targets) {
             reason = format!("{reason}; {fault}");
         }
+        let passive = self.passive_status(id, now);
+        if let Some(seconds) = passive.stretched_to_s {
+            reason = format!("{reason}; probed each {seconds:.0} s for its budget");
+        }
         UplinkStatus {
             name: config.name.clone(),
             interface: config.interface.clone(),
@@ -259,7 +263,7 @@ impl Engine {
                 .collect(),
             preferred: self.rankings[config.group.index()].preferred == Some(id),
             damping,
-            passive: self.passive_status(id, now),
+            passive,
         }
     }
 
