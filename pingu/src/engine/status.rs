@@ -11,7 +11,10 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    engine::{CheckStatus, Engine, RttSummary, State, path::Path, reconcile, uplink::Uplink},
+    engine::{
+        CheckStatus, DirectionsStatus, Engine, PassiveStatus, RttSummary, State,
+        directions::worst_direction, path::Path, reconcile,
+    },
     network::Route,
     probe::EngineKind,
     units::{GroupId, Metric, TableId, UplinkId},
@@ -94,6 +97,9 @@ pub struct UplinkStatus {
     /// What its falls have brought upon it; null without flap damping.
     #[serde(default)]
     pub damping: Option<DampingStatus>,
+    /// What traffic says of it, and what probing it costs.
+    #[serde(flatten)]
+    pub passive: PassiveStatus,
 }
 
 /// The flap damping of one uplink.
@@ -128,10 +134,16 @@ pub struct TargetStatus {
     pub no_neighbour: u64,
     /// On their way.
     pub pending: u64,
+    /// Bursts that were due and left out: traffic proved life, or the budget asked for it.
+    #[serde(default)]
+    pub skipped: u64,
     /// The share of the last 100 judged probes that were not answered in time, in percent; null before the first.
     pub recent_loss_percent: Option<f64>,
     /// Recent round-trip times in microseconds; null before the first answer.
     pub rtt_us: Option<RttSummary>,
+    /// Which direction loses what, where the target is a reflector that is asked; null where nothing is known of that.
+    #[serde(default)]
+    pub directions: Option<DirectionsStatus>,
 }
 
 impl Engine {
@@ -210,6 +222,10 @@ impl Engine {
         if let Some(remark) = self.remark(id, damping.as_ref(), now) {
             reason = format!("{reason}; {remark}");
         }
+        let targets = self.target_statuses(id, now);
+        if let Some(fault) = worst_direction(&targets) {
+            reason = format!("{reason}; {fault}");
+        }
         let time_of = |then: Instant| {
             let since = wall - now.saturating_duration_since(then);
             Timestamp::try_from(since)
@@ -229,7 +245,7 @@ impl Engine {
             },
             engine_reason: uplink.engine_reason.clone(),
             metric: config.metric,
-            targets: self.target_statuses(uplink),
+            targets,
             checks: self
                 .checks
                 .of(id)
@@ -238,6 +254,7 @@ impl Engine {
                 .collect(),
             preferred: self.rankings[config.group.index()].preferred == Some(id),
             damping,
+            passive: self.passive_status(id, now),
         }
     }
 
@@ -289,10 +306,6 @@ impl Engine {
         })
     }
 
-    fn target_statuses(&self, uplink: &Uplink) -> Vec<TargetStatus> {
-        uplink.own_paths(&self.paths).map(target_status).collect()
-    }
-
     /// What stands in pingu's way, for people: foreign routes that outrank pingu's or sit in the place of one, and what the kernel
     /// refused.
     pub fn warnings(&self) -> Vec<String> {
@@ -308,6 +321,7 @@ impl Engine {
         warnings.extend(self.dead_targets().map(|target| {
             format!("target {target} fails over every uplink while others answer: it is left out until it answers")
         }));
+        warnings.extend(self.sign_warnings());
         warnings.extend(reconcile::conflicts(
             &self.snapshot,
             &self.nexthop_set(),
@@ -369,7 +383,7 @@ fn rivalry(rival: &Route, wanted: &Route) -> String {
     }
 }
 
-fn target_status(path: &Path) -> TargetStatus {
+pub(super) fn target_status(path: &Path) -> TargetStatus {
     let tally = path.record.tally;
     TargetStatus {
         address: path.target,
@@ -380,8 +394,10 @@ fn target_status(path: &Path) -> TargetStatus {
         late: tally.late,
         not_sent: tally.not_sent,
         no_neighbour: tally.no_neighbour,
+        skipped: path.record.skipped,
         pending: tally.sent - tally.answered - tally.lost - tally.late - tally.not_sent,
         recent_loss_percent: path.record.recent.loss_percent(),
         rtt_us: path.record.window.summary(),
+        directions: None,
     }
 }

@@ -5,6 +5,7 @@ mod checks;
 mod groups;
 mod keys;
 mod messages;
+mod passive;
 mod rolling;
 
 use pingu::config::{Config, LoadError};
