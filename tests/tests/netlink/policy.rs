@@ -21,6 +21,13 @@ fn rule(selector: Selector, ipv6: bool) -> Rule {
     }
 }
 
+fn bound_to(interface: &str, from: Option<&str>) -> Selector {
+    Selector::Bound {
+        interface: interface.to_owned(),
+        from: from.map(|from| from.parse().unwrap()),
+    }
+}
+
 fn all_rules() -> String {
     ip("-details -4 rule show") + &ip("-details -6 rule show")
 }
@@ -30,6 +37,8 @@ fn a_rule_is_added_seen_and_deleted_exactly() {
     lab(async |mut lab| {
         ip("rule add from 10.0.0.2 lookup 201 priority 21000 protocol boot");
         ip("rule add fwmark 0x100/0xff00 lookup 201 priority 21000 iif up0");
+        ip("rule add oif up0 lookup 201 priority 21001 protocol kernel");
+        ip("rule add oif up0 lookup 202 priority 21000 protocol kernel");
         let foreign = all_rules();
         let before = lab.look().await.rules;
         let kinds = [
@@ -50,6 +59,12 @@ fn a_rule_is_added_seen_and_deleted_exactly() {
                 },
                 true,
             ),
+            rule(bound_to("up0", None), false),
+            rule(bound_to("up1", None), true),
+            rule(bound_to("up1", Some("10.0.0.2/32")), false),
+            rule(bound_to("up0", Some("2001:db8::2/128")), true),
+            // A rule may be there before its interface.
+            rule(bound_to("nowhere", None), false),
         ];
         for rule in kinds {
             for _ in 0..2 {
@@ -74,6 +89,8 @@ fn rules_that_say_more_are_others_whatever_their_priority() {
             "rule add from 10.0.0.2 lookup 201 priority 21000 protocol kernel suppress_prefixlength 0",
             "rule add not from 10.0.0.3 lookup 201 priority 21000 protocol kernel",
             "rule add from 10.0.0.2 fwmark 1 lookup 201 priority 21000 protocol kernel",
+            "rule add oif up0 fwmark 1 lookup 201 priority 21000 protocol kernel",
+            "rule add oif up0 iif up1 lookup 201 priority 21000 protocol kernel",
             "rule add to 10.0.0.2 lookup 201 priority 21000 protocol kernel",
             "rule add from 10.0.0.2 unreachable priority 21000 protocol kernel",
             "rule add from 10.0.0.2 ipproto tcp dport 80 lookup 201 priority 21000 protocol kernel",

@@ -128,6 +128,11 @@ fn a_program_s_failures_have_their_words() {
     }
     let status = daemon.status().expect("pingu answers");
     assert_eq!(status::state(&status, "lte"), "up", "{status:#}");
+    let warnings = status["warnings"].to_string();
+    assert!(
+        warnings.contains("check none of lte cannot be run"),
+        "{warnings}"
+    );
     daemon
         .process()
         .wait_for_log("output=\"something\\nthe reason\\n\"", DEADLINE);
