@@ -86,6 +86,29 @@ fn a_program_finds_its_uplink_in_its_environment_and_nothing_else() {
 }
 
 #[test]
+fn a_program_does_not_inherit_what_protects_pingu_from_the_kernel() {
+    let _turn = turn::alone();
+    let out = tempfile::tempdir().expect("a temporary directory can be made");
+    let score = out.path().join("score");
+    let script = format!(
+        "cat /proc/self/oom_score_adj > {0}.new; mv {0}.new {0}",
+        score.display()
+    );
+    let (_site, _settings, mut daemon) = started(&exec(&script, ""));
+    wait_for_check(&mut daemon, "lte", "up", "exit status 0");
+    let own = format!("/proc/{}/oom_score_adj", daemon.process().id());
+    fs::write(&own, "-500").expect("root may protect a process");
+    for _ in 0..2 {
+        fs::remove_file(&score).expect("it was written");
+        wait_until("another run", DEADLINE, || {
+            score.exists().then_some(()).ok_or_else(String::new)
+        });
+    }
+    let found = fs::read_to_string(&score).expect("it was just written");
+    assert_eq!(found.trim(), "0");
+}
+
+#[test]
 fn a_program_s_failures_have_their_words() {
     let _turn = turn::alone();
     let checks = [
