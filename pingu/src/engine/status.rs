@@ -1,26 +1,25 @@
 //! What the daemon publishes: the stable shape of `pingu status --json`.
 
 use std::{
+    collections::HashMap,
     net::IpAddr,
     time::{Instant, SystemTime},
 };
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    engine::{
-        CauseStatus, CheckStatus, DirectionsStatus, Engine, PassiveStatus, RttSummary, State,
-        causes::status::{statuses, time_of},
-        directions::worst_direction,
-        path::Path,
-        reconcile,
-    },
-    network::Link,
+    engine::{CheckStatus, Engine, PassiveStatus, State, causes::status::time_of, reconcile},
+    network::Route,
     probe::EngineKind,
-    units::{GroupId, Metric, UplinkId},
+    units::{GroupId, Metric, TableId, UplinkId},
 };
 
-mod rivals;
+mod targets;
+
+pub use targets::TargetStatus;
+pub(super) use targets::target_status;
 
 /// Which hooks serve an uplink.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,45 +114,16 @@ pub struct DampingStatus {
     pub reuse_in_s: Option<f64>,
 }
 
-/// One target as seen over one uplink, since the daemon started: sent = answered + lost + late + `not_sent` + pending.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TargetStatus {
-    /// Its address.
-    pub address: IpAddr,
-    /// Its state over this uplink.
-    pub state: State,
-    /// Probes ordered.
-    pub sent: u64,
-    /// Answered within the timeout.
-    pub answered: u64,
-    /// Not answered.
-    pub lost: u64,
-    /// Answered after the timeout.
-    pub late: u64,
-    /// Never left: refused by the kernel, vanished before the egress hook, or without a neighbour.
-    pub not_sent: u64,
-    /// Those of `not_sent` whose next hop had no link-layer address.
-    pub no_neighbour: u64,
-    /// On their way.
-    pub pending: u64,
-    /// Bursts that were due and left out: traffic proved life, or the budget asked for it.
-    #[serde(default)]
-    pub skipped: u64,
-    /// The share of the last 100 judged probes that were not answered in time, in percent; null before the first.
-    pub recent_loss_percent: Option<f64>,
-    /// Recent round-trip times in microseconds; null before the first answer.
-    pub rtt_us: Option<RttSummary>,
-    /// Which direction loses what, where the target is a reflector that is asked; null where nothing is known of that.
-    #[serde(default)]
-    pub directions: Option<DirectionsStatus>,
-    /// Why probes were not answered, the commonest cause first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub causes: Vec<CauseStatus>,
-}
-
 impl Engine {
     /// The published view. `wall` is the time of day at `now`.
     pub fn status(&self, now: Instant, wall: SystemTime) -> Status {
+        let mut status = self.status_without_targets(now, wall);
+        self.add_targets(&mut status, (0, self.paths.len()), (now, wall));
+        status
+    }
+
+    /// The same but for the targets, which [`Engine::add_targets`] adds.
+    pub fn status_without_targets(&self, now: Instant, wall: SystemTime) -> Status {
         let active = self.active();
         let groups = 0..self.config.groups.len();
         let active_in: Vec<Vec<UplinkId>> = groups
@@ -232,10 +202,6 @@ impl Engine {
         if let Some(remark) = self.remark(id, damping.as_ref(), now) {
             reason = format!("{reason}; {remark}");
         }
-        let targets = self.target_statuses(id, (now, wall));
-        if let Some(fault) = worst_direction(&targets) {
-            reason = format!("{reason}; {fault}");
-        }
         UplinkStatus {
             name: config.name.clone(),
             interface: config.interface.clone(),
@@ -250,7 +216,7 @@ impl Engine {
             },
             engine_reason: uplink.engine_reason.clone(),
             metric: config.metric,
-            targets,
+            targets: Vec::new(),
             checks: self
                 .checks
                 .of(id)
@@ -303,26 +269,51 @@ impl Engine {
     }
 }
 
-pub(super) fn target_status(
-    path: &Path,
-    links: &[Link],
-    clock: (Instant, SystemTime),
-) -> TargetStatus {
-    let tally = path.record.tally;
-    TargetStatus {
-        address: path.target,
-        state: path.record.health.state(),
-        sent: tally.sent,
-        answered: tally.answered,
-        lost: tally.lost,
-        late: tally.late,
-        not_sent: tally.not_sent,
-        no_neighbour: tally.no_neighbour,
-        skipped: path.record.skipped,
-        pending: tally.sent - tally.answered - tally.lost - tally.late - tally.not_sent,
-        recent_loss_percent: path.record.recent.loss_percent(),
-        rtt_us: path.record.window.summary(),
-        directions: None,
-        causes: statuses(&path.record.causes, links, clock),
+impl Engine {
+    /// Routes of others that outrank wanted ones. Only defaults of others are known, which are few beside ten thousand own routes.
+    fn rivalries(&self) -> Vec<String> {
+        let own = self.config.protocol;
+        let is_rival = |route: &&Route| route.is_for_all() && route.protocol != own;
+        let mut rivals = self.snapshot.routes.iter().filter(is_rival).peekable();
+        if rivals.peek().is_none() {
+            return Vec::new();
+        }
+        let rivals: Vec<&Route> = rivals.collect();
+        let set = self.route_set();
+        // Only the wanted ones at the rivals' destinations matter, and few are there.
+        let mut contested: HashMap<(TableId, IpNet), Vec<&Route>> = HashMap::new();
+        for rival in &rivals {
+            contested
+                .entry((rival.table, rival.destination))
+                .or_default();
+        }
+        for wanted in &set.wanted {
+            if let Some(there) = contested.get_mut(&(wanted.table, wanted.destination)) {
+                there.push(wanted);
+            }
+        }
+        let outranked = |rival: &Route| {
+            // The first that it outranks: wanted routes come in the order of their metrics.
+            let there = &contested[&(rival.table, rival.destination)];
+            let wanted = there.iter().find(|wanted| rival.metric <= wanted.metric)?;
+            Some(rivalry(rival, wanted))
+        };
+        rivals.into_iter().filter_map(outranked).collect()
+    }
+}
+
+fn rivalry(rival: &Route, wanted: &Route) -> String {
+    let family = if rival.ipv6() { "IPv6" } else { "IPv4" };
+    if rival.metric == wanted.metric {
+        format!(
+            "metric {} is taken by an {family} default route of protocol {}: pingu leaves it alone and cannot add its own",
+            rival.metric, rival.protocol
+        )
+    } else {
+        format!(
+            "an {family} default route of protocol {} with metric {} outranks pingu's (metric {}): traffic follows it whatever \
+             pingu decides; give it a higher metric, or set learned_routes = \"adopt\" if it was learned over an uplink",
+            rival.protocol, rival.metric, wanted.metric
+        )
     }
 }
