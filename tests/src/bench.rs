@@ -1,6 +1,7 @@
 //! What the benchmarks and the tests of the probe path stand on.
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 
+pub mod accuracy;
 mod bare_loop;
 pub mod bpf;
 pub mod cpu;

@@ -135,7 +135,7 @@ fn probing(options: &Options, interval_ms: u64) -> Probing {
 }
 
 /// A request each interval, of which three in a row go unanswered.
-const PROBE: &str = "count = 1\nperiod = \"INTERVAL\"\ntimeout = \"INTERVAL\"";
+const PROBE: &str = "mode = \"rolling\"\ninterval = \"INTERVAL\"\ntimeout = \"INTERVAL\"\nwindow = \"10s\"\nsuspect_interval = \"SUSPECT\"";
 
 fn case(options: &Options, who: Who, interval_ms: u64, beside: Beside) -> Result<Row> {
     let probing = probing(options, interval_ms);

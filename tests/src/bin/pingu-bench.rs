@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use pingu_tests::bench::{detect, forward, idle, probe, routes};
+use pingu_tests::bench::{accuracy, detect, forward, idle, probe, routes};
 
 #[derive(Parser)]
 #[command(about = "Measures pingu beside its peers, in namespaces of its own. Needs root.")]
@@ -20,6 +20,8 @@ enum Benchmark {
     Probe(probe::Options),
     /// What the daemon costs that only watches: processor time, wake-ups, memory
     Idle(idle::Options),
+    /// How far told round-trip times are from a capture
+    Accuracy(accuracy::Options),
     /// What the programs add to a forwarded packet that is not pingu's
     Forward(forward::Options),
     /// From a silent cut to the kernel's new route, against BFD of BIRD and FRR
@@ -42,6 +44,10 @@ fn main() -> Result<()> {
         Benchmark::Detect(options) => {
             let report = detect::run(&options)?;
             print(arguments.json, &report, detect::table)
+        }
+        Benchmark::Accuracy(options) => {
+            let report = accuracy::run(&options)?;
+            print(arguments.json, &report, accuracy::table)
         }
         Benchmark::Forward(options) => {
             let report = forward::run(&options)?;
