@@ -292,10 +292,10 @@ fn an_interface_and_addresses_that_come_later_are_served() {
     provider.ip("address add 10.8.0.1/24 dev late0");
     provider.ip("link set late0 up");
     wait_for_addresses(&reflector, &["10.8.0.1"]);
-    provider.ip("address add 10.8.0.9/24 dev late0");
-    wait_for_addresses(&reflector, &["10.8.0.1", "10.8.0.9"]);
+    provider.ip("address add 10.9.0.9/24 dev late0");
+    wait_for_addresses(&reflector, &["10.8.0.1", "10.9.0.9"]);
     provider.ip("address del 10.8.0.1/24 dev late0");
-    wait_for_addresses(&reflector, &["10.8.0.9"]);
+    wait_for_addresses(&reflector, &["10.9.0.9"]);
     provider.ip("link del late0");
     wait_for_addresses(&reflector, &[]);
     reflector.stop();
