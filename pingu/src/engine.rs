@@ -22,6 +22,7 @@ mod active;
 mod adoption;
 mod burst;
 mod bursts;
+mod calendar;
 pub mod check;
 pub mod connections;
 mod damping;
@@ -30,10 +31,13 @@ mod decide;
 mod directions;
 mod evidence;
 mod fights;
+mod handshakes;
 mod health;
 mod knowledge;
+mod ledger;
 mod memory;
 mod neighbours;
+mod passive;
 mod path;
 mod quorum;
 mod random;
@@ -42,6 +46,8 @@ pub mod reconcile;
 mod record;
 mod rolling;
 mod routes;
+mod signs;
+mod spending;
 mod status;
 mod steering;
 mod uplink;
@@ -57,6 +63,8 @@ pub use knowledge::{Families, GatewayKnowledge, Knowledge, Origin};
 pub use memory::GatewayHint;
 pub(crate) use path::slots_needed;
 pub use routes::RouteSet;
+pub use signs::{Cause, HandshakeStatus, PassiveStatus, TrafficStatus};
+pub use spending::BudgetHint;
 pub use status::{DampingStatus, HookState, PinnedBy, Status, TargetStatus, UplinkStatus};
 pub use window::RttSummary;
 
@@ -99,6 +107,9 @@ pub struct Engine {
     /// Of each group: the healthy uplinks compared.
     contests: Vec<Contest>,
     pinned: Option<UplinkId>,
+    /// When counters are read.
+    watch: signs::Watch,
+    ledger: ledger::Ledger,
     /// The first snapshot has been seen.
     oriented: bool,
     /// Counts what may change the route set.
@@ -131,17 +142,15 @@ impl Engine {
                 paths.push(Path::new(id, target, first_slot, &uplink.probe, now));
                 first_slot += slots_needed(&uplink.probe);
             }
-            uplinks.push(Uplink::new(
-                first_path..paths.len(),
-                uplink.health.quorum,
-                now,
-            ));
+            uplinks.push(Uplink::new(first_path..paths.len(), uplink, now));
         }
         let reflections = Reflections::new(&config, paths.iter(), seed, now);
         Self {
             rankings: vec![Ranking::default(); config.groups.len()],
             contests: vec![Contest::default(); config.groups.len()],
             families: config.groups.iter().map(families).collect(),
+            watch: signs::Watch::new(&config, now),
+            ledger: ledger::Ledger::new(now),
             pinned: None,
             wake_of: vec![None; paths.len()],
             checks: check::Checks::new(&config, now),
@@ -232,6 +241,24 @@ impl Engine {
         self.paths.iter().filter_map(of)
     }
 
+    /// Uplinks with a target whose probes left in the last burst, and none came back.
+    pub fn silent(&self) -> impl Iterator<Item = UplinkId> + '_ {
+        let of = |path: &Path| {
+            let report = path.record.judged.as_ref()?.report;
+            (report.answered == 0 && report.lost > 0).then_some(path.uplink)
+        };
+        self.paths.iter().filter_map(of)
+    }
+
+    /// Whether a burst over this uplink that began no earlier said something: its probes left.
+    pub fn saw_since(&self, id: UplinkId, since: Instant) -> bool {
+        let mut paths = self.uplinks[id.index()].own_paths(&self.paths);
+        paths.any(|path| {
+            let judged = path.record.judged.as_ref();
+            judged.is_some_and(|judged| judged.verdict != Verdict::Blind && judged.started >= since)
+        })
+    }
+
     /// Takes a fresh look at the kernel.
     pub fn network(&mut self, snapshot: Snapshot, now: Instant) {
         self.neighbours = snapshot
@@ -258,6 +285,7 @@ impl Engine {
             );
         }
         self.hints.note(&self.config.uplinks, &self.uplinks);
+        self.find_counters();
         if !self.oriented {
             self.oriented = true;
             for index in 0..self.rankings.len() {
@@ -296,6 +324,7 @@ impl Engine {
         self.orders.clear();
         self.ordered.clear();
         transport.refresh();
+        let observed = self.observe(transport, now);
         while let Some(&Reverse((at, id))) = self.wakes.peek()
             && at <= now
         {
@@ -306,10 +335,14 @@ impl Engine {
             self.wake_of[id.index()] = None;
             let path = &mut self.paths[id.index()];
             let uplink = &self.config.uplinks[path.uplink.index()];
+            self.uplinks[path.uplink.index()].sample(transport, now);
             path.collect(&uplink.probe, &uplink.health, now, transport);
             if let Some(directions) = self.reflections.of_mut(id) {
                 directions.collect(transport);
             }
+            self.hold_back(id, now);
+            let path = &mut self.paths[id.index()];
+            let uplink = &self.config.uplinks[path.uplink.index()];
             let first_order = self.orders.len();
             path.order(
                 (&uplink.probe, &uplink.health),
@@ -333,6 +366,9 @@ impl Engine {
         }
         if !self.orders.is_empty() {
             transport.send(&self.orders, &mut self.results);
+        }
+        if observed {
+            self.follow_signs(now);
         }
         self.rank(now);
     }
@@ -358,6 +394,7 @@ impl Engine {
             .into_iter()
             .chain(self.next_turn())
             .chain(self.next_check())
+            .chain(self.next_observation())
             .min()
     }
 

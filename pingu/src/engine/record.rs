@@ -69,6 +69,8 @@ pub(crate) struct Record {
     /// The last judgement.
     pub(crate) judged: Option<Judged>,
     pub(crate) evidence: Evidence,
+    /// How often something was due and left out.
+    pub(crate) skipped: u64,
     slots: SlotRing,
     sequence: u16,
 }
@@ -84,6 +86,7 @@ impl Record {
             recent: Recent::default(),
             judged: None,
             evidence: Evidence::default(),
+            skipped: 0,
             slots: SlotRing {
                 base: first_slot,
                 len: slots,

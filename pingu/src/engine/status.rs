@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     engine::{
-        CheckStatus, DirectionsStatus, Engine, RttSummary, State, directions::worst_direction,
-        path::Path, reconcile,
+        CheckStatus, DirectionsStatus, Engine, PassiveStatus, RttSummary, State,
+        directions::worst_direction, path::Path, reconcile,
     },
     network::Route,
     probe::EngineKind,
@@ -97,6 +97,9 @@ pub struct UplinkStatus {
     /// What its falls have brought upon it; null without flap damping.
     #[serde(default)]
     pub damping: Option<DampingStatus>,
+    /// What traffic says of it, and what probing it costs.
+    #[serde(flatten)]
+    pub passive: PassiveStatus,
 }
 
 /// The flap damping of one uplink.
@@ -131,6 +134,9 @@ pub struct TargetStatus {
     pub no_neighbour: u64,
     /// On their way.
     pub pending: u64,
+    /// Bursts that were due and left out: traffic proved life, or the budget asked for it.
+    #[serde(default)]
+    pub skipped: u64,
     /// The share of the last 100 judged probes that were not answered in time, in percent; null before the first.
     pub recent_loss_percent: Option<f64>,
     /// Recent round-trip times in microseconds; null before the first answer.
@@ -248,6 +254,7 @@ impl Engine {
                 .collect(),
             preferred: self.rankings[config.group.index()].preferred == Some(id),
             damping,
+            passive: self.passive_status(id, now),
         }
     }
 
@@ -314,6 +321,7 @@ impl Engine {
         warnings.extend(self.dead_targets().map(|target| {
             format!("target {target} fails over every uplink while others answer: it is left out until it answers")
         }));
+        warnings.extend(self.sign_warnings());
         warnings.extend(reconcile::conflicts(
             &self.snapshot,
             &self.nexthop_set(),
@@ -386,6 +394,7 @@ pub(super) fn target_status(path: &Path) -> TargetStatus {
         late: tally.late,
         not_sent: tally.not_sent,
         no_neighbour: tally.no_neighbour,
+        skipped: path.record.skipped,
         pending: tally.sent - tally.answered - tally.lost - tally.late - tally.not_sent,
         recent_loss_percent: path.record.recent.loss_percent(),
         rtt_us: path.record.window.summary(),

@@ -9,8 +9,8 @@ use std::{
 
 use pingu::{
     network::Link,
-    probe::{ProbeOrder, ProbeTransport, SendResult, Stamps},
-    units::SlotId,
+    probe::{ProbeOrder, ProbeTransport, SendResult, Stamps, Traffic},
+    units::{Ifindex, SlotId},
 };
 
 #[derive(Clone, Debug)]
@@ -25,6 +25,42 @@ pub(crate) struct Wire {
     pub(crate) lease: bool,
     pub(crate) dead_targets: Vec<IpAddr>,
     pub(crate) gateway: IpAddr,
+    /// Pings pass; with `answers`, without them all else does.
+    pub(crate) pings: bool,
+    /// None: nothing counts on it.
+    pub(crate) flow: Option<Flow>,
+    /// What had passed at a time, and the time.
+    pub(crate) passed: (Traffic, Instant),
+}
+
+/// What passes on a wire in a second. Nothing comes in by one that does not answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Flow {
+    pub(crate) ingress: u64,
+    pub(crate) egress: u64,
+    pub(crate) begun: u64,
+    pub(crate) answered: u64,
+}
+
+impl Wire {
+    /// What has passed by now.
+    pub(crate) fn traffic(&self, now: Instant) -> Traffic {
+        let flow = self.flow.unwrap_or_default();
+        let (mut traffic, since) = self.passed;
+        let ns = (now - since).as_nanos();
+        let count = |per_s: u64| (ns * u128::from(per_s) / 1_000_000_000) as u64;
+        let comes_in = |per_s: u64| {
+            let arrives = self.answers && self.link.carrier;
+            if arrives { count(per_s) } else { 0 }
+        };
+        traffic.ingress_packets += comes_in(flow.ingress);
+        traffic.ingress_bytes += comes_in(flow.ingress) * 1000;
+        traffic.egress_packets += count(flow.egress);
+        traffic.egress_bytes += count(flow.egress) * 100;
+        traffic.handshakes_begun += count(flow.begun);
+        traffic.handshakes_answered += comes_in(flow.answered);
+        traffic
+    }
 }
 
 /// The transport of this world: replies show when their time has come.
@@ -62,6 +98,7 @@ impl ProbeTransport for Wires {
                 .find(|wire| wire.link.ifindex == order.ifindex)
                 .expect("an interface");
             let answered = wire.answers
+                && wire.pings
                 && wire.link.carrier
                 && chance >= wire.loss_percent
                 && !wire.dead_targets.contains(&order.target);
@@ -70,6 +107,12 @@ impl ProbeTransport for Wires {
             self.slots.insert(order.slot, (sent_ns, reply));
             results.push(SendResult::Sent);
         }
+    }
+
+    fn traffic(&self, ifindex: Ifindex) -> Option<Traffic> {
+        let mut wires = self.wires.iter();
+        let wire = wires.find(|wire| wire.link.ifindex == ifindex)?;
+        wire.flow.map(|_| wire.traffic(self.now.get()))
     }
 
     fn read(&self, slot: SlotId) -> Stamps {

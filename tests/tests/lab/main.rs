@@ -7,6 +7,7 @@ mod checks;
 mod connections;
 mod diagnosis;
 mod disturbances;
+mod engines;
 mod failover;
 mod fights;
 mod forgery;

@@ -150,10 +150,11 @@ impl Sliding {
 
     /// No probe so far says anything any more; those that are pending are still awaited.
     pub(crate) fn start_over(&mut self) {
+        let fresh_from = self.end();
         *self = Self {
             probes: std::mem::take(&mut self.probes),
             first: self.first,
-            fresh_from: self.end(),
+            fresh_from,
             ..Self::default()
         };
     }
@@ -240,9 +241,8 @@ impl Sliding {
 
     fn numbered(&self) -> impl Iterator<Item = (u64, &Probe)> {
         let end = self.end();
-        (1..)
-            .map(move |back: u64| end - back)
-            .zip(self.newest_first())
+        let newest_first = self.newest_first().zip(1_u64..);
+        newest_first.map(move |(probe, back)| (end - back, probe))
     }
 
     /// The probes that say something, the newest first.
