@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::{
     adopted::AdoptedNote,
     config::{Config, EngineChoice},
-    control::{Ask, Control, Request},
+    control::{Control, Request},
     daemon::{
         back_off::BackOff,
         budget::{Allowance, WriteBudget},
@@ -32,6 +32,7 @@ use crate::{
 };
 
 mod actor;
+mod answers;
 mod back_off;
 mod budget;
 mod checks;
@@ -264,17 +265,6 @@ impl Daemon {
             _ = self.on_print.recv() => Event::Print,
             () = self.pins.changed() => Event::Sticky,
             () = tokio::time::sleep_until(due.into()) => Event::Due,
-        }
-    }
-
-    fn answer(&mut self, request: Request) {
-        match request.ask {
-            Ask::Status => {
-                let mut status = self.engine.status(clock(), time_of_day());
-                self.pins.amend(&mut status);
-                request.reply.send(&status);
-            }
-            Ask::Pin(name) => self.pin(name.as_deref(), request.reply),
         }
     }
 

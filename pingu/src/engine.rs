@@ -23,6 +23,7 @@ mod adoption;
 mod burst;
 mod bursts;
 mod calendar;
+mod causes;
 pub mod check;
 pub mod connections;
 mod damping;
@@ -52,8 +53,10 @@ mod status;
 mod steering;
 mod uplink;
 mod way_out;
+mod why;
 mod window;
 
+pub use causes::{CauseKind, status::CauseStatus};
 pub use check::CheckStatus;
 pub(crate) use damping::ceiling as penalty_ceiling;
 pub use decide::Ranking;
@@ -66,6 +69,7 @@ pub use routes::RouteSet;
 pub use signs::{Cause, HandshakeStatus, PassiveStatus, TrafficStatus};
 pub use spending::BudgetHint;
 pub use status::{DampingStatus, HookState, PinnedBy, Status, TargetStatus, UplinkStatus};
+pub use why::{Why, WhyCause, WhyTarget, WhyUplink};
 pub use window::RttSummary;
 
 use dead_target::Target;

@@ -19,9 +19,10 @@ use crate::{
     config::{HealthConfig, ProbeConfig},
     engine::{
         bursts::LOOK_AGAIN_MIN,
+        causes::{self, CauseId, CauseKind, Detail},
         record::{Record, Shape},
     },
-    probe::{ProbeOrder, ProbeTransport, SendResult, Stamps},
+    probe::{ProbeOrder, ProbeTransport, SendResult},
     units::SlotId,
 };
 use estimate::Estimate;
@@ -40,8 +41,8 @@ pub(crate) struct Rolling {
     probes: Sliding,
     /// Every probe before this number is settled.
     first_pending: u64,
-    /// Slots of lost probes and their numbers, oldest first, until they are armed again: an answer seen there was late.
-    lost: VecDeque<(SlotId, u64)>,
+    /// Slots of lost probes, their numbers and why, oldest first, until they are armed again: an answer seen there was late.
+    lost: VecDeque<(SlotId, u64, CauseId)>,
     estimate: Estimate,
     /// Losses since the path came up, without those taken back.
     missed_since_rise: u32,
@@ -130,7 +131,10 @@ impl Rolling {
         now: Instant,
         transport: &impl ProbeTransport,
     ) {
-        self.sweep_late(record, transport);
+        self.sweep_late(record, now, transport);
+        if self.due(record, (probe, health), now) <= now {
+            record.sweep_slots(1, transport, now);
+        }
         self.settle_pending(record, probe, now, transport);
         // Before the first window has passed there is nothing to forget.
         if let Some(start) = now.checked_sub(probe.mode.rolling().window) {
@@ -178,11 +182,12 @@ impl Rolling {
             target,
             ident: ident(),
             payload_bytes: probe.size_bytes,
+            now,
         };
         let fate = match record.order(&shape, orders) {
             Some(slot) => {
                 // The slot's last look has just been taken by `sweep_late`.
-                self.lost.retain(|&(lost, _)| lost != slot);
+                self.lost.retain(|&(lost, ..)| lost != slot);
                 Fate::Pending(slot)
             }
             None => {
@@ -199,28 +204,38 @@ impl Rolling {
             self.probes.handed_over(now);
             match result {
                 // By then it has passed the egress hook: the hook runs within the call.
-                SendResult::Sent | SendResult::Dropped(_) => {}
+                SendResult::Sent => {}
+                SendResult::Dropped(errno) => {
+                    if let Some(Fate::Pending(slot)) = self.probes.newest().map(|p| p.fate) {
+                        record.causes.note_dropped(slot, *errno);
+                    }
+                }
                 SendResult::NotSent(errno) => {
                     let newest = self.probes.end() - 1;
-                    self.probes.settle(newest, Fate::NotSent(Some(*errno)));
+                    self.probes.settle(newest, Fate::NotSent(*errno));
                     self.not_sent_in_a_row = self.not_sent_in_a_row.saturating_add(1);
                     record.tally.not_sent += 1;
+                    let detail = Detail::Errno(*errno);
+                    record.causes.count(CauseKind::NotSent, detail, 1, now);
                 }
             }
         }
     }
 
     /// An answer in the slot of a lost probe was late: its loss is taken back.
-    fn sweep_late(&mut self, record: &mut Record, transport: &impl ProbeTransport) {
+    fn sweep_late(&mut self, record: &mut Record, now: Instant, transport: &impl ProbeTransport) {
         let probes = &mut self.probes;
+        let causes = &mut record.causes;
         let (mut late, estimate) = (0, &mut self.estimate);
-        self.lost.retain(|&(slot, number)| {
-            let Some(rtt) = rtt(transport.read(slot)) else {
+        self.lost.retain_mut(|(slot, number, cause)| {
+            let Some(rtt) = transport.read(*slot).rtt() else {
+                *cause = causes.amend(*cause, &transport.remarks(*slot), now);
                 return true;
             };
             late += 1;
             estimate.push(rtt);
-            probes.settle(number, Fate::Received { rtt, is_late: true });
+            causes.turn_late(*cause, now);
+            probes.settle(*number, Fate::Received { rtt, is_late: true });
             false
         });
         record.tally.late += u64::from(late);
@@ -244,17 +259,20 @@ impl Rolling {
                 continue;
             };
             let stamps = transport.read(slot);
-            let is_past = now >= sent + probe.timeout;
-            let fate = match rtt(stamps) {
-                Some(rtt) => Fate::Received {
-                    rtt,
-                    is_late: rtt > probe.timeout,
-                },
-                None if !is_past => continue,
-                None if stamps.sent_ns.is_none() => Fate::NotSent(None),
-                None => Fate::Lost,
+            let fate = if let Some(rtt) = stamps.rtt() {
+                let is_late = rtt > probe.timeout;
+                Fate::Received { rtt, is_late }
+            } else {
+                let remarks = transport.remarks(slot);
+                // Who quotes the probe's cookie knows that it was not delivered: there is nothing to wait for.
+                let is_refused = remarks.error.as_ref().is_some_and(causes::is_final);
+                match stamps.sent_ns {
+                    _ if now < sent + probe.timeout && !is_refused => continue,
+                    None => Fate::NotStamped(record.causes.vanish(&remarks, now)),
+                    Some(_) => Fate::Lost(record.causes.lose(slot, &remarks, now)),
+                }
             };
-            self.count(record, number, slot, fate);
+            self.count(record, (number, slot), fate, now);
         }
         let is_settled = |number: &u64| {
             let probe = self.probes.get(*number);
@@ -267,28 +285,36 @@ impl Rolling {
     }
 
     /// Counts what became of a probe that was pending.
-    fn count(&mut self, record: &mut Record, number: u64, slot: SlotId, fate: Fate) {
+    fn count(
+        &mut self,
+        record: &mut Record,
+        (number, slot): (u64, SlotId),
+        fate: Fate,
+        now: Instant,
+    ) {
         self.probes.settle(number, fate);
         match fate {
             Fate::Received { rtt, is_late } => {
                 self.estimate.push(rtt);
                 self.not_sent_in_a_row = 0;
                 record.recent.push(1, is_late);
+                record.causes.take_dropped(slot);
                 if is_late {
                     record.tally.late += 1;
+                    record.causes.count(CauseKind::Late, Detail::None, 1, now);
                 } else {
                     record.tally.answered += 1;
                     record.window.push(rtt);
                 }
             }
-            Fate::Lost => {
+            Fate::Lost(cause) => {
                 self.not_sent_in_a_row = 0;
                 self.missed_since_rise = self.missed_since_rise.saturating_add(1);
-                self.lost.push_back((slot, number));
+                self.lost.push_back((slot, number, cause));
                 record.recent.push(1, true);
                 record.tally.lost += 1;
             }
-            Fate::NotSent(_) => {
+            Fate::NotSent(_) | Fate::NotStamped(_) => {
                 self.not_sent_in_a_row = self.not_sent_in_a_row.saturating_add(1);
                 record.tally.not_sent += 1;
             }
@@ -303,11 +329,6 @@ impl Rolling {
             _ => None,
         }
     }
-}
-
-fn rtt(stamps: Stamps) -> Option<Duration> {
-    let (sent_ns, received_ns) = (stamps.sent_ns?, stamps.received_ns?);
-    Some(Duration::from_nanos(received_ns.saturating_sub(sent_ns)))
 }
 
 #[cfg(test)]

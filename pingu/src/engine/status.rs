@@ -7,15 +7,17 @@ use std::{
 };
 
 use ipnet::IpNet;
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     engine::{
-        CheckStatus, DirectionsStatus, Engine, PassiveStatus, RttSummary, State,
-        directions::worst_direction, path::Path, reconcile,
+        CauseStatus, CheckStatus, DirectionsStatus, Engine, PassiveStatus, RttSummary, State,
+        causes::status::{statuses, time_of},
+        directions::worst_direction,
+        path::Path,
+        reconcile,
     },
-    network::Route,
+    network::{Link, Route},
     probe::EngineKind,
     units::{GroupId, Metric, TableId, UplinkId},
 };
@@ -144,6 +146,9 @@ pub struct TargetStatus {
     /// Which direction loses what, where the target is a reflector that is asked; null where nothing is known of that.
     #[serde(default)]
     pub directions: Option<DirectionsStatus>,
+    /// Why probes were not answered, the commonest cause first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<CauseStatus>,
 }
 
 impl Engine {
@@ -203,7 +208,7 @@ impl Engine {
                 (
                     config.name.as_str(),
                     uplink.state_noted,
-                    uplink.reason(config, &self.paths, checks),
+                    uplink.reason(config, &self.paths, checks, &self.snapshot.links),
                 )
             })
     }
@@ -217,27 +222,27 @@ impl Engine {
     ) -> UplinkStatus {
         let uplink = &self.uplinks[id.index()];
         let config = &self.config.uplinks[id.index()];
-        let mut reason = uplink.reason(config, &self.paths, self.checks.of(id));
+        let mut reason = uplink.reason(
+            config,
+            &self.paths,
+            self.checks.of(id),
+            &self.snapshot.links,
+        );
         let damping = self.damping_status(id, now);
         if let Some(remark) = self.remark(id, damping.as_ref(), now) {
             reason = format!("{reason}; {remark}");
         }
-        let targets = self.target_statuses(id, now);
+        let targets = self.target_statuses(id, (now, wall));
         if let Some(fault) = worst_direction(&targets) {
             reason = format!("{reason}; {fault}");
         }
-        let time_of = |then: Instant| {
-            let since = wall - now.saturating_duration_since(then);
-            Timestamp::try_from(since)
-                .map_or_else(|_| "unknown".to_owned(), |since| format!("{since:.3}"))
-        };
         UplinkStatus {
             name: config.name.clone(),
             interface: config.interface.clone(),
             gateway: uplink.ways.iter().flatten().find_map(|way| way.gateway),
             state: uplink.state_noted,
             reason,
-            since: time_of(uplink.since),
+            since: time_of(uplink.since, (now, wall)),
             active,
             engine: match uplink.hook {
                 HookState::Attached(engine) => Some(engine),
@@ -250,7 +255,7 @@ impl Engine {
                 .checks
                 .of(id)
                 .iter()
-                .map(|check| check.status(time_of))
+                .map(|check| check.status(|then| time_of(then, (now, wall))))
                 .collect(),
             preferred: self.rankings[config.group.index()].preferred == Some(id),
             damping,
@@ -258,7 +263,7 @@ impl Engine {
         }
     }
 
-    fn damping_status(&self, id: UplinkId, now: Instant) -> Option<DampingStatus> {
+    pub(super) fn damping_status(&self, id: UplinkId, now: Instant) -> Option<DampingStatus> {
         let config = self.config.damping.as_ref()?;
         let penalty = &self.uplinks[id.index()].penalty;
         let until = penalty.suppressed_until(config, now);
@@ -266,43 +271,6 @@ impl Engine {
             penalty: penalty.value(config, now),
             suppressed: until.is_some(),
             reuse_in_s: until.map(|until| (until - now).as_secs_f64()),
-        })
-    }
-
-    /// Why an uplink carries traffic, or does not, beside its state.
-    fn remark(
-        &self,
-        id: UplinkId,
-        damping: Option<&DampingStatus>,
-        now: Instant,
-    ) -> Option<String> {
-        let ranking = &self.rankings[self.config.uplinks[id.index()].group.index()];
-        let held = ranking.held.iter().find(|(held, _)| *held == id);
-        let suppressed = damping.and_then(|damping| damping.reuse_in_s);
-        let name = |id: UplinkId| &self.config.uplinks[id.index()].name;
-        if self.pinned == Some(id) {
-            return Some("pinned".to_owned());
-        }
-        if ranking.preferred == Some(id) {
-            return Some("better than those before it".to_owned());
-        }
-        if let Some(left_s) = suppressed {
-            return Some(format!(
-                "suppressed for flapping, for another {left_s:.0} s"
-            ));
-        }
-        if let Some((_, until)) = held {
-            let left = until.saturating_duration_since(now).as_secs();
-            return Some(format!("held down for another {left} s"));
-        }
-        let preferred = ranking.preferred?;
-        if !ranking.passed_over.contains(&id) {
-            return None;
-        }
-        Some(if self.pinned == Some(preferred) {
-            format!("yields to {}, which is pinned", name(preferred))
-        } else {
-            format!("yields to {}, which is better", name(preferred))
         })
     }
 
@@ -383,7 +351,11 @@ fn rivalry(rival: &Route, wanted: &Route) -> String {
     }
 }
 
-pub(super) fn target_status(path: &Path) -> TargetStatus {
+pub(super) fn target_status(
+    path: &Path,
+    links: &[Link],
+    clock: (Instant, SystemTime),
+) -> TargetStatus {
     let tally = path.record.tally;
     TargetStatus {
         address: path.target,
@@ -399,5 +371,6 @@ pub(super) fn target_status(path: &Path) -> TargetStatus {
         recent_loss_percent: path.record.recent.loss_percent(),
         rtt_us: path.record.window.summary(),
         directions: None,
+        causes: statuses(&path.record.causes, links, clock),
     }
 }

@@ -18,7 +18,7 @@ use crate::{
         status::HookState,
         way_out::{self, Known, Obstacle, WayOut},
     },
-    network::{Route, Snapshot},
+    network::{Link, Route, Snapshot},
     units::{PathId, Protocol, UplinkId},
 };
 
@@ -273,7 +273,13 @@ impl Uplink {
     }
 
     /// Why it is in its state, for people.
-    pub(crate) fn reason(&self, config: &UplinkConfig, paths: &[Path], checks: &[Check]) -> String {
+    pub(crate) fn reason(
+        &self,
+        config: &UplinkConfig,
+        paths: &[Path],
+        checks: &[Check],
+        links: &[Link],
+    ) -> String {
         if let [Err(v4), Err(v6)] = self.ways {
             let any_v4 = config.probe.targets.iter().any(IpAddr::is_ipv4);
             return if any_v4 { v4 } else { v6 }.reason(&config.interface);
@@ -299,29 +305,31 @@ impl Uplink {
         }
         match self.state_noted {
             State::Up => {
-                let burst = match path_of(State::Up).and_then(|path| path.record.judged) {
-                    Some(judged) => reason::describe(&judged, config),
-                    None => "answers".to_owned(),
-                };
+                let of_path =
+                    path_of(State::Up).and_then(|path| reason::of_path(path, config, links));
+                let burst = of_path.unwrap_or_else(|| "answers".to_owned());
                 match checks.iter().find(|check| check.state() == State::Down) {
                     Some(check) => format!("{burst}; {}", said(check)),
                     None => burst,
                 }
             }
             State::Down => match path_of(State::Down) {
-                Some(path) => self.describe_down(path, config),
+                Some(path) => self.describe_down(path, config, links),
                 None => "no target answers".to_owned(),
             },
-            State::Unknown => match self.own_paths(paths).find_map(|path| path.record.judged) {
-                Some(judged) if judged.verdict == Verdict::Blind => {
-                    reason::describe(&judged, config)
-                }
-                Some(_) | None => "waiting for the first bursts".to_owned(),
-            },
+            State::Unknown => {
+                let is_blind = |path: &&Path| {
+                    let judged = path.record.judged;
+                    judged.is_some_and(|judged| judged.verdict == Verdict::Blind)
+                };
+                let blind = self.own_paths(paths).find(is_blind);
+                let of_path = blind.and_then(|path| reason::of_path(path, config, links));
+                of_path.unwrap_or_else(|| "waiting for the first bursts".to_owned())
+            }
         }
     }
 
-    fn describe_down(&self, path: &Path, config: &UplinkConfig) -> String {
+    fn describe_down(&self, path: &Path, config: &UplinkConfig, links: &[Link]) -> String {
         match (&path.record.judged, self.way(path.target)) {
             (_, None) => self.ways[usize::from(path.target.is_ipv6())]
                 .err()
@@ -331,7 +339,10 @@ impl Uplink {
                 let next_hop = way.gateway.unwrap_or(path.target);
                 format!("gateway {next_hop} does not answer on {}", config.interface)
             }
-            (Some(judged), _) => format!("{}: {}", path.target, reason::describe(judged, config)),
+            (Some(_), _) => {
+                let told = reason::of_path(path, config, links).unwrap_or_default();
+                format!("{}: {told}", path.target)
+            }
             (None, _) => format!("{}: no burst yet", path.target),
         }
     }

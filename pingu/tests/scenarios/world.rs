@@ -9,12 +9,12 @@ use std::{
 
 use pingu::{
     config::{Config, Gateway},
-    engine::{Engine, HookState, State, Status, reconcile},
+    engine::{Engine, HookState, State, Status, Why, reconcile},
     network::{
         Address, Change, DEFAULT_V4, Link, LinkLayer, Neighbour, NeighbourState, NextHop, Route,
         Snapshot,
     },
-    probe::{EngineKind, Traffic},
+    probe::{EngineKind, Remarks, Traffic},
     units::{Ifindex, Metric, Protocol, TableId, UplinkId},
 };
 use serde::Deserialize;
@@ -149,6 +149,33 @@ impl World {
         }
         self.look();
         self.converge();
+    }
+
+    /// The wire of an uplink, by its place.
+    pub(crate) fn wire(&mut self, index: usize) -> &mut Wire {
+        &mut self.transport.wires[index]
+    }
+
+    /// Lets so much time pass without a turn of the loop: it was stopped.
+    pub(crate) fn stall(&mut self, time: Duration) {
+        self.transport.now.set(self.now() + time);
+    }
+
+    /// How long it has lived.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.now() - self.transport.start
+    }
+
+    /// Something is seen of every probe that is not answered, long after it was sent.
+    pub(crate) fn note_late(&mut self, remarks: Remarks) {
+        self.transport.remark_unanswered(remarks);
+    }
+
+    /// What there is to say of an uplink.
+    pub(crate) fn why(&self, uplink: &str) -> Why {
+        let wall = SystemTime::UNIX_EPOCH + (self.now() - self.transport.start);
+        let why = self.engine.why(Some(uplink), self.now(), wall);
+        why.expect("the scenario names an uplink")
     }
 
     /// Pins an uplink, or none by that name.
@@ -384,5 +411,9 @@ fn wire(start: Instant, ifindex: u32, name: &str, gateway: IpAddr, lease: bool) 
         pings: true,
         flow: None,
         passed: (Traffic::default(), start),
+        unanswered: Remarks::default(),
+        answered: Remarks::default(),
+        refusal: None,
+        vanish: false,
     }
 }

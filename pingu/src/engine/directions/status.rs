@@ -1,6 +1,6 @@
 //! What is published of a path's directions, in numbers and in words.
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use serde::{Deserialize, Serialize};
 
@@ -64,7 +64,11 @@ impl DirectionsStatus {
 
 impl Engine {
     /// An uplink's targets, in the order of the configuration.
-    pub(crate) fn target_statuses(&self, id: UplinkId, now: Instant) -> Vec<TargetStatus> {
+    pub(crate) fn target_statuses(
+        &self,
+        id: UplinkId,
+        clock: (Instant, SystemTime),
+    ) -> Vec<TargetStatus> {
         let timeout = self.config.uplinks[id.index()].probe.timeout;
         let uplink = &self.uplinks[id.index()];
         let own = uplink.own_paths(&self.paths).enumerate();
@@ -72,8 +76,8 @@ impl Engine {
             let path_id = PathId((uplink.first_path() + index) as u32);
             let directions = self.reflections.of(path_id);
             TargetStatus {
-                directions: directions.and_then(|directions| directions.status(timeout, now)),
-                ..target_status(path)
+                directions: directions.and_then(|directions| directions.status(timeout, clock.0)),
+                ..target_status(path, &self.snapshot.links, clock)
             }
         })
         .collect()

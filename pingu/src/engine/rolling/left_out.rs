@@ -12,7 +12,7 @@ impl Rolling {
         // Where so much was left out that the window is empty, nothing has contradicted the state since.
         let said_again = match (state, self.probes.newest().map(|newest| newest.fate)) {
             (State::Up, Some(Fate::Received { is_late, .. })) => !is_late,
-            (State::Down, Some(Fate::Lost | Fate::NoNeighbour)) => true,
+            (State::Down, Some(Fate::Lost(_) | Fate::NoNeighbour)) => true,
             (State::Up | State::Down, None) => true,
             (State::Up | State::Down | State::Unknown, _) => false,
         };
@@ -35,6 +35,6 @@ impl Rolling {
     /// The last probe was not answered.
     pub(crate) fn misses(&self) -> bool {
         let newest = self.probes.newest();
-        newest.is_some_and(|newest| matches!(newest.fate, Fate::Lost | Fate::NoNeighbour))
+        newest.is_some_and(|newest| matches!(newest.fate, Fate::Lost(_) | Fate::NoNeighbour))
     }
 }

@@ -117,7 +117,7 @@ impl Rolling {
             let since_answer = self.probes.newest_first();
             since_answer
                 .take_while(|probe| !matches!(probe.fate, Fate::Received { .. }))
-                .filter(|probe| !matches!(probe.fate, Fate::NotSent(_)))
+                .filter(|probe| !matches!(probe.fate, Fate::NotSent(_) | Fate::NotStamped(_)))
         };
         // The oldest `fall` of them are missing first.
         let decides = row().nth(row().count().checked_sub(usize::from(fall))?)?;

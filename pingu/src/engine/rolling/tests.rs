@@ -13,7 +13,7 @@ use crate::{
         test_clock,
         way_out::Readiness,
     },
-    probe::LinkHeader,
+    probe::{LinkHeader, Stamps},
     units::Ifindex,
 };
 
