@@ -114,8 +114,15 @@ pub fn reflect_bare(context: TcContext) -> i32 {
 fn is_no_icmp<L: LinkLayer, P: Packet>(packet: P) -> bool {
     match L::glance(packet) {
         Glance::NoIp => true,
-        Glance::Ip(ip) => !ip.is_icmp(),
         Glance::Unsure => false,
+        Glance::Ipv4 => packet
+            .peek::<Ipv4Bytes>(L::IP_OFFSET)
+            // SAFETY: `peek` checked the bounds.
+            .is_some_and(|ip| unsafe { (*ip)[IPV4_PROTOCOL] } != PROTOCOL_ICMP),
+        Glance::Ipv6 => packet
+            .peek::<Ipv6Bytes>(L::IP_OFFSET)
+            // SAFETY: `peek` checked the bounds.
+            .is_some_and(|ip| unsafe { (*ip)[IPV6_NEXT_HEADER] } != PROTOCOL_ICMPV6),
     }
 }
 

@@ -20,7 +20,7 @@ use pingu_common::{
 };
 
 use crate::packet::{
-    checksum::checksum_is_right,
+    checksum::{Peeked, checksum_is_right},
     echo::{self, EchoKind},
     icmp::Message,
     link::LinkLayer,
@@ -99,7 +99,7 @@ pub fn try_reflect<L: LinkLayer, P: Rewrite>(packet: P) -> Result<(), NotReflect
         Some(family) if u32::from(*family) == message.ip_version => {}
         Some(_) | None => return Err(NotReflected::Refused),
     }
-    if !network.checksum_is_right() || !checksum_is_right(packet, &message) {
+    if !network.checksum_is_right() || !checksum_is_right::<Peeked, P>(packet, &message) {
         return Err(NotReflected::Corrupt);
     }
     let key = CountedKey {

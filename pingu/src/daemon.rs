@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     adopted::AdoptedNote,
-    config::Config,
+    config::{Config, EngineChoice},
     control::{Control, Request},
     daemon::{
         back_off::BackOff,
@@ -64,6 +64,8 @@ const BACK_OFF: Duration = Duration::from_secs(1);
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut daemon = Daemon::start(config).await?;
     let served = daemon.serve().await;
+    daemon.engine.tell_time(time_of_day(), clock());
+    daemon.engine.note_spending(clock());
     let memory = memory_of(&daemon.engine, &daemon.pins);
     daemon.saver.finish(memory, clock()).await;
     // After an error of our own everything stays as it is: routes without pingu are better than none.
@@ -95,6 +97,8 @@ struct Daemon {
     checks: Checks,
     /// Some interface may want its hooks.
     hooks_due: bool,
+    /// When it was last asked whether hooks are blind.
+    hooks_checked: Instant,
     control: Control,
     signals: [(&'static str, Signal); 3],
     on_print: Signal,
@@ -144,6 +148,7 @@ impl Daemon {
         let file = MemoryFile::new(&engine.config().state_directory, engine.config().protocol);
         let memory = file.read();
         engine.remember_gateways(memory.gateways.iter().cloned());
+        engine.remember_spending(memory.spending.iter().cloned());
         let sticky = engine.config().sticky_file.clone().map(Sticky::follow);
         let sticky = sticky.transpose().context("cannot start a thread")?;
         let pins = Pins::new(&engine, memory.pinned.as_deref(), sticky);
@@ -152,8 +157,8 @@ impl Daemon {
         let options = LoadOptions::new(engine.slots_needed(), receive).counting(uplinks);
         let mut transport =
             Transport::load(choice, options).context("cannot load the eBPF programs")?;
-        if let Some(reason) = transport.refusal() {
-            tracing::info!(reason, "probing by sockets, without eBPF");
+        if let (EngineChoice::Auto, Some(reason)) = (choice, transport.refusal()) {
+            tracing::warn!(reason, "probing by sockets, without eBPF");
         }
         packet_log::follow(&mut transport);
         let checks = Checks::start(engine.check_count()).context("cannot start a thread")?;
@@ -166,6 +171,7 @@ impl Daemon {
             hooks: Hooks::default(),
             checks,
             hooks_due: false,
+            hooks_checked: now,
             control,
             signals,
             on_print,
@@ -193,6 +199,14 @@ impl Daemon {
         loop {
             if clock() >= self.look_at {
                 self.look().await?;
+            }
+            let now = clock();
+            if now >= self.hooks_checked + hooks::CHECK_EVERY {
+                self.hooks_checked = now;
+                let engine = &self.engine;
+                self.hooks_due |= engine.blind().next().is_some()
+                    || engine.silent().next().is_some()
+                    || self.hooks.are_watched();
             }
             if self.hooks_due {
                 self.hooks_due = self
@@ -320,6 +334,7 @@ impl Daemon {
     }
 
     async fn probe(&mut self) {
+        self.engine.tell_time(time_of_day(), clock());
         self.engine.run(clock(), &mut self.transport);
         self.engine.sent(clock());
         for (ifindex, address) in self.engine.solicitations(clock()) {
@@ -387,6 +402,7 @@ fn memory_of(engine: &Engine, pins: &Pins) -> Memory {
     Memory {
         gateways: engine.known_gateways(),
         pinned: pins.remembered(engine),
+        spending: engine.spending_hints(),
     }
 }
 

@@ -12,9 +12,13 @@ use ipnet::IpNet;
 use pingu::{
     config::{Config, LoadError},
     control, daemon, install,
+    probe::kernel,
     reflect::{self, HookChoice},
 };
 use tracing_subscriber::EnvFilter;
+
+/// The kernel does not let this process do what the configuration asks for (`EX_NOPERM` there).
+const EXIT_NO_PERMISSION: u8 = 77;
 
 /// The configuration is wrong (`EX_CONFIG` of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
@@ -271,7 +275,10 @@ fn finish(outcome: anyhow::Result<()>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("pingu: {error:#}");
-            ExitCode::FAILURE
+            match error.downcast_ref() {
+                Some(kernel::LoadError::MissingCapability(_)) => ExitCode::from(EXIT_NO_PERMISSION),
+                Some(_) | None => ExitCode::FAILURE,
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod dhclient;
 pub mod dhcp;
 pub mod dnsmasq;
 pub mod flows;
+pub mod foreign_program;
 pub mod forger;
 pub mod frr;
 pub mod load;

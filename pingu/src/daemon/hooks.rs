@@ -1,7 +1,7 @@
 //! The eBPF hooks follow the uplinks' interfaces as these come, go and change their numbers.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     time::{Duration, Instant},
 };
@@ -23,6 +23,9 @@ const REATTACH_EVERY: Duration = Duration::from_secs(30);
 /// A socket whose interface was deleted and came back under the same number is opened anew after this long.
 const REOPEN_EVERY: Duration = Duration::from_secs(1);
 
+/// How often the loop asks whether hooks are blind: it goes through all paths.
+pub(super) const CHECK_EVERY: Duration = Duration::from_secs(1);
+
 /// Where sockets took over, hooks are tried again this often: at worst that costs two bursts which say nothing.
 const RETRY_HOOKS_EVERY: Duration = Duration::from_secs(600);
 
@@ -31,6 +34,10 @@ const PATIENCE_MIN: Duration = Duration::from_secs(1);
 
 /// Why sockets took over.
 const BLIND: &str = "probes vanish before the egress hook";
+const BYPASSED: &str = "replies reach the interface, but not the ingress hook";
+
+/// Replies that a hook misses while it is watched, before it counts as blind.
+const MISSED_MIN: u32 = 2;
 
 /// Attaching takes some 25 ms an interface; after so many the loop has its turn.
 const ATTACH_PER_TURN: usize = 2;
@@ -48,6 +55,14 @@ struct Hook {
     /// Why sockets serve it.
     reason: Option<String>,
     tried: Instant,
+    /// Some burst since then said something.
+    saw: bool,
+    /// Since when probes have been seen to vanish.
+    blind_since: Option<Instant>,
+    /// When hooks are tried again where sockets serve.
+    retry_at: Instant,
+    /// It is watched whether they miss replies.
+    watched: bool,
 }
 
 /// What to do about an interface.
@@ -57,8 +72,8 @@ enum Step {
     Attach,
     /// Open the sockets anew.
     Reopen,
-    /// Give the hooks up for a while.
-    GiveUp,
+    /// Give the hooks up for a while: requests do not pass them, or replies.
+    GiveUp(&'static str),
 }
 
 impl Hooks {
@@ -82,14 +97,21 @@ impl Hooks {
         wanted.sort_by_key(|(uplink, ..)| (!standing.contains(uplink), *uplink));
         let may_fall_back =
             engine.config().engine == EngineChoice::Auto && transport.refusal().is_none();
+        let silent: BTreeSet<UplinkId> = match may_fall_back {
+            true => engine.silent().collect(),
+            false => BTreeSet::new(),
+        };
         let mut left = ATTACH_PER_TURN;
         for &(uplink, ifindex, bare) in &wanted {
             let config = &engine.config().uplinks[uplink.index()];
-            let step = match self.attached.get(&ifindex) {
+            let step = match self.attached.get_mut(&ifindex) {
                 None => Some(Step::Attach),
                 Some(hook) => {
+                    let blind = blind.get(&uplink);
+                    hook.note(blind, engine.saw_since(uplink, hook.tried), now);
                     let patience = may_fall_back.then(|| patience(&config.probe));
-                    hook.step(blind.get(&uplink), patience, now)
+                    let missed = hook.watch(silent.contains(&uplink), ifindex, transport);
+                    hook.step(blind, patience, now).or(missed)
                 }
             };
             let Some(step) = step else {
@@ -99,15 +121,9 @@ impl Hooks {
                 break;
             }
             left -= 1;
-            let before = self.attached.get(&ifindex);
-            let before = before.and_then(|hook| hook.reason.clone());
-            let served = match step {
-                Step::Attach => transport.attach(ifindex, bare),
-                Step::Reopen => transport.attach_sockets(ifindex, bare, before.unwrap_or_default()),
-                Step::GiveUp => transport.attach_sockets(ifindex, bare, BLIND.to_owned()),
-            };
-            let declined = transport.declined(ifindex);
-            let hook = Hook::new(&config.interface, bare, served, declined, now);
+            let before = self.attached.remove(&ifindex);
+            let interface = &config.interface;
+            let hook = take(step, before, interface, (ifindex, bare), transport, now);
             self.attached.insert(ifindex, hook);
         }
         for index in 0..engine.config().uplinks.len() {
@@ -123,6 +139,11 @@ impl Hooks {
         left == 0
     }
 
+    /// Whether some hooks are watched.
+    pub(super) fn are_watched(&self) -> bool {
+        self.attached.values().any(|hook| hook.watched)
+    }
+
     fn detach_unwanted(&mut self, wanted: &[(UplinkId, Ifindex, bool)], transport: &mut Transport) {
         self.attached.retain(|&ifindex, hook| {
             let keep = wanted
@@ -134,6 +155,44 @@ impl Hooks {
             keep
         });
     }
+}
+
+/// Does it. Whoever saw for a while may see again soon.
+fn take(
+    step: Step,
+    before: Option<Hook>,
+    interface: &str,
+    (ifindex, bare): (Ifindex, bool),
+    transport: &mut Transport,
+    now: Instant,
+) -> Hook {
+    let saw = before.as_ref().is_some_and(|hook| hook.saw);
+    let by_sockets = HookState::Attached(EngineKind::Socket);
+    let was_by_sockets = before.as_ref().is_some_and(|hook| hook.state == by_sockets);
+    let retry_at = match step {
+        Step::GiveUp(BLIND) if saw => now + REATTACH_EVERY,
+        Step::GiveUp(_) | Step::Attach | Step::Reopen => now + RETRY_HOOKS_EVERY,
+    };
+    let retry_before = before.as_ref().map(|hook| hook.retry_at);
+    let reason = before.and_then(|hook| hook.reason);
+    let (served, retry_at) = match step {
+        Step::Attach => (transport.attach(ifindex, bare), retry_at),
+        Step::Reopen => (
+            transport.attach_sockets(ifindex, bare, reason.unwrap_or_default()),
+            retry_before.unwrap_or(retry_at),
+        ),
+        Step::GiveUp(reason) => (
+            transport.attach_sockets(ifindex, bare, reason.to_owned()),
+            retry_at,
+        ),
+    };
+    let mut hook = Hook::new(interface, bare, served, transport.declined(ifindex), now);
+    hook.retry_at = retry_at;
+    if was_by_sockets && step == Step::Attach {
+        transport.watch(ifindex, bare);
+        hook.watched = true;
+    }
+    hook
 }
 
 impl Hook {
@@ -163,12 +222,49 @@ impl Hook {
             state,
             reason,
             tried: now,
+            saw: false,
+            blind_since: None,
+            retry_at: now,
+            watched: false,
         }
     }
 
+    /// Takes in what the last bursts say of it.
+    fn note(&mut self, blind: Option<&Option<i32>>, saw: bool, now: Instant) {
+        self.saw |= saw;
+        self.blind_since = match blind {
+            Some(None) => Some(self.blind_since.unwrap_or(now)),
+            Some(Some(_)) | None => None,
+        };
+    }
+
+    /// Watches the hooks while nothing comes back over them, and since they took over from sockets until they have seen something. Says
+    /// what to do if they miss replies.
+    fn watch(
+        &mut self,
+        is_silent: bool,
+        ifindex: Ifindex,
+        transport: &mut Transport,
+    ) -> Option<Step> {
+        let by_sockets = self.state == HookState::Attached(EngineKind::Socket);
+        if is_silent && !self.watched && !by_sockets {
+            transport.watch(ifindex, self.bare);
+            self.watched = true;
+        }
+        let missed = transport.missed(ifindex).unwrap_or(0);
+        if missed >= MISSED_MIN {
+            return Some(Step::GiveUp(BYPASSED));
+        }
+        if self.watched && !is_silent && self.saw && missed == 0 {
+            transport.unwatch(ifindex);
+            self.watched = false;
+        }
+        None
+    }
+
     /// What to do: hooks failed, or probes over them vanish, or a socket's interface is not the one of that number any more. A full
-    /// queue or an interface that is down is no fault of theirs. `patience` is how long hooks may be blind after they were attached;
-    /// none if nothing else may serve.
+    /// queue or an interface that is down is no fault of theirs. `patience` is how long hooks may be blind before sockets take over;
+    /// none if these may not.
     fn step(
         &self,
         blind: Option<&Option<i32>>,
@@ -182,22 +278,30 @@ impl Hook {
         } else {
             Step::Attach
         };
-        match (&self.state, blind) {
-            (_, Some(Some(libc::ENXIO | libc::ENODEV))) => (since >= REOPEN_EVERY).then_some(again),
-            (HookState::Failed(_), _) => (since >= REATTACH_EVERY).then_some(Step::Attach),
-            (_, Some(None)) if since >= REATTACH_EVERY => Some(again),
-            (_, Some(None)) if !by_sockets => patience
-                .filter(|patience| since >= *patience)
-                .map(|_| Step::GiveUp),
-            _ if by_sockets && patience.is_some() && since >= RETRY_HOOKS_EVERY => {
-                Some(Step::Attach)
-            }
-            _ => None,
+        if let Some(Some(libc::ENXIO | libc::ENODEV)) = blind {
+            return (since >= REOPEN_EVERY).then_some(again);
+        }
+        if let HookState::Failed(_) = self.state {
+            return (since >= REATTACH_EVERY).then_some(Step::Attach);
+        }
+        if by_sockets && patience.is_some() && now >= self.retry_at {
+            return Some(Step::Attach);
+        }
+        let blind_since = self.blind_since?.max(self.tried);
+        let (Some(patience), false) = (patience, by_sockets) else {
+            return (since >= REATTACH_EVERY).then_some(again);
+        };
+        if now < blind_since + patience {
+            None
+        } else if self.saw && since >= REATTACH_EVERY {
+            Some(Step::Attach)
+        } else {
+            Some(Step::GiveUp(BLIND))
         }
     }
 }
 
-/// How long probes may vanish after hooks were attached: two bursts from their beginnings to their ends.
+/// How long probes may vanish before sockets take over: two bursts from their beginnings to their ends.
 fn patience(probe: &ProbeConfig) -> Duration {
     let burst = match &probe.mode {
         ProbeMode::Burst(burst) => burst.spacing * u32::from(burst.count),
@@ -216,62 +320,117 @@ mod tests {
     const GONE: Option<&Option<i32>> = Some(&Some(libc::ENODEV));
 
     fn hook(state: HookState) -> Hook {
+        let tried = test_clock();
         Hook {
             bare: false,
             state,
             reason: None,
-            tried: test_clock(),
+            tried,
+            saw: false,
+            blind_since: None,
+            retry_at: tried + RETRY_HOOKS_EVERY,
+            watched: false,
         }
     }
+
+    /// What is done when this is seen so long after the last attempt, and was for `blind_for`.
+    fn step(
+        mut hook: Hook,
+        blind: Option<&Option<i32>>,
+        blind_for: Duration,
+        patience: Option<Duration>,
+        after: Duration,
+    ) -> Option<Step> {
+        let now = hook.tried + after;
+        hook.note(blind, hook.saw, now - blind_for);
+        hook.note(blind, hook.saw, now);
+        hook.step(blind, patience, now)
+    }
+
+    const ZERO: Duration = Duration::ZERO;
 
     #[test]
     fn only_what_new_hooks_can_cure_is_attached_anew() {
-        let attached = hook(HookState::Attached(EngineKind::Tcx));
-        let failed = hook(HookState::Failed("why".to_owned()));
-        let step = |hook: &Hook, blind, after| hook.step(blind, None, hook.tried + after);
+        let attached = || hook(HookState::Attached(EngineKind::Tcx));
+        let failed = || hook(HookState::Failed("why".to_owned()));
         let (second, half_minute) = (REOPEN_EVERY, REATTACH_EVERY);
-        assert_eq!(step(&attached, GONE, Duration::ZERO), None);
-        assert_eq!(step(&attached, GONE, second), Some(Step::Attach));
-        assert_eq!(step(&attached, VANISHED, second), None);
-        assert_eq!(step(&attached, VANISHED, half_minute), Some(Step::Attach));
-        assert_eq!(step(&failed, None, second), None);
-        assert_eq!(step(&failed, None, half_minute), Some(Step::Attach));
+        assert_eq!(step(attached(), GONE, ZERO, None, ZERO), None);
+        assert_eq!(
+            step(attached(), GONE, ZERO, None, second),
+            Some(Step::Attach)
+        );
+        assert_eq!(step(attached(), VANISHED, ZERO, None, second), None);
+        assert_eq!(
+            step(attached(), VANISHED, ZERO, None, half_minute),
+            Some(Step::Attach)
+        );
+        assert_eq!(step(failed(), None, ZERO, None, second), None);
+        assert_eq!(
+            step(failed(), None, ZERO, None, half_minute),
+            Some(Step::Attach)
+        );
         for errno in [libc::ENOBUFS, libc::EAGAIN, libc::ENETDOWN] {
             let blind = Some(errno);
-            assert_eq!(
-                attached.step(Some(&blind), None, attached.tried + half_minute),
-                None,
-                "{errno}"
-            );
+            let what = step(attached(), Some(&blind), half_minute, PATIENCE, half_minute);
+            assert_eq!(what, None, "{errno}");
         }
-        assert_eq!(step(&attached, None, RETRY_HOOKS_EVERY), None);
+        assert_eq!(
+            step(attached(), None, ZERO, PATIENCE, RETRY_HOOKS_EVERY),
+            None
+        );
     }
 
     #[test]
-    fn hooks_that_stay_blind_after_they_were_attached_yield_to_sockets_and_are_tried_again_later() {
-        let attached = hook(HookState::Attached(EngineKind::Tcx));
-        let step = |hook: &Hook, blind, after| hook.step(blind, PATIENCE, hook.tried + after);
-        let (second, patience) = (REOPEN_EVERY, PATIENCE.unwrap());
+    fn hooks_that_stay_blind_yield_to_sockets() {
+        let patience = PATIENCE.unwrap();
+        let attached = || hook(HookState::Attached(EngineKind::Tcx));
+        let late = RETRY_HOOKS_EVERY;
         assert_eq!(
-            step(&attached, VANISHED, second),
+            step(attached(), VANISHED, ZERO, PATIENCE, late),
             None,
             "one burst may be an accident"
         );
-        assert_eq!(step(&attached, VANISHED, patience), Some(Step::GiveUp));
         assert_eq!(
-            step(&attached, VANISHED, REATTACH_EVERY),
+            step(attached(), VANISHED, patience, PATIENCE, patience),
+            Some(Step::GiveUp(BLIND)),
+            "they never saw"
+        );
+        let mut saw = attached();
+        saw.saw = true;
+        assert_eq!(
+            step(saw, VANISHED, patience, PATIENCE, patience),
+            Some(Step::GiveUp(BLIND)),
+            "it is too early for new ones"
+        );
+        let mut saw = attached();
+        saw.saw = true;
+        assert_eq!(
+            step(saw, VANISHED, patience, PATIENCE, late),
             Some(Step::Attach),
             "they saw for a while, so new ones may see again"
         );
-        assert_eq!(step(&attached, None, patience), None);
-        let sockets = hook(HookState::Attached(EngineKind::Socket));
-        assert_eq!(step(&sockets, None, REATTACH_EVERY), None);
-        assert_eq!(step(&sockets, GONE, second), Some(Step::Reopen));
-        assert_eq!(step(&sockets, VANISHED, REATTACH_EVERY), Some(Step::Reopen));
-        assert_eq!(step(&sockets, None, RETRY_HOOKS_EVERY), Some(Step::Attach));
+    }
+
+    #[test]
+    fn where_sockets_took_over_hooks_are_tried_again_later() {
+        let sockets = || hook(HookState::Attached(EngineKind::Socket));
+        let (second, half_minute) = (REOPEN_EVERY, REATTACH_EVERY);
+        assert_eq!(step(sockets(), None, ZERO, PATIENCE, half_minute), None);
         assert_eq!(
-            sockets.step(None, None, sockets.tried + RETRY_HOOKS_EVERY),
-            None
+            step(sockets(), GONE, ZERO, PATIENCE, second),
+            Some(Step::Reopen)
+        );
+        let vanished = step(sockets(), VANISHED, second, PATIENCE, half_minute);
+        assert_eq!(vanished, Some(Step::Reopen));
+        let late = RETRY_HOOKS_EVERY;
+        assert_eq!(
+            step(sockets(), None, ZERO, PATIENCE, late),
+            Some(Step::Attach)
+        );
+        assert_eq!(
+            step(sockets(), None, ZERO, None, late),
+            None,
+            "sockets were asked for"
         );
     }
 }

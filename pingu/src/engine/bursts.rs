@@ -1,5 +1,7 @@
 //! Probing in bursts: when the next one is due, those on their way, and what each says of its path.
 
+mod left_out;
+
 use std::{
     collections::VecDeque,
     net::IpAddr,
@@ -29,6 +31,8 @@ pub(crate) const LOOK_AGAIN_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Bursts {
     next_burst: Instant,
+    /// When the last one began.
+    last_burst: Option<Instant>,
     /// A burst beside the regular ones, when it is due.
     extra_burst: Option<Instant>,
     /// When the last of those was due.
@@ -53,6 +57,7 @@ impl Bursts {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             next_burst: now,
+            last_burst: None,
             extra_burst: None,
             extra_before: None,
             awaited: false,
@@ -184,6 +189,7 @@ impl Bursts {
                 // This program was stopped for longer than a period: nothing is concluded from what it could not send.
                 unfinished.abandon();
             }
+            self.last_burst = Some(now);
             self.bursts.push_back(Burst::new(now, ident(), pace.count));
             self.look_again = LOOK_AGAIN_MIN;
             while self.next_burst <= now {

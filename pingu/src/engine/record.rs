@@ -76,6 +76,8 @@ pub(crate) struct Record {
     pub(crate) evidence: Evidence,
     /// Why probes were not answered.
     pub(crate) causes: Causes,
+    /// How often something was due and left out.
+    pub(crate) skipped: u64,
     slots: SlotRing,
     sequence: u16,
 }
@@ -92,6 +94,7 @@ impl Record {
             judged: None,
             evidence: Evidence::default(),
             causes: Causes::default(),
+            skipped: 0,
             slots: SlotRing {
                 base: first_slot,
                 len: slots,

@@ -5,6 +5,7 @@
 
 mod estimate;
 mod judge;
+mod left_out;
 mod pace;
 mod sliding;
 

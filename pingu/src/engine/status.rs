@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     engine::{
-        CauseStatus, CheckStatus, Engine, RttSummary, State,
+        CauseStatus, CheckStatus, DirectionsStatus, Engine, PassiveStatus, RttSummary, State,
         causes::status::{statuses, time_of},
+        directions::worst_direction,
         path::Path,
         reconcile,
-        uplink::Uplink,
     },
     network::{Link, Route},
     probe::EngineKind,
@@ -99,6 +99,9 @@ pub struct UplinkStatus {
     /// What its falls have brought upon it; null without flap damping.
     #[serde(default)]
     pub damping: Option<DampingStatus>,
+    /// What traffic says of it, and what probing it costs.
+    #[serde(flatten)]
+    pub passive: PassiveStatus,
 }
 
 /// The flap damping of one uplink.
@@ -133,6 +136,9 @@ pub struct TargetStatus {
     pub no_neighbour: u64,
     /// On their way.
     pub pending: u64,
+    /// Bursts that were due and left out: traffic proved life, or the budget asked for it.
+    #[serde(default)]
+    pub skipped: u64,
     /// The share of the last 100 judged probes that were not answered in time, in percent; null before the first.
     pub recent_loss_percent: Option<f64>,
     /// Recent round-trip times in microseconds; null before the first answer.
@@ -140,6 +146,9 @@ pub struct TargetStatus {
     /// Why probes were not answered, the commonest cause first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<CauseStatus>,
+    /// Which direction loses what, where the target is a reflector that is asked; null where nothing is known of that.
+    #[serde(default)]
+    pub directions: Option<DirectionsStatus>,
 }
 
 impl Engine {
@@ -223,6 +232,10 @@ impl Engine {
         if let Some(remark) = self.remark(id, damping.as_ref(), now) {
             reason = format!("{reason}; {remark}");
         }
+        let targets = self.target_statuses(id, (now, wall));
+        if let Some(fault) = worst_direction(&targets) {
+            reason = format!("{reason}; {fault}");
+        }
         UplinkStatus {
             name: config.name.clone(),
             interface: config.interface.clone(),
@@ -237,7 +250,7 @@ impl Engine {
             },
             engine_reason: uplink.engine_reason.clone(),
             metric: config.metric,
-            targets: self.target_statuses(uplink, (now, wall)),
+            targets,
             checks: self
                 .checks
                 .of(id)
@@ -246,6 +259,7 @@ impl Engine {
                 .collect(),
             preferred: self.rankings[config.group.index()].preferred == Some(id),
             damping,
+            passive: self.passive_status(id, now),
         }
     }
 
@@ -258,14 +272,6 @@ impl Engine {
             suppressed: until.is_some(),
             reuse_in_s: until.map(|until| (until - now).as_secs_f64()),
         })
-    }
-
-    fn target_statuses(&self, uplink: &Uplink, clock: (Instant, SystemTime)) -> Vec<TargetStatus> {
-        let links = &self.snapshot.links;
-        let paths = uplink.own_paths(&self.paths);
-        paths
-            .map(|path| target_status(path, links, clock))
-            .collect()
     }
 
     /// What stands in pingu's way, for people: foreign routes that outrank pingu's or sit in the place of one, and what the kernel
@@ -283,6 +289,7 @@ impl Engine {
         warnings.extend(self.dead_targets().map(|target| {
             format!("target {target} fails over every uplink while others answer: it is left out until it answers")
         }));
+        warnings.extend(self.sign_warnings());
         warnings.extend(reconcile::conflicts(
             &self.snapshot,
             &self.nexthop_set(),
@@ -344,7 +351,11 @@ fn rivalry(rival: &Route, wanted: &Route) -> String {
     }
 }
 
-fn target_status(path: &Path, links: &[Link], clock: (Instant, SystemTime)) -> TargetStatus {
+pub(super) fn target_status(
+    path: &Path,
+    links: &[Link],
+    clock: (Instant, SystemTime),
+) -> TargetStatus {
     let tally = path.record.tally;
     TargetStatus {
         address: path.target,
@@ -355,9 +366,11 @@ fn target_status(path: &Path, links: &[Link], clock: (Instant, SystemTime)) -> T
         late: tally.late,
         not_sent: tally.not_sent,
         no_neighbour: tally.no_neighbour,
+        skipped: path.record.skipped,
         pending: tally.sent - tally.answered - tally.lost - tally.late - tally.not_sent,
         recent_loss_percent: path.record.recent.loss_percent(),
         rtt_us: path.record.window.summary(),
         causes: statuses(&path.record.causes, links, clock),
+        directions: None,
     }
 }

@@ -258,6 +258,10 @@ impl KernelTransport {
         aya_log::EbpfLogger::init(&mut self.ebpf).ok()
     }
 
+    pub(super) fn slots(&self) -> &Slots {
+        &self.slots
+    }
+
     /// How many slots there are.
     pub fn slot_count(&self) -> u32 {
         self.slots.count()

@@ -3,19 +3,28 @@
 use super::{
     EngineKind, ProbeOrder, ProbeTransport, Remarks, SendResult, Stamps, Traffic,
     kernel::{AttachError, KernelTransport, LoadError, LoadOptions},
-    socket::SocketTransport,
+    socket::{SocketTransport, Sockets},
 };
 use crate::{
     config::EngineChoice,
     units::{Ifindex, SlotId},
 };
 
+mod watch;
+
+use watch::Watch;
+
+/// What to know where packet sockets are refused as well.
+const ECHO_SOCKETS: &str = "without CAP_NET_RAW the kernel's echo sockets serve: probes follow the routes of their interface";
+
 /// Both engines.
 pub struct Transport {
     choice: EngineChoice,
     kernel: Option<KernelTransport>,
-    /// Made when the first interface needs it.
+    /// Made when the first interface needs it, or at once without programs.
     socket: Option<SocketTransport>,
+    /// Made when the first hooks are in doubt.
+    watch: Option<Watch>,
     slots: u32,
     /// Why there are no eBPF programs.
     refusal: Option<String>,
@@ -52,10 +61,15 @@ impl Transport {
                 Err(error) => (None, Some(first_line(error))),
             },
         };
+        // Early, so that the kernel takes times by the time of the first probe. If it fails, so does the first attachment, which says why.
+        let socket = kernel
+            .is_none()
+            .then(|| SocketTransport::new(options.slots).ok());
         Ok(Self {
             choice,
             kernel,
-            socket: None,
+            socket: socket.flatten(),
+            watch: None,
             slots: options.slots.max(1),
             refusal,
             by_socket: vec![false; options.slots.max(1) as usize],
@@ -105,7 +119,11 @@ impl Transport {
             Some(socket) => socket,
             none => none.insert(SocketTransport::new(self.slots).map_err(failed)?),
         };
-        socket.attach(ifindex, bare).map_err(failed)?;
+        let reason = match socket.attach(ifindex, bare).map_err(failed)? {
+            Sockets::Packet => reason,
+            Sockets::Echo => format!("{reason}; {ECHO_SOCKETS}"),
+        };
+        self.unwatch(ifindex);
         if let Some(kernel) = &mut self.kernel {
             kernel.detach(ifindex);
             kernel.doubt(ifindex);
@@ -118,12 +136,39 @@ impl Transport {
 
     /// Serves an interface no more.
     pub fn detach(&mut self, ifindex: Ifindex) {
+        self.unwatch(ifindex);
         if let Some(kernel) = &mut self.kernel {
             kernel.detach(ifindex);
         }
         if let Some(socket) = &mut self.socket {
             socket.detach(ifindex);
         }
+    }
+
+    /// Watches whether the hooks of an interface miss replies. Does nothing where none serve it.
+    pub fn watch(&mut self, ifindex: Ifindex, bare: bool) {
+        let Some(kernel) = &self.kernel else {
+            return;
+        };
+        if kernel.engine(ifindex).is_none() {
+            return;
+        }
+        let watch = self.watch.get_or_insert_with(Watch::new);
+        if let Err(error) = watch.begin(ifindex, bare, self.slots) {
+            tracing::debug!(%ifindex, %error, "cannot watch the hooks");
+        }
+    }
+
+    /// Watches no more.
+    pub fn unwatch(&mut self, ifindex: Ifindex) {
+        if let Some(watch) = &mut self.watch {
+            watch.end(ifindex);
+        }
+    }
+
+    /// How many replies the hooks of a watched interface have missed; none if it is not watched.
+    pub fn missed(&self, ifindex: Ifindex) -> Option<u32> {
+        self.watch.as_ref()?.missed(ifindex)
     }
 
     /// Why an attached interface has no native XDP although it was asked for.
@@ -214,6 +259,9 @@ impl ProbeTransport for Transport {
     fn refresh(&mut self) {
         if let Some(kernel) = &mut self.kernel {
             kernel.refresh();
+            if let Some(watch) = &mut self.watch {
+                watch.refresh(kernel.slots());
+            }
         }
         if let Some(socket) = &mut self.socket {
             socket.refresh();

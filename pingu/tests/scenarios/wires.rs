@@ -9,8 +9,8 @@ use std::{
 
 use pingu::{
     network::Link,
-    probe::{ProbeOrder, ProbeTransport, Remarks, SendResult, Stamps},
-    units::SlotId,
+    probe::{ProbeOrder, ProbeTransport, Remarks, SendResult, Stamps, Traffic},
+    units::{Ifindex, SlotId},
 };
 
 #[derive(Clone, Debug)]
@@ -33,6 +33,42 @@ pub(crate) struct Wire {
     pub(crate) refusal: Option<SendResult>,
     /// Probes never pass the egress hook.
     pub(crate) vanish: bool,
+    /// Pings pass; with `answers`, without them all else does.
+    pub(crate) pings: bool,
+    /// None: nothing counts on it.
+    pub(crate) flow: Option<Flow>,
+    /// What had passed at a time, and the time.
+    pub(crate) passed: (Traffic, Instant),
+}
+
+/// What passes on a wire in a second. Nothing comes in by one that does not answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Flow {
+    pub(crate) ingress: u64,
+    pub(crate) egress: u64,
+    pub(crate) begun: u64,
+    pub(crate) answered: u64,
+}
+
+impl Wire {
+    /// What has passed by now.
+    pub(crate) fn traffic(&self, now: Instant) -> Traffic {
+        let flow = self.flow.unwrap_or_default();
+        let (mut traffic, since) = self.passed;
+        let ns = (now - since).as_nanos();
+        let count = |per_s: u64| (ns * u128::from(per_s) / 1_000_000_000) as u64;
+        let comes_in = |per_s: u64| {
+            let arrives = self.answers && self.link.carrier;
+            if arrives { count(per_s) } else { 0 }
+        };
+        traffic.ingress_packets += comes_in(flow.ingress);
+        traffic.ingress_bytes += comes_in(flow.ingress) * 1000;
+        traffic.egress_packets += count(flow.egress);
+        traffic.egress_bytes += count(flow.egress) * 100;
+        traffic.handshakes_begun += count(flow.begun);
+        traffic.handshakes_answered += comes_in(flow.answered);
+        traffic
+    }
 }
 
 /// A probe in its slot.
@@ -85,6 +121,7 @@ impl ProbeTransport for Wires {
                 .find(|wire| wire.link.ifindex == order.ifindex)
                 .expect("an interface");
             let answered = wire.answers
+                && wire.pings
                 && wire.link.carrier
                 && chance >= wire.loss_percent
                 && !wire.dead_targets.contains(&order.target);
@@ -103,6 +140,12 @@ impl ProbeTransport for Wires {
             results.push(wire.refusal.unwrap_or(SendResult::Sent));
             self.slots.insert(order.slot, probe);
         }
+    }
+
+    fn traffic(&self, ifindex: Ifindex) -> Option<Traffic> {
+        let mut wires = self.wires.iter();
+        let wire = wires.find(|wire| wire.link.ifindex == ifindex)?;
+        wire.flow.map(|_| wire.traffic(self.now.get()))
     }
 
     fn read(&self, slot: SlotId) -> Stamps {

@@ -1,7 +1,11 @@
 //! Random packets, most of them nearly right, against the plain reading of the rules: not one may be judged otherwise.
 
+use pingu::{probe::ProbeTransport, units::Ifindex};
+
 use crate::{
-    harness::{Echo, OTHER_IFINDEX, RECEIVERS, Receiver, Rig, SENT_NS, SLOTS},
+    harness::{
+        Echo, HERE_V4, HERE_V6, IFINDEX, OTHER_IFINDEX, RECEIVERS, Receiver, Rig, SENT_NS, SLOTS,
+    },
     reference::Decision,
 };
 
@@ -17,7 +21,8 @@ fn no_random_packet_is_judged_otherwise_than_by_the_rules() {
         let mut replies = (0..SLOTS)
             .map(|slot| random_reply(&mut random, receiver, slot))
             .collect::<Vec<_>>();
-        let mut seen = [0_u32; 7];
+        let mut seen = [0_u32; 9];
+        let mut reflections = 0;
         for _ in 0..PACKETS {
             let slot = random.below(SLOTS as usize);
             if random.one_in(3) {
@@ -26,14 +31,19 @@ fn no_random_packet_is_judged_otherwise_than_by_the_rules() {
             }
             let mut packet = random_packet(&mut random, &replies[slot]);
             packet.resize(packet.len().max(receiver.shortest_run(&packet)), 0);
-            let place = match rig.check(receiver, &packet) {
+            let decision = rig.check(receiver, &packet);
+            let is_reflected = rig.entries[slot].remarks.reflection.is_some();
+            reflections += u32::from(decision == Decision::Matched && is_reflected);
+            let place = match decision {
                 Decision::Foreign => 0,
                 Decision::Stale => 1,
                 Decision::Forged => 2,
                 Decision::WrongUplink => 3,
                 Decision::Duplicate => 4,
                 Decision::Corrupt => 5,
-                Decision::Matched(_) => 6,
+                Decision::Matched => 6,
+                Decision::Error => 7,
+                Decision::ErrorUnproven => 8,
             };
             seen[place] += 1;
         }
@@ -42,8 +52,15 @@ fn no_random_packet_is_judged_otherwise_than_by_the_rules() {
             seen.iter().all(|count| *count > PACKETS / 200),
             "{receiver:?}: {seen:?}"
         );
+        let traffic = rig.transport.traffic(Ifindex(IFINDEX)).unwrap();
+        let counts = [traffic.ingress_packets, traffic.handshakes_answered];
+        assert!(
+            counts.iter().all(|count| *count > u64::from(PACKETS / 200)),
+            "{traffic:?}"
+        );
+        assert!(reflections > PACKETS / 200, "{reflections}");
         println!(
-            "{receiver:?}: foreign, stale, forged, wrong uplink, duplicate, corrupt, matched: {seen:?}"
+            "{receiver:?}: foreign, stale, forged, wrong uplink, duplicate, corrupt, matched, error, unproven: {seen:?}"
         );
     }
 }
@@ -59,6 +76,11 @@ fn random_reply(random: &mut Random, receiver: Receiver, slot: u32) -> Echo {
     reply.ident = random.next() as u16;
     reply.sequence = random.next() as u16;
     reply.payload_bytes = 20 + random.below(220) as u16;
+    if random.one_in(4) {
+        let numbers = std::array::from_fn::<u8, 20, _>(|_| random.next() as u8);
+        reply.tail = [b"PGrp".as_slice(), &numbers].concat();
+        reply.payload_bytes = reply.payload_bytes.max(43);
+    }
     if reply.source.is_ipv4() && random.one_in(4) {
         reply.options = vec![1; 4 * random.below(11)];
     }
@@ -87,7 +109,11 @@ fn random_packet(random: &mut Random, right: &Echo) -> Vec<u8> {
     if random.one_in(2) {
         change_a_part(random, &mut reply);
     }
-    let mut packet = reply.bytes();
+    let mut packet = match random.below(8) {
+        0 | 1 => random_error(random, &reply),
+        2 => random_foreign(random, &reply),
+        _ => reply.bytes(),
+    };
     for _ in 0..[0, 0, 0, 1, 1, 2, 5][random.below(7)] {
         let headers = packet.len().min(reply.icmp_offset() + 28);
         let reach = if random.one_in(2) {
@@ -95,6 +121,8 @@ fn random_packet(random: &mut Random, right: &Echo) -> Vec<u8> {
         } else {
             packet.len()
         };
+        // Errors are longer than replies, and their quote is worth as much as a reply's head.
+        let reach = reach.min(packet.len());
         let bit = random.below(reach * 8);
         packet[bit / 8] ^= 1 << (bit % 8);
     }
@@ -109,6 +137,48 @@ fn random_packet(random: &mut Random, right: &Echo) -> Vec<u8> {
         _ => {}
     }
     packet
+}
+
+/// An ICMP error about the reply's request.
+fn random_error(random: &mut Random, reply: &Echo) -> Vec<u8> {
+    let kind = if random.one_in(8) {
+        random.next() as u8
+    } else if reply.source.is_ipv4() {
+        [3, 4, 11, 12][random.below(4)]
+    } else {
+        1 + random.below(4) as u8
+    };
+    let mut quote = reply.quote();
+    match random.below(6) {
+        0 => quote.truncate(random.below(quote.len())),
+        1 => {
+            let bit = random.below(quote.len().min(80) * 8);
+            quote[bit / 8] ^= 1 << (bit % 8);
+        }
+        _ => {}
+    }
+    let from = if reply.source.is_ipv4() {
+        HERE_V4
+    } else {
+        HERE_V6
+    };
+    reply.error(from, kind, random.below(16) as u8, &quote)
+}
+
+/// The reply's bytes as those of something else: TCP, UDP or neighbour discovery.
+fn random_foreign(random: &mut Random, reply: &Echo) -> Vec<u8> {
+    let mut other = reply.clone();
+    other.protocol = [6, 6, 17, 58][random.below(4)];
+    other.kind = random.next() as u8;
+    if other.protocol == 58 {
+        other.kind = 130 + random.below(10) as u8;
+    }
+    if random.one_in(4) {
+        other.link_destination = std::array::from_fn(|_| random.next() as u8);
+    }
+    // TCP's flags lie where an echo message has the cookie's first byte but one.
+    other.cookie[0] = random.next() as u32;
+    other.bytes()
 }
 
 fn change_a_part(random: &mut Random, reply: &mut Echo) {

@@ -9,7 +9,7 @@ use aya::{
 use pingu::{
     config::ReceiveHook,
     probe::{
-        LinkHeader, ProbeOrder, ProbeTransport,
+        LinkHeader, ProbeOrder, ProbeTransport, Remarks,
         kernel::{KernelTransport, LoadOptions},
     },
     units::{Ifindex, SlotId},
@@ -98,7 +98,10 @@ impl Rig {
         // SAFETY: a plain system call on this thread.
         let unshared = unsafe { libc::unshare(libc::CLONE_NEWNET) };
         assert_eq!(unshared, 0, "{}", std::io::Error::last_os_error());
-        let transport = KernelTransport::load(LoadOptions::new(SLOTS, ReceiveHook::Xdp)).unwrap();
+        let options = LoadOptions::new(SLOTS, ReceiveHook::Xdp).counting(1);
+        let mut transport = KernelTransport::load(options).unwrap();
+        // So that what passes it is counted: only test runs do.
+        transport.attach(Ifindex(IFINDEX), false).unwrap();
         Self {
             transport,
             entries: vec![Entry::default(); SLOTS as usize],
@@ -147,6 +150,7 @@ impl Rig {
             ident: reply.ident,
             sequence: reply.sequence,
             vlan: [outer, inner],
+            remarks: Remarks::default(),
         };
     }
 
@@ -155,25 +159,23 @@ impl Rig {
         self.entries[slot as usize].is_live = false;
     }
 
-    /// Runs a packet through a program and demands that verdict, slots, counters and the packet's bytes are what the reference says.
-    /// Returns what that was.
+    /// Runs a packet through a program and demands that verdict, slots, remarks, counters and the packet's bytes are what the
+    /// reference says. Returns what that was.
     pub fn check(&mut self, receiver: Receiver, packet: &[u8]) -> Decision {
-        let expected = reference::decide(packet, receiver.has_ethernet(), IFINDEX, &self.entries);
+        let judged = reference::decide(packet, receiver.has_ethernet(), IFINDEX, &self.entries);
+        let counted = reference::counted(packet, receiver, judged.decision);
         let before = self.transport.counters().unwrap();
+        let traffic = self.transport.traffic(Ifindex(IFINDEX)).unwrap();
         let mut out = vec![0; packet.len() + 64];
         let result = self.run(receiver.program(), packet, &mut out, 0);
         let verdicts = receiver.verdicts();
-        let verdict = if let Decision::Matched(_) = expected {
+        let verdict = if judged.decision == Decision::Matched {
             verdicts.consume
         } else {
             verdicts.pass
         };
-        let context = || {
-            format!(
-                "{receiver:?} {expected:?} {packet:02x?}\n{:?}",
-                self.entries
-            )
-        };
+        reference::note(&judged, IFINDEX, &mut self.entries);
+        let context = || format!("{receiver:?} {judged:?} {packet:02x?}\n{:?}", self.entries);
         assert_eq!(result.return_value, verdict, "{}", context());
         assert_eq!(
             out[..result.data_size_out as usize],
@@ -182,25 +184,30 @@ impl Rig {
             context()
         );
         assert_eq!(
-            reference::count(before, expected),
+            reference::count(before, judged.decision),
             self.transport.counters().unwrap(),
             "{}",
             context()
         );
+        assert_eq!(
+            reference::add(traffic, packet, counted),
+            self.transport.traffic(Ifindex(IFINDEX)).unwrap(),
+            "{}",
+            context()
+        );
         for (slot, entry) in self.entries.iter().enumerate() {
-            let is_answered = entry.is_answered || expected == Decision::Matched(slot as u32);
-            let stamps = self.transport.read(SlotId(slot as u32));
+            let slot = SlotId(slot as u32);
+            let is_answered = self.transport.read(slot).received_ns.is_some();
             assert_eq!(
-                stamps.received_ns.is_some(),
-                entry.is_live && is_answered,
+                is_answered,
+                entry.is_live && entry.is_answered,
                 "slot {slot}: {}",
                 context()
             );
+            let remarks = self.transport.remarks(slot);
+            assert_eq!(remarks, entry.remarks, "slot {slot}: {}", context());
         }
-        if let Decision::Matched(slot) = expected {
-            self.entries[slot as usize].is_answered = true;
-        }
-        expected
+        judged.decision
     }
 
     /// Runs a packet with this mark through any classifier or XDP program.
@@ -225,18 +232,25 @@ pub fn run(
     mark: u32,
     repeat: u32,
 ) -> TestRunResult {
+    // With a context, the kernel sets the length on the wire as it does on a device.
     let mut context = [0; 64];
     context[MARK_OFFSET..MARK_OFFSET + 4].copy_from_slice(&mark.to_ne_bytes());
     let options = TestRunOptions {
         data_in: Some(packet),
         data_out: Some(out),
-        ctx_in: (mark != 0).then_some(&context),
+        ctx_in: Some(&context),
         repeat,
         ..Default::default()
     };
     match program {
         Program::SchedClassifier(program) => program.test_run(options).unwrap(),
-        Program::Xdp(program) => program.test_run(options).unwrap(),
+        Program::Xdp(program) => {
+            // Its context is another one.
+            let ctx_in = None;
+            program
+                .test_run(TestRunOptions { ctx_in, ..options })
+                .unwrap()
+        }
         other => panic!("a program of an unexpected type: {:?}", other.prog_type()),
     }
 }
@@ -245,6 +259,8 @@ pub fn run(
 #[derive(Clone, Debug)]
 pub struct Echo {
     pub has_ethernet: bool,
+    /// Destination of the Ethernet header; the loopback device's own address is zeros.
+    pub link_destination: [u8; 6],
     /// Protocol and control information of each VLAN tag.
     pub tags: Vec<(u16, u16)>,
     pub source: IpAddr,
@@ -274,6 +290,7 @@ impl Echo {
     pub fn reply_v4(receiver: Receiver) -> Self {
         Self {
             has_ethernet: receiver.has_ethernet(),
+            link_destination: [0; 6],
             tags: Vec::new(),
             source: THERE_V4,
             destination: HERE_V4,
@@ -344,10 +361,39 @@ impl Echo {
         icmp.extend(self.cookie.iter().flat_map(|word| word.to_ne_bytes()));
         icmp.extend(&self.tail);
         icmp.resize(8 + usize::from(self.payload_bytes), 0x5a);
+        self.wrapped(icmp)
+    }
 
+    /// The request that this is the reply to, without a link header: what an ICMP error quotes.
+    pub fn quote(&self) -> Vec<u8> {
+        let request = Self {
+            has_ethernet: false,
+            tags: Vec::new(),
+            kind: if self.source.is_ipv4() { 8 } else { 128 },
+            source: self.destination,
+            destination: self.source,
+            ..self.clone()
+        };
+        request.bytes()
+    }
+
+    /// An ICMP error that comes the way of this reply and quotes these bytes.
+    pub fn error(&self, from: IpAddr, kind: u8, code: u8, quote: &[u8]) -> Vec<u8> {
+        let mut icmp = vec![kind, code, 0, 0, 0, 0, 0, 0];
+        icmp.extend(quote);
+        Self {
+            source: from,
+            ..self.clone()
+        }
+        .wrapped(icmp)
+    }
+
+    /// The ICMP message in its packet, with the right checksum but for what should be wrong there.
+    fn wrapped(&self, mut icmp: Vec<u8>) -> Vec<u8> {
         let mut packet = Vec::new();
         if self.has_ethernet {
-            packet.extend([2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2]);
+            packet.extend(self.link_destination);
+            packet.extend([2, 0, 0, 0, 0, 2]);
             for (protocol, tag) in &self.tags {
                 packet.extend(protocol.to_be_bytes());
                 packet.extend(tag.to_be_bytes());

@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
 
 mod decisions;
+mod errors;
 mod fan;
 mod fuzz;
 mod harness;
@@ -14,5 +15,7 @@ mod hooks;
 mod live;
 mod reference;
 mod reflect;
+mod remarks;
 mod requests;
+mod traffic;
 mod tun;

@@ -104,6 +104,7 @@ fn request(hook: Hook, is_ipv4: bool) -> Echo {
         destination: reply.destination,
         kind: if is_ipv4 { 8 } else { 128 },
         tail: asked(),
+        link_destination: OWN,
         ..reply
     }
 }

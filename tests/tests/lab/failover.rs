@@ -30,7 +30,18 @@ const CUTS: usize = 5;
 #[test]
 fn a_black_hole_moves_the_default_route_in_time_and_without_a_gap() {
     let _turn = turn::alone();
+    fall_into_black_holes("auto");
+}
+
+#[test]
+fn by_sockets_a_black_hole_moves_the_default_route_in_time_and_without_a_gap() {
+    let _turn = turn::alone();
+    fall_into_black_holes("socket");
+}
+
+fn fall_into_black_holes(engine: &str) {
     let times = cut_and_repair(
+        engine,
         |site| site.providers[0].black_hole(),
         |site| site.providers[0].repair(),
     );
@@ -45,6 +56,7 @@ fn a_black_hole_moves_the_default_route_in_time_and_without_a_gap() {
 fn a_lost_carrier_moves_the_default_route_at_once_and_without_a_gap() {
     let _turn = turn::alone();
     let times = cut_and_repair(
+        "auto",
         |site| site.providers[0].set_carrier(false),
         |site| site.providers[0].set_carrier(true),
     );
@@ -56,8 +68,9 @@ fn a_lost_carrier_moves_the_default_route_at_once_and_without_a_gap() {
 }
 
 /// Cuts and repairs the first uplink several times; gives the times from each cut to the new route.
-fn cut_and_repair(cut: impl Fn(&Site), repair: impl Fn(&Site)) -> Vec<Duration> {
-    let settings = two_uplinks(Settings::quick());
+fn cut_and_repair(engine: &str, cut: impl Fn(&Site), repair: impl Fn(&Site)) -> Vec<Duration> {
+    let quick = Settings::quick().top(&format!("engine = \"{engine}\""));
+    let settings = two_uplinks(quick);
     let (site, mut daemon) = running(&settings);
     let (fibre, lte) = (site.ifindex(0), site.ifindex(1));
     let monitor = RouteMonitor::start(&site.router);

@@ -19,19 +19,25 @@ const PROBES: u64 = 300;
 #[test]
 fn forged_replies_do_not_raise_a_dead_uplink() {
     let _turn = turn::shared();
-    withstand_forgeries("auto");
+    withstand_forgeries("receive_hook = \"auto\"");
 }
 
 #[test]
 fn forged_replies_do_not_raise_a_dead_uplink_behind_xdp() {
     let _turn = turn::shared();
-    withstand_forgeries("xdp");
+    withstand_forgeries("receive_hook = \"xdp\"");
 }
 
-fn withstand_forgeries(receive_hook: &str) {
+#[test]
+fn forged_replies_do_not_raise_a_dead_uplink_probed_by_sockets() {
+    let _turn = turn::shared();
+    withstand_forgeries("engine = \"socket\"");
+}
+
+fn withstand_forgeries(engine: &str) {
     let site = Plan::new(&["wan1", "wan2"]).build();
     let settings = Settings::new()
-        .top(&format!("receive_hook = \"{receive_hook}\""))
+        .top(engine)
         .probe("targets = [\"8.8.8.8\"]\ncount = 10\nspacing = \"10ms\"\nperiod = \"200ms\"\ntimeout = \"100ms\"")
         .health("max_lost = 5")
         .uplink("fibre", "wan1", "auto", 88)
@@ -85,8 +91,19 @@ fn withstand_forgeries(receive_hook: &str) {
 #[test]
 fn a_true_reply_that_comes_back_by_the_other_uplink_does_not_count() {
     let _turn = turn::shared();
+    send_back_by_the_other_uplink("auto");
+}
+
+#[test]
+fn by_sockets_a_true_reply_that_comes_back_by_the_other_uplink_does_not_count() {
+    let _turn = turn::shared();
+    send_back_by_the_other_uplink("socket");
+}
+
+fn send_back_by_the_other_uplink(engine: &str) {
     let site = Plan::new(&["wan1", "wan2"]).build();
     let settings = Settings::quick()
+        .top(&format!("engine = \"{engine}\""))
         .uplink("fibre", "wan1", "auto", 88)
         .uplink("lte", "wan2", "auto", 89);
     let mut daemon = Daemon::start(&site.router, &settings);

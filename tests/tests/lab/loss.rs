@@ -24,9 +24,20 @@ const DEADLINE: Duration = Duration::from_secs(60);
 #[test]
 fn every_dropped_reply_is_one_lost_probe_and_no_other_is() {
     let _turn = turn::shared();
+    count_losses("auto");
+}
+
+#[test]
+fn by_sockets_every_dropped_reply_is_one_lost_probe_and_no_other_is() {
+    let _turn = turn::shared();
+    count_losses("socket");
+}
+
+fn count_losses(engine: &str) {
     let site = Plan::new(&["wan1"]).build();
     site.providers[0].lose_replies(PERCENT);
     let settings = Settings::new()
+        .top(&format!("engine = \"{engine}\""))
         .probe("targets = [\"8.8.8.8\"]\ncount = 100\nspacing = \"1ms\"\nperiod = \"200ms\"\ntimeout = \"150ms\"")
         .health("max_lost = 99")
         .uplink("fibre", "wan1", "auto", 88);
@@ -76,8 +87,19 @@ fn every_dropped_reply_is_one_lost_probe_and_no_other_is() {
 #[test]
 fn without_loss_none_is_measured() {
     let _turn = turn::shared();
+    count_none("auto");
+}
+
+#[test]
+fn by_sockets_without_loss_none_is_measured() {
+    let _turn = turn::shared();
+    count_none("socket");
+}
+
+fn count_none(engine: &str) {
     let site = Plan::new(&["wan1"]).build();
     let settings = Settings::new()
+        .top(&format!("engine = \"{engine}\""))
         .probe("targets = [\"8.8.8.8\"]\ncount = 100\nspacing = \"1ms\"\nperiod = \"200ms\"\ntimeout = \"1s\"")
         .uplink("fibre", "wan1", "auto", 88);
     let mut daemon = Daemon::start(&site.router, &settings);

@@ -59,7 +59,14 @@ pub(in crate::probe) struct Cookies {
 }
 
 impl Cookies {
-    pub(super) fn next(&mut self) -> [u32; COOKIE_WORDS] {
+    pub(in crate::probe) fn new(first_word: Option<u32>) -> Self {
+        Self {
+            random: StdRng::from_os_rng(),
+            first_word,
+        }
+    }
+
+    pub(in crate::probe) fn next(&mut self) -> [u32; COOKIE_WORDS] {
         let mut cookie = std::array::from_fn(|_| self.random.next_u32());
         if let Some(word) = self.first_word {
             cookie[0] = word;
@@ -83,10 +90,7 @@ impl Sender {
             outlets: Vec::new(),
             batch: Batch::new(),
             single: Vec::new(),
-            cookies: Cookies {
-                random: StdRng::from_os_rng(),
-                first_word,
-            },
+            cookies: Cookies::new(first_word),
         }
     }
 

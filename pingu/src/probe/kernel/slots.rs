@@ -138,6 +138,17 @@ impl Slots {
         }
     }
 
+    /// The reply with this cookie has come, but nobody knows when: its probe counts as if it had never left. False if the slot waits
+    /// for none, or another one.
+    pub(in crate::probe) fn doubt_one(&self, id: SlotId, cookie: &[u32; COOKIE_WORDS]) -> bool {
+        let waits = |held: Slot| held.state == Slot::armed(cookie);
+        let waits = self.expected(id).is_some_and(waits);
+        if waits {
+            self.set_sent(id, 0);
+        }
+        waits
+    }
+
     /// Gives a slot that awaits the reply with this cookie the time; false if it awaits none, or another one.
     pub(in crate::probe) fn answer(
         &self,

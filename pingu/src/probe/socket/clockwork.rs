@@ -1,10 +1,13 @@
 //! What both directions need to learn times: the buffers, and the clock that the kernel's times are translated by.
 
-use std::{io, os::fd::BorrowedFd};
+use std::{
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+};
 
 use super::{
     clock::{Clock, Look},
-    inbox::{Inbox, Queue, ask_for_times},
+    inbox::{self, Inbox, Queue, ask_for_times},
     reply,
 };
 use crate::{probe::kernel::slots::Slots, units::SlotId};
@@ -20,19 +23,25 @@ const DEPARTURES_MAX: usize = 1_024;
 
 /// Buffers and clock.
 pub(in crate::probe) struct Clockwork {
-    pub(super) inbox: Inbox,
-    pub(super) clock: Clock,
+    pub(in crate::probe) inbox: Inbox,
+    pub(in crate::probe) clock: Clock,
     /// The last look.
-    pub(super) look: Look,
+    pub(in crate::probe) look: Look,
+    /// A socket that receives nothing and asks for times: the kernel begins to take them a moment after the first one asks, and this one
+    /// asks before there are interfaces.
+    _asks: Option<OwnedFd>,
 }
 
 impl Clockwork {
-    pub(super) fn new() -> Self {
+    pub(in crate::probe) fn new() -> Self {
         let look = Look::take();
         Self {
             inbox: Inbox::new(),
             clock: Clock::new(look),
             look,
+            _asks: ask()
+                .inspect_err(|error| tracing::debug!(%error, "cannot ask for times"))
+                .ok(),
         }
     }
 
@@ -72,4 +81,10 @@ impl Clockwork {
             tracing::debug!(%error, "the kernel does not say when probes left");
         }
     }
+}
+
+fn ask() -> io::Result<OwnedFd> {
+    let socket = inbox::open(libc::AF_INET, libc::SOCK_DGRAM, 0)?;
+    ask_for_times(socket.as_fd(), libc::SOF_TIMESTAMPING_RX_SOFTWARE)?;
+    Ok(socket)
 }

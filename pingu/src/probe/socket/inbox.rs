@@ -2,7 +2,7 @@
 
 use std::{
     io, mem,
-    os::fd::{AsRawFd, BorrowedFd},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
     ptr,
 };
 
@@ -22,15 +22,15 @@ const PACKET_TX_TIMESTAMP: i32 = 16;
 const NS_PER_S: u64 = 1_000_000_000;
 
 /// One packet, and what the kernel says of it.
-pub(super) struct Message<'a> {
+pub(in crate::probe) struct Message<'a> {
     /// Its bytes, as many as were kept.
-    pub(super) packet: &'a [u8],
+    pub(in crate::probe) packet: &'a [u8],
     /// How many it had.
-    pub(super) bytes: usize,
+    pub(in crate::probe) bytes: usize,
     /// When it passed the kernel's reception, or the head of its device's queue, in nanoseconds of `CLOCK_REALTIME`.
-    pub(super) time_ns: Option<u64>,
+    pub(in crate::probe) time_ns: Option<u64>,
     /// The VLAN tag that the device or the kernel has taken out.
-    pub(super) tag: Option<u16>,
+    pub(in crate::probe) tag: Option<u16>,
     /// Who sent it; only internet sockets say so.
     pub(super) from: Option<std::net::IpAddr>,
     /// The interface that it came in by; only internet sockets say so.
@@ -58,7 +58,7 @@ pub(super) enum Queue {
 }
 
 /// The buffers.
-pub(super) struct Inbox {
+pub(in crate::probe) struct Inbox {
     packets: Vec<[u8; PACKET_BYTES_MAX]>,
     controls: Vec<Control>,
     names: Vec<libc::sockaddr_storage>,
@@ -96,7 +96,14 @@ impl Inbox {
     ) -> io::Result<usize> {
         let mut taken = 0;
         while taken < packets_max {
-            let count = self.receive(socket, queue)?;
+            // A socket's error is told once, before what waits there: an interface that went down does not hide replies of before.
+            let count = match self.receive(socket, queue) {
+                Err(error) => {
+                    tracing::debug!(%error, "a socket's error");
+                    self.receive(socket, queue)?
+                }
+                Ok(count) => count,
+            };
             for index in 0..count {
                 each(&self.message(index));
             }
@@ -106,6 +113,16 @@ impl Inbox {
             }
         }
         Ok(taken)
+    }
+
+    /// Takes what came in.
+    pub(in crate::probe) fn take_received(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        packets_max: usize,
+        each: impl FnMut(&Message<'_>),
+    ) -> io::Result<usize> {
+        self.take(socket, Queue::Received, packets_max, each)
     }
 
     fn receive(&mut self, socket: BorrowedFd<'_>, queue: Queue) -> io::Result<usize> {
@@ -302,4 +319,16 @@ pub(super) fn set_option<T: Copy>(
     } else {
         Err(io::Error::last_os_error())
     }
+}
+
+/// Opens a socket that never blocks and is nobody's after an exec.
+pub(super) fn open(family: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
+    let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
+    // SAFETY: a plain system call.
+    let socket = unsafe { libc::socket(family, kind | flags, protocol) };
+    if socket < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was opened just above and is nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(socket) })
 }

@@ -2,12 +2,12 @@
 
 use std::{
     io,
-    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
 };
 
 use super::{
     filter::{self, Passes},
-    inbox::{ask_for_times, set_option},
+    inbox::{self, ask_for_times, set_option},
 };
 use crate::units::Ifindex;
 
@@ -29,9 +29,9 @@ const PACKET_STATISTICS: i32 = 6;
 const EVERY_PROTOCOL: u16 = 0x0003;
 
 /// A receiving packet socket.
-pub(super) struct Tap {
-    pub(super) socket: OwnedFd,
-    pub(super) bare: bool,
+pub(in crate::probe) struct Tap {
+    pub(in crate::probe) socket: OwnedFd,
+    pub(in crate::probe) bare: bool,
 }
 
 impl Tap {
@@ -53,15 +53,8 @@ impl Tap {
         } else {
             libc::SOCK_RAW
         };
-        let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
         // Protocol 0 receives nothing until the filter is in place and the socket is bound.
-        // SAFETY: a plain system call.
-        let socket = unsafe { libc::socket(libc::AF_PACKET, kind | flags, 0) };
-        if socket < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: the descriptor was opened just above and is nobody else's.
-        let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+        let socket = inbox::open(libc::AF_PACKET, kind, 0)?;
         let fd = socket.as_fd();
         filter::attach(fd, passes, bare)?;
         ask_for_times(fd, libc::SOF_TIMESTAMPING_RX_SOFTWARE)?;
@@ -73,6 +66,15 @@ impl Tap {
             .or_else(|_| set_option(fd, libc::SOL_SOCKET, libc::SO_RCVBUF, &half))?;
         bind(&socket, ifindex)?;
         Ok(Self { socket, bare })
+    }
+
+    /// Opens one for all echo replies.
+    pub(in crate::probe) fn open_to_all(
+        ifindex: Ifindex,
+        bare: bool,
+        probes: u32,
+    ) -> io::Result<Self> {
+        Self::open(ifindex, bare, Passes::AllReplies, probes)
     }
 
     /// How many packets found no room since the last call.
