@@ -38,6 +38,7 @@ mod knowledge;
 mod ledger;
 mod memory;
 mod neighbours;
+mod pacing;
 mod passive;
 mod path;
 mod quorum;

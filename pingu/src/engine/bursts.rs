@@ -15,6 +15,7 @@ use crate::{
         causes::{CauseId, CauseKind, Detail},
         evidence::{Basis, Judged},
         health::State,
+        pacing::Pacing,
         record::{Record, Shape},
     },
     probe::{ProbeOrder, ProbeTransport, SendResult},
@@ -43,6 +44,8 @@ pub(crate) struct Bursts {
     /// Slots of lost probes and why, oldest first, until they are armed again: a reply seen there was late.
     lost: VecDeque<(SlotId, CauseId)>,
     look_again: Duration,
+    /// How fast the target may be asked.
+    pacing: Pacing,
 }
 
 /// How many slots a path needs: its bursts in flight, one being sent, and as many again for replies that come late.
@@ -64,7 +67,13 @@ impl Bursts {
             bursts: VecDeque::new(),
             lost: VecDeque::new(),
             look_again: LOOK_AGAIN_MIN,
+            pacing: Pacing::default(),
         }
+    }
+
+    /// So many probes at a time are all that the target answers; none if no limit is known.
+    pub(crate) fn rate_limit(&self, probe: &ProbeConfig) -> Option<u16> {
+        self.pacing.limit(probe.mode.burst())
     }
 
     /// There is no way out any more: what is on its way says nothing.
@@ -95,7 +104,7 @@ impl Bursts {
         }
         let pace = probe.mode.burst();
         let sending = pace.spacing * u32::from(pace.count);
-        let unsent = newest.filter(|burst| burst.next_send(pace.spacing).is_some());
+        let unsent = newest.filter(|burst| burst.next_send().is_some());
         let at = unsent.map_or(now, |burst| now.max(burst.started + sending));
         // One extra burst on its way at a time: the slots are counted for that.
         let flight = sending + probe.timeout + DEADLINE_GRACE;
@@ -116,9 +125,8 @@ impl Bursts {
         now: Instant,
         transport: &impl ProbeTransport,
     ) {
-        let spacing = probe.mode.burst().spacing;
         self.sweep_late(record, now, transport);
-        record.sweep_slots(self.slots_due(spacing, now), transport, now);
+        record.sweep_slots(self.slots_due(now), transport, now);
         for burst in &mut self.bursts {
             let before = burst.report();
             for rtt in burst.collect(&mut record.causes, probe.timeout, now, transport) {
@@ -141,12 +149,13 @@ impl Bursts {
                     basis: Basis::Burst,
                     verdict,
                     report: after,
+                    of: burst.count().into(),
                     was_up,
                     started: burst.started,
                     cause: burst.main_cause(&record.causes),
                 });
                 self.awaited = false;
-                let began = burst.failure_began(spacing);
+                let began = burst.failure_began();
                 record.evidence.note(verdict, burst.started, began);
                 record.health.judge(verdict, &health.rule, now);
             } else if let Some(judged) = &mut record.judged
@@ -159,6 +168,9 @@ impl Bursts {
         }
         while self.bursts.front().is_some_and(Burst::complete) {
             let burst = self.bursts.pop_front().expect("the front was just seen");
+            if !burst.abandoned {
+                self.pacing.judge(&burst, probe.mode.burst());
+            }
             self.lost
                 .extend(burst.outcomes.iter().filter_map(|outcome| match outcome {
                     Outcome::Lost(slot, cause) => Some((*slot, *cause)),
@@ -184,13 +196,14 @@ impl Bursts {
             if let Some(unfinished) = self
                 .bursts
                 .back_mut()
-                .filter(|burst| burst.next_send(pace.spacing).is_some())
+                .filter(|burst| burst.next_send().is_some())
             {
                 // This program was stopped for longer than a period: nothing is concluded from what it could not send.
                 unfinished.abandon();
             }
             self.last_burst = Some(now);
-            self.bursts.push_back(Burst::new(now, ident(), pace.count));
+            self.bursts
+                .push_back(Burst::new(now, ident(), self.pacing.plan(pace), pace.count));
             self.look_again = LOOK_AGAIN_MIN;
             while self.next_burst <= now {
                 self.next_burst += pace.period;
@@ -205,7 +218,7 @@ impl Bursts {
             payload_bytes: probe.size_bytes,
             now,
         };
-        while !waits && burst.next_send(pace.spacing).is_some_and(|due| due <= now) {
+        while !waits && burst.next_send().is_some_and(|due| due <= now) {
             let Some(slot) = record.order(&shape, orders) else {
                 burst.outcomes.push(Outcome::NoNeighbour);
                 continue;
@@ -254,13 +267,10 @@ impl Bursts {
     }
 
     /// How many slots may be taken in this look.
-    fn slots_due(&self, spacing: Duration, now: Instant) -> u32 {
+    fn slots_due(&self, now: Instant) -> u32 {
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let begins = self.next_burst <= now || is_due(self.extra_burst);
-        let of_burst = self
-            .bursts
-            .back()
-            .map_or(0, |burst| burst.due(spacing, now));
+        let of_burst = self.bursts.back().map_or(0, |burst| burst.due(now));
         of_burst.max(u32::from(begins))
     }
 
@@ -278,9 +288,8 @@ impl Bursts {
         if let Some(extra) = self.extra_burst {
             sooner(waits_until.map_or(extra, |until| until.max(extra)));
         }
-        let spacing = probe.mode.burst().spacing;
         for burst in &self.bursts {
-            if let Some(due) = burst.next_send(spacing) {
+            if let Some(due) = burst.next_send() {
                 sooner(waits_until.map_or(due, |until| until.max(due)));
             } else if !burst.decided && (!is_up || self.awaited) {
                 sooner(now + self.look_again);

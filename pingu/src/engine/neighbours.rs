@@ -145,6 +145,7 @@ mod tests {
             basis: Basis::Burst,
             verdict: Verdict::Bad,
             report,
+            of: answered + lost,
             was_up: true,
             cause: None,
             started: test_clock(),

@@ -143,6 +143,9 @@ pub struct TargetStatus {
     pub recent_loss_percent: Option<f64>,
     /// Recent round-trip times in microseconds; null before the first answer.
     pub rtt_us: Option<RttSummary>,
+    /// The target answers only so many probes at a time: it is asked for no more in a burst; null where no such limit is known.
+    #[serde(default)]
+    pub rate_limited: Option<u16>,
     /// Why probes were not answered, the commonest cause first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<CauseStatus>,
@@ -370,6 +373,7 @@ pub(super) fn target_status(
         pending: tally.sent - tally.answered - tally.lost - tally.late - tally.not_sent,
         recent_loss_percent: path.record.recent.loss_percent(),
         rtt_us: path.record.window.summary(),
+        rate_limited: None,
         causes: statuses(&path.record.causes, links, clock),
         directions: None,
     }

@@ -69,7 +69,7 @@ impl Engine {
         id: UplinkId,
         clock: (Instant, SystemTime),
     ) -> Vec<TargetStatus> {
-        let timeout = self.config.uplinks[id.index()].probe.timeout;
+        let probe = &self.config.uplinks[id.index()].probe;
         let uplink = &self.uplinks[id.index()];
         let links = &self.snapshot.links;
         let own = uplink.own_paths(&self.paths).enumerate();
@@ -77,7 +77,9 @@ impl Engine {
             let path_id = PathId((uplink.first_path() + index) as u32);
             let directions = self.reflections.of(path_id);
             TargetStatus {
-                directions: directions.and_then(|directions| directions.status(timeout, clock.0)),
+                directions: directions
+                    .and_then(|directions| directions.status(probe.timeout, clock.0)),
+                rate_limited: path.rate_limit(probe),
                 ..target_status(path, links, clock)
             }
         })
