@@ -49,7 +49,7 @@ fn a_provider_that_prohibits_is_quoted_in_status_and_why() {
         &site.router,
         &["why", "fibre", "--socket", &socket.display().to_string()],
     );
-    let text = format!("{told:?}");
+    let text = told.stdout;
     assert!(
         text.contains(said) && text.contains("fibre (wan1) is down"),
         "{text}"
