@@ -25,6 +25,12 @@ pub(crate) struct Wire {
     pub(crate) lease: bool,
     pub(crate) dead_targets: Vec<IpAddr>,
     pub(crate) gateway: IpAddr,
+    /// Pings pass; with `answers`, without them all else does.
+    pub(crate) pings: bool,
+    /// None: nothing counts on it.
+    pub(crate) flow: Option<Flow>,
+    /// What had passed at a time, and the time.
+    pub(crate) passed: (Traffic, Instant),
     /// What is seen of a probe that is not answered.
     pub(crate) unanswered: Remarks,
     /// What is seen of one that is.
@@ -33,12 +39,6 @@ pub(crate) struct Wire {
     pub(crate) refusal: Option<SendResult>,
     /// Probes never pass the egress hook.
     pub(crate) vanish: bool,
-    /// Pings pass; with `answers`, without them all else does.
-    pub(crate) pings: bool,
-    /// None: nothing counts on it.
-    pub(crate) flow: Option<Flow>,
-    /// What had passed at a time, and the time.
-    pub(crate) passed: (Traffic, Instant),
 }
 
 /// What passes on a wire in a second. Nothing comes in by one that does not answer.

@@ -408,12 +408,12 @@ fn wire(start: Instant, ifindex: u32, name: &str, gateway: IpAddr, lease: bool) 
         lease,
         dead_targets: Vec::new(),
         gateway,
+        pings: true,
+        flow: None,
+        passed: (Traffic::default(), start),
         unanswered: Remarks::default(),
         answered: Remarks::default(),
         refusal: None,
         vanish: false,
-        pings: true,
-        flow: None,
-        passed: (Traffic::default(), start),
     }
 }
