@@ -33,6 +33,7 @@ mod error;
 mod fan;
 mod mapped;
 mod object;
+mod packet_socket;
 pub mod reflector;
 mod remarks;
 pub(super) mod sender;

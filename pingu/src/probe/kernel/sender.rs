@@ -2,15 +2,16 @@
 
 use std::{
     io, mem,
-    os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, OwnedFd},
     ptr,
 };
 
-use pingu_common::{COOKIE_WORDS, MARK, PAYLOAD_BYTES_MAX, Payload, fan::FAN_PROBES_MAX};
+use pingu_common::{COOKIE_WORDS, PAYLOAD_BYTES_MAX, Payload, fan::FAN_PROBES_MAX};
 use rand::{RngCore, SeedableRng, rngs::StdRng};
 
 use super::{
     fan::{FanOut, same_shape},
+    packet_socket,
     slots::Slots,
 };
 use crate::{
@@ -96,8 +97,8 @@ impl Sender {
 
     /// Opens the interface's socket.
     pub(super) fn open(&mut self, ifindex: Ifindex, bare: bool) -> io::Result<()> {
-        let socket = open_socket(ifindex, bare)?;
-        mark(&socket)?;
+        let socket = packet_socket::open(ifindex, bare)?;
+        packet_socket::mark(&socket)?;
         self.add(ifindex, bare, socket);
         Ok(())
     }
@@ -108,7 +109,7 @@ impl Sender {
         ifindex: Ifindex,
         bare: bool,
     ) -> io::Result<()> {
-        let socket = open_socket(ifindex, bare)?;
+        let socket = packet_socket::open(ifindex, bare)?;
         clockwork::tell_departures(socket.as_fd())?;
         self.add(ifindex, bare, socket);
         Ok(())
@@ -297,8 +298,10 @@ impl Batch {
                 iov_base: frame.as_mut_ptr().cast(),
                 iov_len: length,
             });
-            self.addresses
-                .push(link_address(ifindex, packet::ether_type(order.target)));
+            self.addresses.push(packet_socket::address(
+                ifindex,
+                packet::ether_type(order.target),
+            ));
             self.places.push(*place);
         }
         for (vector, address) in self.vectors.iter_mut().zip(&mut self.addresses) {
@@ -381,71 +384,4 @@ pub(super) fn takes_no_more(errno: i32) -> bool {
         errno,
         libc::EAGAIN | libc::ENOBUFS | libc::ENETDOWN | libc::ENXIO | libc::ENODEV
     )
-}
-
-fn open_socket(ifindex: Ifindex, bare: bool) -> io::Result<OwnedFd> {
-    let kind = if bare {
-        libc::SOCK_DGRAM
-    } else {
-        libc::SOCK_RAW
-    };
-    // Protocol 0 receives nothing: the kernel copies no packet to the socket.
-    // SAFETY: a plain system call.
-    let socket = unsafe {
-        libc::socket(
-            libc::AF_PACKET,
-            kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
-            0,
-        )
-    };
-    if socket < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the descriptor was opened just above and is nobody else's.
-    let socket = unsafe { OwnedFd::from_raw_fd(socket) };
-    let address = link_address(ifindex, 0);
-    // SAFETY: the address outlives the call, and its length is right.
-    let bound = unsafe {
-        libc::bind(
-            socket.as_raw_fd(),
-            ptr::from_ref(&address).cast(),
-            size_of::<libc::sockaddr_ll>() as libc::socklen_t,
-        )
-    };
-    if bound != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    Ok(socket)
-}
-
-/// By the mark the egress program knows its own.
-fn mark(socket: &OwnedFd) -> io::Result<()> {
-    let mark = MARK;
-    // SAFETY: the option is a number of four bytes that outlives the call.
-    let marked = unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::SOL_SOCKET,
-            libc::SO_MARK,
-            ptr::from_ref(&mark).cast(),
-            size_of::<u32>() as libc::socklen_t,
-        )
-    };
-    if marked == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
-}
-
-fn link_address(ifindex: Ifindex, ether_type: u16) -> libc::sockaddr_ll {
-    libc::sockaddr_ll {
-        sll_family: libc::AF_PACKET as u16,
-        sll_protocol: ether_type.to_be(),
-        sll_ifindex: ifindex.0 as i32,
-        sll_hatype: 0,
-        sll_pkttype: 0,
-        sll_halen: 0,
-        sll_addr: [0; 8],
-    }
 }
