@@ -436,6 +436,9 @@ impl Engine {
         let uplink = &mut self.uplinks[id.index()];
         uplink.failed_check = self.checks.felling(id).is_some();
         uplink.checks_good_since = self.checks.good_since(id);
+        self.unsettled.uplinks.insert(id);
+        let group = self.config.uplinks[id.index()].group;
+        self.unsettled.restless.insert(group);
     }
 }
 
