@@ -145,6 +145,8 @@ fn whatever_is_probed_a_cut_takes_an_uplink_down_in_time() {
             uplinks(links, "")
         );
         let mut crowd = Crowd::new(&text);
+        // Some answer before the call that sends has returned.
+        crowd.transport.rtt = Duration::from_micros(1500 * random.below(3));
         let cut = MS * (6 * period_ms + random.below(3 * period_ms)) as u32;
         crowd.run_until(cut);
         let victim = random.below(links.into()) as u32;
