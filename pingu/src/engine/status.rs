@@ -265,6 +265,7 @@ impl Engine {
             &self.nexthop_set(),
             self.config.protocol,
         ));
+        warnings.extend(self.checks.warnings());
         warnings.extend(self.refusals.iter().cloned());
         warnings.sort();
         warnings.dedup();
