@@ -32,8 +32,6 @@ pub(crate) struct Path {
     pub(crate) counted: Option<State>,
     /// Since when its failure waits for other uplinks to say whether the target is dead.
     pub(crate) waits_since: Option<Instant>,
-    /// Orders of it are being handed over: until it is told what became of them, nothing that came back is read.
-    pub(crate) is_sending: bool,
     course: Course,
 }
 
@@ -71,7 +69,6 @@ impl Path {
             record: Record::new(first_slot, slots_needed(probe)),
             counted: Some(State::Down),
             waits_since: None,
-            is_sending: false,
             course: match &probe.mode {
                 ProbeMode::Burst(_) => Course::Bursts(Bursts::new(phase)),
                 ProbeMode::Rolling(_) => Course::Rolling(Box::new(Rolling::new(phase))),
@@ -129,6 +126,14 @@ impl Path {
         }
     }
 
+    /// So many probes at a time are all that the target answers; none if no limit is known.
+    pub(crate) fn rate_limit(&self, probe: &ProbeConfig) -> Option<u16> {
+        match &self.course {
+            Course::Bursts(bursts) => bursts.rate_limit(probe),
+            Course::Rolling(_) => None,
+        }
+    }
+
     /// Reads what came back since the last look, and judges what can be judged.
     pub(crate) fn collect(
         &mut self,
@@ -166,7 +171,6 @@ impl Path {
     /// Takes the kernel's answers to the last orders of this path, and the time at which they had been handed over: deadlines count
     /// from there.
     pub(crate) fn sent(&mut self, results: &[SendResult], timeout: Duration, now: Instant) {
-        self.is_sending = false;
         match &mut self.course {
             Course::Bursts(bursts) => bursts.sent(&mut self.record, results, timeout, now),
             Course::Rolling(rolling) => rolling.sent(&mut self.record, results, now),

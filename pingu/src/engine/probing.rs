@@ -27,6 +27,13 @@ pub(super) struct Outgoing {
     ordered: Vec<(PathId, usize)>,
 }
 
+impl Outgoing {
+    /// Whether something of a path is among it.
+    fn has(&self, id: PathId) -> bool {
+        self.ordered.iter().any(|(ordered, _)| *ordered == id)
+    }
+}
+
 impl Engine {
     /// Reads what came back, judges, and sends what is due, as much as one turn of the loop allows: [`Engine::next_wake`] has passed
     /// while there is more. [`Engine::sent`] must follow with the time after the sending.
@@ -62,10 +69,11 @@ impl Engine {
             && let Some(id) = self.timetable.take_quiet(now)
         {
             looks -= 1;
-            // One that has just been ordered was looked at before that.
-            if !self.paths[id.index()].is_sending {
-                self.collect(id, now, transport);
+            if self.outgoing.has(id) {
+                // Nothing is read of it before it is known when it was sent, and then its deadline is noted.
+                continue;
             }
+            self.collect(id, now, transport);
             self.note_wants_after_look(id, now);
         }
         if observed {
@@ -147,7 +155,6 @@ impl Engine {
         );
         let count = self.outgoing.orders.len() - first_order;
         if count > 0 {
-            path.is_sending = true;
             if let Some(directions) = self.reflections.of_mut(id) {
                 directions.ordered(&mut self.outgoing.orders[first_order..], now);
             }

@@ -65,6 +65,9 @@ pub struct WhyTarget {
     pub judgement: Option<String>,
     /// What it takes to be up, for people.
     pub limits: String,
+    /// The target answers only so many probes at a time; null where no such limit is known.
+    #[serde(default)]
+    pub rate_limited: Option<u16>,
     /// It is left out of the quorum: it fails over every uplink while others answer.
     pub left_out: bool,
     /// Probes ordered.
@@ -160,6 +163,7 @@ impl Engine {
             since: record.health.since().map(|since| time_of(since, clock)),
             judgement: reason::of_path(path, config, links),
             limits: reason::limits(config),
+            rate_limited: path.rate_limit(&config.probe),
             left_out: path.counted.is_none(),
             sent: record.tally.sent,
             answered: record.tally.answered,

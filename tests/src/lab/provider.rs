@@ -174,11 +174,15 @@ impl Provider {
     }
 
     fn lose(&self, kind: &str, percent: u8) {
+        let chance = match percent {
+            100.. => String::new(),
+            percent => format!("numgen random mod 100 < {percent}"),
+        };
         let rules: String = ["icmp", "icmpv6"]
             .map(|family| {
                 format!(
                     "{family} type {kind} counter name seen\n\
-                     {family} type {kind} numgen random mod 100 < {percent} counter name dropped drop\n"
+                     {family} type {kind} {chance} counter name dropped drop\n"
                 )
             })
             .concat();

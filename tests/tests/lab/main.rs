@@ -3,6 +3,7 @@
 
 mod accuracy;
 mod advertisements;
+mod causes;
 mod checks;
 mod connections;
 mod diagnosis;
@@ -32,6 +33,7 @@ mod policy;
 mod redistribution;
 mod reflector;
 mod rivals;
+mod rolling;
 mod routing_suite;
 mod running;
 mod steering;
