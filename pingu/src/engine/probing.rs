@@ -80,6 +80,10 @@ impl Engine {
             self.follow_signs(now);
             self.unsettle_uplinks();
         }
+        // What handshakes say of an uplink that may fall must be fresh.
+        for id in &self.unsettled.uplinks {
+            self.uplinks[id.index()].sample(transport, now);
+        }
         self.rank(now);
     }
 
