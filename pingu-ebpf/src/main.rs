@@ -114,13 +114,15 @@ pub fn reflect_bare(context: TcContext) -> i32 {
 fn is_no_icmp<L: LinkLayer, P: Packet>(packet: P) -> bool {
     match L::glance(packet) {
         Glance::NoIp => true,
-        Glance::Ipv4 => packet
-            .read::<u8>(L::IP_OFFSET + IPV4_PROTOCOL)
-            .is_some_and(|protocol| protocol != PROTOCOL_ICMP),
-        Glance::Ipv6 => packet
-            .read::<u8>(L::IP_OFFSET + IPV6_NEXT_HEADER)
-            .is_some_and(|next_header| next_header != PROTOCOL_ICMPV6),
         Glance::Unsure => false,
+        Glance::Ipv4 => packet
+            .peek::<Ipv4Bytes>(L::IP_OFFSET)
+            // SAFETY: `peek` checked the bounds.
+            .is_some_and(|ip| unsafe { (*ip)[IPV4_PROTOCOL] } != PROTOCOL_ICMP),
+        Glance::Ipv6 => packet
+            .peek::<Ipv6Bytes>(L::IP_OFFSET)
+            // SAFETY: `peek` checked the bounds.
+            .is_some_and(|ip| unsafe { (*ip)[IPV6_NEXT_HEADER] } != PROTOCOL_ICMPV6),
     }
 }
 

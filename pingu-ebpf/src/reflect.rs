@@ -99,7 +99,7 @@ pub fn try_reflect<L: LinkLayer, P: Rewrite>(packet: P) -> Result<(), NotReflect
         Some(family) if u32::from(*family) == message.ip_version => {}
         Some(_) | None => return Err(NotReflected::Refused),
     }
-    if !network.checksum_is_right() || !checksum_is_right::<Peeked, _>(packet, &message) {
+    if !network.checksum_is_right() || !checksum_is_right::<Peeked, P>(packet, &message) {
         return Err(NotReflected::Corrupt);
     }
     let key = CountedKey {
@@ -149,7 +149,7 @@ fn is_served<P: Rewrite>(packet: P, message: &Message, target: [u32; 4]) -> bool
         address: target,
     };
     // SAFETY: an entry that user space changes meanwhile is at worst another own address.
-    let Some(served) = (unsafe { SERVED.get(&key) }) else {
+    let Some(served) = (unsafe { SERVED.get(key) }) else {
         return false;
     };
     if message.ip_offset == 0 {

@@ -10,9 +10,10 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     adopted::AdoptedNote,
-    config::Config,
-    control::{Ask, Control, Request},
+    config::{Config, EngineChoice},
+    control::{Control, Request},
     daemon::{
+        alarm::Alarm,
         back_off::BackOff,
         budget::{Allowance, WriteBudget},
         checks::{CheckResult, Checks},
@@ -23,8 +24,9 @@ use crate::{
         printer::Printer,
         saver::Saver,
         sticky::Sticky,
+        telling::Telling,
     },
-    engine::{Engine, State, check::CheckChange},
+    engine::{Engine, State},
     memory::{Memory, MemoryFile},
     netlink::{KernelRoutes, NetlinkError, RouteTable, watch::Watch},
     network::{Interference, News},
@@ -32,6 +34,8 @@ use crate::{
 };
 
 mod actor;
+mod alarm;
+mod answers;
 mod back_off;
 mod budget;
 mod checks;
@@ -45,6 +49,7 @@ mod printer;
 mod routing;
 mod saver;
 mod sticky;
+mod telling;
 
 /// Our own changes come back as news, and others' come in heaps: after one look, which takes about a millisecond, the next waits
 /// this long. A carrier that is lost just after a look shall be seen well within 100 ms, on a busy machine too.
@@ -63,6 +68,8 @@ const BACK_OFF: Duration = Duration::from_secs(1);
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut daemon = Daemon::start(config).await?;
     let served = daemon.serve().await;
+    daemon.engine.tell_time(time_of_day(), clock());
+    daemon.engine.note_spending(clock());
     let memory = memory_of(&daemon.engine, &daemon.pins);
     daemon.saver.finish(memory, clock()).await;
     // After an error of our own everything stays as it is: routes without pingu are better than none.
@@ -96,7 +103,9 @@ struct Daemon {
     hooks_due: bool,
     /// When it was last asked whether hooks are blind.
     hooks_checked: Instant,
+    alarm: Alarm,
     control: Control,
+    telling: Telling,
     signals: [(&'static str, Signal); 3],
     on_print: Signal,
     printer: Printer,
@@ -145,6 +154,7 @@ impl Daemon {
         let file = MemoryFile::new(&engine.config().state_directory, engine.config().protocol);
         let memory = file.read();
         engine.remember_gateways(memory.gateways.iter().cloned());
+        engine.remember_spending(memory.spending.iter().cloned());
         let sticky = engine.config().sticky_file.clone().map(Sticky::follow);
         let sticky = sticky.transpose().context("cannot start a thread")?;
         let pins = Pins::new(&engine, memory.pinned.as_deref(), sticky);
@@ -153,8 +163,8 @@ impl Daemon {
         let options = LoadOptions::new(engine.slots_needed(), receive).counting(uplinks);
         let mut transport =
             Transport::load(choice, options).context("cannot load the eBPF programs")?;
-        if let Some(reason) = transport.refusal() {
-            tracing::info!(reason, "probing by sockets, without eBPF");
+        if let (EngineChoice::Auto, Some(reason)) = (choice, transport.refusal()) {
+            tracing::warn!(reason, "probing by sockets, without eBPF");
         }
         packet_log::follow(&mut transport);
         let checks = Checks::start(engine.check_count()).context("cannot start a thread")?;
@@ -168,7 +178,9 @@ impl Daemon {
             checks,
             hooks_due: false,
             hooks_checked: now,
+            alarm: Alarm::new().context("cannot have a timer")?,
             control,
+            telling: Telling::default(),
             signals,
             on_print,
             printer: Printer::default(),
@@ -190,7 +202,8 @@ impl Daemon {
     }
 
     async fn serve(&mut self) -> anyhow::Result<()> {
-        tracing::info!(uplinks = self.engine.config().uplinks.len(), "probing");
+        let config = self.engine.config();
+        tracing::info!(uplinks = config.uplinks.len(), memory = %config.footprint(), "probing");
         self.read_sticky_file();
         loop {
             if clock() >= self.look_at {
@@ -223,6 +236,7 @@ impl Daemon {
             let (engine, pins) = (&self.engine, &self.pins);
             let memory = || memory_of(engine, pins);
             self.saver.follow(engine.revision(), memory, clock());
+            self.tell();
             match self.next_event().await {
                 Event::Due => {}
                 Event::Checked(result) => self.take_check(result),
@@ -246,7 +260,8 @@ impl Daemon {
             self.flows.next_wake(),
         ];
         let due = wakes.into_iter().flatten().fold(self.look_at, Instant::min);
-        let due = if self.hooks_due { clock() } else { due };
+        let at_once = self.hooks_due || self.telling.is_due();
+        let due = if at_once { clock() } else { due };
         let [(int, on_int), (term, on_term), (hup, on_hup)] = &mut self.signals;
         tokio::select! {
             biased;
@@ -260,18 +275,7 @@ impl Daemon {
             outcome = self.saver.ended() => Event::Saved(outcome),
             _ = self.on_print.recv() => Event::Print,
             () = self.pins.changed() => Event::Sticky,
-            () = tokio::time::sleep_until(due.into()) => Event::Due,
-        }
-    }
-
-    fn answer(&mut self, request: Request) {
-        match request.ask {
-            Ask::Status => {
-                let mut status = self.engine.status(clock(), time_of_day());
-                self.pins.amend(&mut status);
-                request.reply.send(&status);
-            }
-            Ask::Pin(name) => self.pin(name.as_deref(), request.reply),
+            () = self.alarm.wait(due, clock()) => Event::Due,
         }
     }
 
@@ -341,6 +345,7 @@ impl Daemon {
     }
 
     async fn probe(&mut self) {
+        self.engine.tell_time(time_of_day(), clock());
         self.engine.run(clock(), &mut self.transport);
         self.engine.sent(clock());
         for (ifindex, address) in self.engine.solicitations(clock()) {
@@ -352,31 +357,6 @@ impl Daemon {
             if let Err(error) = self.routes.doubt(ifindex, address).await {
                 tracing::debug!(%ifindex, %address, %error, "cannot ask anew for a neighbour");
             }
-        }
-    }
-
-    /// Ends the checks that nobody waits for, and starts those that are due.
-    fn check(&mut self) {
-        for run in self.engine.cancelled_checks() {
-            self.checks.cancel(run);
-        }
-        for order in self.engine.check_orders(clock()) {
-            self.checks.begin(order);
-        }
-    }
-
-    fn take_check(&mut self, result: CheckResult) {
-        let CheckResult { run, outcome, took } = result;
-        tracing::debug!(?run, ?outcome, ?took, "check ended");
-        if let Some(change) = self.engine.checked(run, outcome, took, clock()) {
-            let CheckChange {
-                uplink,
-                check,
-                from,
-                to,
-                text,
-            } = change;
-            tracing::info!(%uplink, check, ?from, ?to, text, "check changed");
         }
     }
 
@@ -392,8 +372,10 @@ impl Daemon {
     /// Whether there was something to log.
     fn log_states(&mut self) -> bool {
         let mut changed = false;
-        for (known, (uplink, state, reason)) in self.states.iter_mut().zip(self.engine.states()) {
+        for (id, state, reason) in self.engine.changes() {
+            let known = &mut self.states[id.index()];
             if *known != state {
+                let uplink = &self.engine.config().uplinks[id.index()].name;
                 tracing::info!(uplink, from = ?*known, to = ?state, reason, "uplink changed");
                 *known = state;
                 changed = true;
@@ -408,6 +390,7 @@ fn memory_of(engine: &Engine, pins: &Pins) -> Memory {
     Memory {
         gateways: engine.known_gateways(),
         pinned: pins.remembered(engine),
+        spending: engine.spending_hints(),
     }
 }
 

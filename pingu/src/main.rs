@@ -12,9 +12,13 @@ use ipnet::IpNet;
 use pingu::{
     config::{Config, LoadError},
     control, daemon, install,
+    probe::kernel,
     reflect::{self, HookChoice},
 };
 use tracing_subscriber::EnvFilter;
+
+/// The kernel does not let this process do what the configuration asks for (`EX_NOPERM` there).
+const EXIT_NO_PERMISSION: u8 = 77;
 
 /// The configuration is wrong (`EX_CONFIG` of sysexits.h).
 const EXIT_CONFIG: u8 = 78;
@@ -49,6 +53,17 @@ enum Verb {
     },
     /// Asks the running daemon.
     Status {
+        /// Prints JSON.
+        #[arg(long)]
+        json: bool,
+        /// The daemon's socket.
+        #[arg(long, value_name = "PATH", default_value = "/run/pingu/pingu.sock")]
+        socket: PathBuf,
+    },
+    /// Tells in plain words why uplinks are what they are, and what one can do.
+    Why {
+        /// The uplink's name; without it, all.
+        uplink: Option<String>,
         /// Prints JSON.
         #[arg(long)]
         json: bool,
@@ -108,6 +123,14 @@ fn main() -> ExitCode {
     match (cli.verb, cli.daemon.config) {
         (Some(Verb::Check { config }), _) => check(&config),
         (Some(Verb::Status { json, socket }), _) => finish(status(json, &socket)),
+        (
+            Some(Verb::Why {
+                uplink,
+                json,
+                socket,
+            }),
+            _,
+        ) => finish(why(uplink.as_deref(), json, &socket)),
         (Some(Verb::Pin { name, socket, .. }), _) => finish(pin(name.as_deref(), &socket)),
         (
             Some(Verb::Reflect {
@@ -174,7 +197,12 @@ fn prefix(text: &str) -> Result<IpNet, String> {
 
 fn check(path: &Path) -> ExitCode {
     match load(path) {
-        Ok(config) => finish(print(&config.to_toml())),
+        Ok(config) => {
+            let (text, takes) = (config.to_toml(), config.footprint());
+            finish(print(&format!(
+                "{text}\n# Memory beside the program's own: {takes}.\n"
+            )))
+        }
         Err(code) => code,
     }
 }
@@ -200,6 +228,15 @@ fn report(error: &LoadError) {
         other => other.to_string(),
     };
     eprintln!("{}", text.trim_end());
+}
+
+fn why(uplink: Option<&str>, json: bool, socket: &Path) -> anyhow::Result<()> {
+    let why = control::client::why(socket, uplink)?;
+    if json {
+        print(&format!("{}\n", serde_json::to_string(&why)?))
+    } else {
+        print(&control::why::render(&why))
+    }
 }
 
 fn status(json: bool, socket: &Path) -> anyhow::Result<()> {
@@ -243,7 +280,10 @@ fn finish(outcome: anyhow::Result<()>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("pingu: {error:#}");
-            ExitCode::FAILURE
+            match error.downcast_ref() {
+                Some(kernel::LoadError::MissingCapability(_)) => ExitCode::from(EXIT_NO_PERMISSION),
+                Some(_) | None => ExitCode::FAILURE,
+            }
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Sending probes and reading what became of them, without knowing why or when.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
+
+use pingu_common::{PAYLOAD_BYTES_MIN, reflector::REFLECTED_PAYLOAD_BYTES_MIN};
 
 use crate::units::{Ifindex, SlotId};
 
@@ -32,6 +34,16 @@ pub struct ProbeOrder {
     pub payload_bytes: u16,
     /// The number under which a reflector counts this path's requests; none: no reflection is asked for.
     pub reflect: Option<u32>,
+}
+
+impl ProbeOrder {
+    /// Bytes that its ICMP payload needs at least.
+    pub(crate) fn payload_bytes_min(&self) -> u16 {
+        match self.reflect {
+            Some(_) => REFLECTED_PAYLOAD_BYTES_MIN,
+            None => PAYLOAD_BYTES_MIN,
+        }
+    }
 }
 
 /// What stands before the IP header of a probe.
@@ -137,6 +149,14 @@ pub struct Stamps {
     pub sent_ns: Option<u64>,
     /// When its reply, matched in full and for the first time, reached the ingress hook.
     pub received_ns: Option<u64>,
+}
+
+impl Stamps {
+    /// The round-trip time; none while there is no reply.
+    pub fn rtt(&self) -> Option<Duration> {
+        let (sent_ns, received_ns) = (self.sent_ns?, self.received_ns?);
+        Some(Duration::from_nanos(received_ns.saturating_sub(sent_ns)))
+    }
 }
 
 /// Sends probes and answers what became of them. The kernel engine is the real one; the simulator's lives in the tests.

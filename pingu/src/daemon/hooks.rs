@@ -88,7 +88,7 @@ impl Hooks {
         let mut wanted = engine.hooks_wanted();
         self.detach_unwanted(&wanted, transport);
         let blind: BTreeMap<UplinkId, Option<i32>> = engine.blind().collect();
-        let standing: Vec<UplinkId> = engine
+        let standing: BTreeSet<UplinkId> = engine
             .rankings()
             .iter()
             .flat_map(|ranking| ranking.standing.iter().copied())
@@ -126,12 +126,13 @@ impl Hooks {
             let hook = take(step, before, interface, (ifindex, bare), transport, now);
             self.attached.insert(ifindex, hook);
         }
+        let on: BTreeMap<UplinkId, Ifindex> = wanted
+            .iter()
+            .map(|&(uplink, ifindex, _)| (uplink, ifindex))
+            .collect();
         for index in 0..engine.config().uplinks.len() {
             let id = UplinkId(index as u16);
-            let hook = wanted
-                .iter()
-                .find(|(uplink, ..)| *uplink == id)
-                .and_then(|(_, ifindex, _)| self.attached.get(ifindex));
+            let hook = on.get(&id).and_then(|ifindex| self.attached.get(ifindex));
             let state = hook.map_or(HookState::Detached, |hook| hook.state.clone());
             engine.set_hook(id, state);
             engine.set_engine_reason(id, hook.and_then(|hook| hook.reason.clone()));
@@ -145,10 +146,12 @@ impl Hooks {
     }
 
     fn detach_unwanted(&mut self, wanted: &[(UplinkId, Ifindex, bool)], transport: &mut Transport) {
+        let wanted: BTreeSet<(Ifindex, bool)> = wanted
+            .iter()
+            .map(|&(_, ifindex, bare)| (ifindex, bare))
+            .collect();
         self.attached.retain(|&ifindex, hook| {
-            let keep = wanted
-                .iter()
-                .any(|&(_, i, bare)| (i, bare) == (ifindex, hook.bare));
+            let keep = wanted.contains(&(ifindex, hook.bare));
             if !keep {
                 transport.detach(ifindex);
             }
@@ -169,16 +172,14 @@ fn take(
     let saw = before.as_ref().is_some_and(|hook| hook.saw);
     let by_sockets = HookState::Attached(EngineKind::Socket);
     let was_by_sockets = before.as_ref().is_some_and(|hook| hook.state == by_sockets);
-    let retry_at = now
-        + if saw {
-            REATTACH_EVERY
-        } else {
-            RETRY_HOOKS_EVERY
-        };
+    let retry_at = match step {
+        Step::GiveUp(BLIND) if saw => now + REATTACH_EVERY,
+        Step::GiveUp(_) | Step::Attach | Step::Reopen => now + RETRY_HOOKS_EVERY,
+    };
     let retry_before = before.as_ref().map(|hook| hook.retry_at);
     let reason = before.and_then(|hook| hook.reason);
     let (served, retry_at) = match step {
-        Step::Attach => (transport.attach(ifindex, bare), now + RETRY_HOOKS_EVERY),
+        Step::Attach => (transport.attach(ifindex, bare), retry_at),
         Step::Reopen => (
             transport.attach_sockets(ifindex, bare, reason.unwrap_or_default()),
             retry_before.unwrap_or(retry_at),

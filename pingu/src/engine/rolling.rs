@@ -5,6 +5,7 @@
 
 mod estimate;
 mod judge;
+mod left_out;
 mod pace;
 mod sliding;
 
@@ -18,9 +19,11 @@ use crate::{
     config::{HealthConfig, ProbeConfig},
     engine::{
         bursts::LOOK_AGAIN_MIN,
+        causes::{self, CauseId, CauseKind, Detail},
+        phase::Phase,
         record::{Record, Shape},
     },
-    probe::{ProbeOrder, ProbeTransport, SendResult, Stamps},
+    probe::{ProbeOrder, ProbeTransport, SendResult},
     units::SlotId,
 };
 use estimate::Estimate;
@@ -33,14 +36,15 @@ const LATE_SLOTS_MAX: u32 = 128;
 /// What a path that is probed one by one knows.
 #[derive(Debug)]
 pub(crate) struct Rolling {
+    phase: Phase,
     /// When the next regular probe is due.
     next_send: Instant,
     last_sent: Option<Instant>,
     probes: Sliding,
     /// Every probe before this number is settled.
     first_pending: u64,
-    /// Slots of lost probes and their numbers, oldest first, until they are armed again: an answer seen there was late.
-    lost: VecDeque<(SlotId, u64)>,
+    /// Slots of lost probes, their numbers and why, oldest first, until they are armed again: an answer seen there was late.
+    lost: VecDeque<(SlotId, u64, CauseId)>,
     estimate: Estimate,
     /// Losses since the path came up, without those taken back.
     missed_since_rise: u32,
@@ -65,9 +69,10 @@ pub(crate) fn slots_needed(probe: &ProbeConfig) -> u32 {
 }
 
 impl Rolling {
-    pub(crate) fn new(now: Instant) -> Self {
+    pub(crate) fn new(phase: Phase) -> Self {
         Self {
-            next_send: now,
+            phase,
+            next_send: phase.0,
             last_sent: None,
             probes: Sliding::default(),
             first_pending: 0,
@@ -93,9 +98,9 @@ impl Rolling {
         self.awaited = None;
     }
 
-    /// There is a way out again: a probe is due.
-    pub(crate) fn start_over(&mut self, now: Instant) {
-        self.next_send = now;
+    /// There is a way out again: a probe is due then.
+    pub(crate) fn start_over(&mut self, first: Instant) {
+        self.next_send = first;
     }
 
     /// Sees to it that a probe leaves as soon as may be, unless one sent after `began` is on its way already or follows soon. Returns
@@ -129,7 +134,10 @@ impl Rolling {
         now: Instant,
         transport: &impl ProbeTransport,
     ) {
-        self.sweep_late(record, transport);
+        self.sweep_late(record, now, transport);
+        if self.due(record, (probe, health), now) <= now {
+            record.sweep_slots(1, transport, now);
+        }
         self.settle_pending(record, probe, now, transport);
         // Before the first window has passed there is nothing to forget.
         if let Some(start) = now.checked_sub(probe.mode.rolling().window) {
@@ -164,12 +172,9 @@ impl Rolling {
         }
         if self.next_send <= now {
             let interval = probe.mode.rolling().interval;
-            let on_time = self.next_send + interval;
-            self.next_send = if on_time > now {
-                on_time
-            } else {
-                now + interval
-            };
+            self.next_send = self
+                .phase
+                .next(self.next_send, now, interval, Duration::ZERO);
         }
         self.last_sent = Some(now);
         self.look_again = LOOK_AGAIN_MIN;
@@ -177,11 +182,12 @@ impl Rolling {
             target,
             ident: ident(),
             payload_bytes: probe.size_bytes,
+            now,
         };
         let fate = match record.order(&shape, orders) {
             Some(slot) => {
                 // The slot's last look has just been taken by `sweep_late`.
-                self.lost.retain(|&(lost, _)| lost != slot);
+                self.lost.retain(|&(lost, ..)| lost != slot);
                 Fate::Pending(slot)
             }
             None => {
@@ -198,28 +204,38 @@ impl Rolling {
             self.probes.handed_over(now);
             match result {
                 // By then it has passed the egress hook: the hook runs within the call.
-                SendResult::Sent | SendResult::Dropped(_) => {}
+                SendResult::Sent => {}
+                SendResult::Dropped(errno) => {
+                    if let Some(Fate::Pending(slot)) = self.probes.newest().map(|p| p.fate) {
+                        record.causes.note_dropped(slot, *errno);
+                    }
+                }
                 SendResult::NotSent(errno) => {
                     let newest = self.probes.end() - 1;
-                    self.probes.settle(newest, Fate::NotSent(Some(*errno)));
+                    self.probes.settle(newest, Fate::NotSent(*errno));
                     self.not_sent_in_a_row = self.not_sent_in_a_row.saturating_add(1);
                     record.tally.not_sent += 1;
+                    let detail = Detail::Errno(*errno);
+                    record.causes.count(CauseKind::NotSent, detail, 1, now);
                 }
             }
         }
     }
 
     /// An answer in the slot of a lost probe was late: its loss is taken back.
-    fn sweep_late(&mut self, record: &mut Record, transport: &impl ProbeTransport) {
+    fn sweep_late(&mut self, record: &mut Record, now: Instant, transport: &impl ProbeTransport) {
         let probes = &mut self.probes;
+        let causes = &mut record.causes;
         let (mut late, estimate) = (0, &mut self.estimate);
-        self.lost.retain(|&(slot, number)| {
-            let Some(rtt) = rtt(transport.read(slot)) else {
+        self.lost.retain_mut(|(slot, number, cause)| {
+            let Some(rtt) = transport.read(*slot).rtt() else {
+                *cause = causes.amend(*cause, &transport.remarks(*slot), now);
                 return true;
             };
             late += 1;
             estimate.push(rtt);
-            probes.settle(number, Fate::Received { rtt, is_late: true });
+            causes.turn_late(*cause, now);
+            probes.settle(*number, Fate::Received { rtt, is_late: true });
             false
         });
         record.tally.late += u64::from(late);
@@ -243,17 +259,20 @@ impl Rolling {
                 continue;
             };
             let stamps = transport.read(slot);
-            let is_past = now >= sent + probe.timeout;
-            let fate = match rtt(stamps) {
-                Some(rtt) => Fate::Received {
-                    rtt,
-                    is_late: rtt > probe.timeout,
-                },
-                None if !is_past => continue,
-                None if stamps.sent_ns.is_none() => Fate::NotSent(None),
-                None => Fate::Lost,
+            let fate = if let Some(rtt) = stamps.rtt() {
+                let is_late = rtt > probe.timeout;
+                Fate::Received { rtt, is_late }
+            } else {
+                let remarks = transport.remarks(slot);
+                // Who quotes the probe's cookie knows that it was not delivered: there is nothing to wait for.
+                let is_refused = remarks.error.as_ref().is_some_and(causes::is_final);
+                match stamps.sent_ns {
+                    _ if now < sent + probe.timeout && !is_refused => continue,
+                    None => Fate::NotStamped(record.causes.vanish(&remarks, now)),
+                    Some(_) => Fate::Lost(record.causes.lose(slot, &remarks, now)),
+                }
             };
-            self.count(record, number, slot, fate);
+            self.count(record, (number, slot), fate, now);
         }
         let is_settled = |number: &u64| {
             let probe = self.probes.get(*number);
@@ -266,28 +285,36 @@ impl Rolling {
     }
 
     /// Counts what became of a probe that was pending.
-    fn count(&mut self, record: &mut Record, number: u64, slot: SlotId, fate: Fate) {
+    fn count(
+        &mut self,
+        record: &mut Record,
+        (number, slot): (u64, SlotId),
+        fate: Fate,
+        now: Instant,
+    ) {
         self.probes.settle(number, fate);
         match fate {
             Fate::Received { rtt, is_late } => {
                 self.estimate.push(rtt);
                 self.not_sent_in_a_row = 0;
                 record.recent.push(1, is_late);
+                record.causes.take_dropped(slot);
                 if is_late {
                     record.tally.late += 1;
+                    record.causes.count(CauseKind::Late, Detail::None, 1, now);
                 } else {
                     record.tally.answered += 1;
-                    record.window.push(rtt);
+                    record.answered(rtt);
                 }
             }
-            Fate::Lost => {
+            Fate::Lost(cause) => {
                 self.not_sent_in_a_row = 0;
                 self.missed_since_rise = self.missed_since_rise.saturating_add(1);
-                self.lost.push_back((slot, number));
+                self.lost.push_back((slot, number, cause));
                 record.recent.push(1, true);
                 record.tally.lost += 1;
             }
-            Fate::NotSent(_) => {
+            Fate::NotSent(_) | Fate::NotStamped(_) => {
                 self.not_sent_in_a_row = self.not_sent_in_a_row.saturating_add(1);
                 record.tally.not_sent += 1;
             }
@@ -302,11 +329,6 @@ impl Rolling {
             _ => None,
         }
     }
-}
-
-fn rtt(stamps: Stamps) -> Option<Duration> {
-    let (sent_ns, received_ns) = (stamps.sent_ns?, stamps.received_ns?);
-    Some(Duration::from_nanos(received_ns.saturating_sub(sent_ns)))
 }
 
 #[cfg(test)]

@@ -7,18 +7,19 @@ use std::{
 };
 
 use ipnet::IpNet;
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    engine::{
-        CheckStatus, DirectionsStatus, Engine, RttSummary, State, directions::worst_direction,
-        path::Path, reconcile,
-    },
+    engine::{CheckStatus, Engine, PassiveStatus, State, causes::status::time_of, reconcile},
     network::Route,
     probe::EngineKind,
     units::{GroupId, Metric, TableId, UplinkId},
 };
+
+mod targets;
+
+pub use targets::TargetStatus;
+pub(super) use targets::target_status;
 
 /// Which hooks serve an uplink.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +98,9 @@ pub struct UplinkStatus {
     /// What its falls have brought upon it; null without flap damping.
     #[serde(default)]
     pub damping: Option<DampingStatus>,
+    /// What traffic says of it, and what probing it costs.
+    #[serde(flatten)]
+    pub passive: PassiveStatus,
 }
 
 /// The flap damping of one uplink.
@@ -110,39 +114,16 @@ pub struct DampingStatus {
     pub reuse_in_s: Option<f64>,
 }
 
-/// One target as seen over one uplink, since the daemon started: sent = answered + lost + late + `not_sent` + pending.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TargetStatus {
-    /// Its address.
-    pub address: IpAddr,
-    /// Its state over this uplink.
-    pub state: State,
-    /// Probes ordered.
-    pub sent: u64,
-    /// Answered within the timeout.
-    pub answered: u64,
-    /// Not answered.
-    pub lost: u64,
-    /// Answered after the timeout.
-    pub late: u64,
-    /// Never left: refused by the kernel, vanished before the egress hook, or without a neighbour.
-    pub not_sent: u64,
-    /// Those of `not_sent` whose next hop had no link-layer address.
-    pub no_neighbour: u64,
-    /// On their way.
-    pub pending: u64,
-    /// The share of the last 100 judged probes that were not answered in time, in percent; null before the first.
-    pub recent_loss_percent: Option<f64>,
-    /// Recent round-trip times in microseconds; null before the first answer.
-    pub rtt_us: Option<RttSummary>,
-    /// Which direction loses what, where the target is a reflector that is asked; null where nothing is known of that.
-    #[serde(default)]
-    pub directions: Option<DirectionsStatus>,
-}
-
 impl Engine {
     /// The published view. `wall` is the time of day at `now`.
     pub fn status(&self, now: Instant, wall: SystemTime) -> Status {
+        let mut status = self.status_without_targets(now, wall);
+        self.add_targets(&mut status, (0, self.paths.len()), (now, wall));
+        status
+    }
+
+    /// The same but for the targets, which [`Engine::add_targets`] adds.
+    pub fn status_without_targets(&self, now: Instant, wall: SystemTime) -> Status {
         let active = self.active();
         let groups = 0..self.config.groups.len();
         let active_in: Vec<Vec<UplinkId>> = groups
@@ -197,7 +178,7 @@ impl Engine {
                 (
                     config.name.as_str(),
                     uplink.state_noted,
-                    uplink.reason(config, &self.paths, checks),
+                    uplink.reason(config, &self.paths, checks, &self.snapshot.links),
                 )
             })
     }
@@ -211,27 +192,27 @@ impl Engine {
     ) -> UplinkStatus {
         let uplink = &self.uplinks[id.index()];
         let config = &self.config.uplinks[id.index()];
-        let mut reason = uplink.reason(config, &self.paths, self.checks.of(id));
+        let mut reason = uplink.reason(
+            config,
+            &self.paths,
+            self.checks.of(id),
+            &self.snapshot.links,
+        );
         let damping = self.damping_status(id, now);
         if let Some(remark) = self.remark(id, damping.as_ref(), now) {
             reason = format!("{reason}; {remark}");
         }
-        let targets = self.target_statuses(id, now);
-        if let Some(fault) = worst_direction(&targets) {
-            reason = format!("{reason}; {fault}");
+        let passive = self.passive_status(id, now);
+        if let Some(seconds) = passive.stretched_to_s {
+            reason = format!("{reason}; probed each {seconds:.0} s for its budget");
         }
-        let time_of = |then: Instant| {
-            let since = wall - now.saturating_duration_since(then);
-            Timestamp::try_from(since)
-                .map_or_else(|_| "unknown".to_owned(), |since| format!("{since:.3}"))
-        };
         UplinkStatus {
             name: config.name.clone(),
             interface: config.interface.clone(),
             gateway: uplink.ways.iter().flatten().find_map(|way| way.gateway),
             state: uplink.state_noted,
             reason,
-            since: time_of(uplink.since),
+            since: time_of(uplink.since, (now, wall)),
             active,
             engine: match uplink.hook {
                 HookState::Attached(engine) => Some(engine),
@@ -239,19 +220,20 @@ impl Engine {
             },
             engine_reason: uplink.engine_reason.clone(),
             metric: config.metric,
-            targets,
+            targets: Vec::new(),
             checks: self
                 .checks
                 .of(id)
                 .iter()
-                .map(|check| check.status(time_of))
+                .map(|check| check.status(|then| time_of(then, (now, wall))))
                 .collect(),
             preferred: self.rankings[config.group.index()].preferred == Some(id),
             damping,
+            passive,
         }
     }
 
-    fn damping_status(&self, id: UplinkId, now: Instant) -> Option<DampingStatus> {
+    pub(super) fn damping_status(&self, id: UplinkId, now: Instant) -> Option<DampingStatus> {
         let config = self.config.damping.as_ref()?;
         let penalty = &self.uplinks[id.index()].penalty;
         let until = penalty.suppressed_until(config, now);
@@ -259,43 +241,6 @@ impl Engine {
             penalty: penalty.value(config, now),
             suppressed: until.is_some(),
             reuse_in_s: until.map(|until| (until - now).as_secs_f64()),
-        })
-    }
-
-    /// Why an uplink carries traffic, or does not, beside its state.
-    fn remark(
-        &self,
-        id: UplinkId,
-        damping: Option<&DampingStatus>,
-        now: Instant,
-    ) -> Option<String> {
-        let ranking = &self.rankings[self.config.uplinks[id.index()].group.index()];
-        let held = ranking.held.iter().find(|(held, _)| *held == id);
-        let suppressed = damping.and_then(|damping| damping.reuse_in_s);
-        let name = |id: UplinkId| &self.config.uplinks[id.index()].name;
-        if self.pinned == Some(id) {
-            return Some("pinned".to_owned());
-        }
-        if ranking.preferred == Some(id) {
-            return Some("better than those before it".to_owned());
-        }
-        if let Some(left_s) = suppressed {
-            return Some(format!(
-                "suppressed for flapping, for another {left_s:.0} s"
-            ));
-        }
-        if let Some((_, until)) = held {
-            let left = until.saturating_duration_since(now).as_secs();
-            return Some(format!("held down for another {left} s"));
-        }
-        let preferred = ranking.preferred?;
-        if !ranking.passed_over.contains(&id) {
-            return None;
-        }
-        Some(if self.pinned == Some(preferred) {
-            format!("yields to {}, which is pinned", name(preferred))
-        } else {
-            format!("yields to {}, which is better", name(preferred))
         })
     }
 
@@ -314,11 +259,13 @@ impl Engine {
         warnings.extend(self.dead_targets().map(|target| {
             format!("target {target} fails over every uplink while others answer: it is left out until it answers")
         }));
+        warnings.extend(self.sign_warnings());
         warnings.extend(reconcile::conflicts(
             &self.snapshot,
             &self.nexthop_set(),
             self.config.protocol,
         ));
+        warnings.extend(self.checks.warnings());
         warnings.extend(self.refusals.iter().cloned());
         warnings.sort();
         warnings.dedup();
@@ -372,23 +319,5 @@ fn rivalry(rival: &Route, wanted: &Route) -> String {
              pingu decides; give it a higher metric, or set learned_routes = \"adopt\" if it was learned over an uplink",
             rival.protocol, rival.metric, wanted.metric
         )
-    }
-}
-
-pub(super) fn target_status(path: &Path) -> TargetStatus {
-    let tally = path.record.tally;
-    TargetStatus {
-        address: path.target,
-        state: path.record.health.state(),
-        sent: tally.sent,
-        answered: tally.answered,
-        lost: tally.lost,
-        late: tally.late,
-        not_sent: tally.not_sent,
-        no_neighbour: tally.no_neighbour,
-        pending: tally.sent - tally.answered - tally.lost - tally.late - tally.not_sent,
-        recent_loss_percent: path.record.recent.loss_percent(),
-        rtt_us: path.record.window.summary(),
-        directions: None,
     }
 }

@@ -6,25 +6,31 @@ use crate::{
     config::{DampingConfig, Quorum, UplinkConfig},
     engine::{
         GatewayHint,
+        census::UplinkCensus,
         check::Check,
         damping::Penalty,
         decide::{Candidate, Quality},
         health::{State, Verdict},
+        passive::Passive,
         path::Path,
-        quorum, reason,
+        reason,
+        signs::Sign,
+        spending::Spending,
         status::HookState,
         way_out::{self, Known, Obstacle, WayOut},
     },
-    network::{Route, Snapshot},
-    units::{Protocol, UplinkId},
+    network::{Link, Route, Snapshot},
+    units::{PathId, Protocol, UplinkId},
 };
 
 /// What is known of an uplink.
 #[derive(Debug)]
 pub(crate) struct Uplink {
     /// Its paths, in the engine's order.
-    paths: Range<usize>,
+    pub(crate) paths: Range<usize>,
     quorum: Quorum,
+    /// Its paths, counted.
+    pub(crate) census: UplinkCensus,
     /// The way out of each family: IPv4, IPv6.
     pub(crate) ways: [Result<WayOut, Obstacle>; 2],
     /// The last way found of each family, while there is none.
@@ -40,6 +46,18 @@ pub(crate) struct Uplink {
     pub(crate) penalty: Penalty,
     /// The state of each family at the last look.
     families_noted: [State; 2],
+    pub(crate) passive: Passive,
+    pub(crate) spending: Spending,
+    /// What handshakes say against the pings.
+    pub(crate) sign: Sign,
+    /// Since when it is down by its pings.
+    pub(crate) fell_by_pings: Option<Instant>,
+    /// Bursts were left out for traffic since the last ones.
+    pub(crate) owes: bool,
+    /// Answers to some uplink's handshakes come in by another: who gets none cannot be told.
+    pub(crate) answers_stray: bool,
+    /// Probes of one burst to each target, by family.
+    pub(crate) round: [u64; 2],
     /// A required check is down.
     pub(crate) failed_check: bool,
     /// Since when no required check has failed.
@@ -47,10 +65,11 @@ pub(crate) struct Uplink {
 }
 
 impl Uplink {
-    pub(crate) fn new(paths: Range<usize>, quorum: Quorum, now: Instant) -> Self {
+    pub(crate) fn new(paths: Range<usize>, config: &UplinkConfig, now: Instant) -> Self {
         Self {
             paths,
-            quorum,
+            quorum: config.health.quorum,
+            census: UplinkCensus::default(),
             ways: [Err(Obstacle::NoInterface); 2],
             ways_before: [None; 2],
             hook: HookState::Detached,
@@ -60,6 +79,17 @@ impl Uplink {
             fell: false,
             penalty: Penalty::default(),
             families_noted: [State::Unknown; 2],
+            passive: Passive::new(config),
+            spending: Spending::new(&config.probe),
+            sign: Sign::None,
+            fell_by_pings: None,
+            owes: false,
+            answers_stray: false,
+            round: [false, true].map(|ipv6| {
+                let targets = config.probe.targets.iter();
+                let of_family = targets.filter(|target| target.is_ipv6() == ipv6);
+                of_family.count() as u64 * u64::from(config.probe.mode.probes_at_once())
+            }),
             failed_check: false,
             checks_good_since: None,
         }
@@ -100,31 +130,31 @@ impl Uplink {
     }
 
     /// Up as soon as enough paths are, unless a required check is down; a path without a way out counts as down.
-    pub(crate) fn state(&self, paths: &[Path]) -> State {
+    pub(crate) fn state(&self) -> State {
         if self.failed_check {
             State::Down
         } else {
-            self.judge(self.own_paths(paths))
+            self.sign.heed(self.state_by_pings())
         }
+    }
+
+    /// The same by the pings alone.
+    pub(crate) fn state_by_pings(&self) -> State {
+        self.census.state(self.quorum)
     }
 
     /// What is known of one family: by its own targets, where there are any.
-    pub(crate) fn family_state(&self, ipv6: bool, paths: &[Path]) -> State {
-        let of_family = |path: &&Path| path.target.is_ipv6() == ipv6;
-        if !self.failed_check && self.own_paths(paths).any(|path| of_family(&path)) {
-            self.judge(self.own_paths(paths).filter(of_family))
+    pub(crate) fn family_state(&self, ipv6: bool) -> State {
+        if self.failed_check {
+            State::Down
         } else {
-            self.state(paths)
+            self.sign.heed(self.census.family_state(self.quorum, ipv6))
         }
     }
 
-    /// Targets that are left out count where there is nothing else to judge by.
-    fn judge<'a>(&self, paths: impl Iterator<Item = &'a Path> + Clone) -> State {
-        if paths.clone().any(|path| path.counted.is_some()) {
-            quorum::judge(self.quorum, paths.filter_map(|path| path.counted))
-        } else {
-            quorum::judge(self.quorum, paths.map(Path::state))
-        }
+    /// It was up, fell, and is up again: when it draws traffic depends on each verdict.
+    pub(crate) fn is_returning(&self) -> bool {
+        self.fell && self.state_noted == State::Up
     }
 
     /// Since when every burst was good to as many targets as it needs.
@@ -146,8 +176,14 @@ impl Uplink {
         now: Instant,
     ) -> bool {
         let before = (self.state_noted, self.families_noted);
-        let state = self.state(paths);
-        self.families_noted = [false, true].map(|ipv6| self.family_state(ipv6, paths));
+        self.fell_by_pings = match self.state_by_pings() {
+            State::Down => self.fell_by_pings.or(Some(now)),
+            State::Up | State::Unknown => None,
+        };
+        let sign = self.read_sign(paths, now);
+        let sign_before = std::mem::replace(&mut self.sign, sign);
+        let state = self.state();
+        self.families_noted = [false, true].map(|ipv6| self.family_state(ipv6));
         if state != self.state_noted {
             if self.state_noted == State::Up {
                 self.fell = true;
@@ -158,29 +194,33 @@ impl Uplink {
             self.since = now;
             self.state_noted = state;
         }
-        before != (self.state_noted, self.families_noted)
+        before != (self.state_noted, self.families_noted) || !sign_before.is_like(self.sign)
     }
 
-    /// What the decision needs to know of it, but for its qualities.
-    pub(crate) fn candidate(
-        &self,
-        id: UplinkId,
-        config: &UplinkConfig,
-        paths: &[Path],
-        damping: Option<&DampingConfig>,
-        now: Instant,
-    ) -> Candidate {
-        // A first rise after the start is no return.
-        let hold_down = self.fell.then(|| self.hold_down_ends(config, paths));
-        let suppressed = damping.and_then(|damping| self.penalty.suppressed_until(damping, now));
+    /// What the decision needs to know of it, but for its qualities and until when it is held.
+    pub(crate) fn candidate(&self, id: UplinkId, config: &UplinkConfig) -> Candidate {
         Candidate {
             id,
             metric: config.metric,
             state: self.state_noted,
             usable: self.ways.iter().any(Result::is_ok),
-            held_until: hold_down.max(suppressed),
+            held_until: None,
             qualities: Vec::new(),
         }
+    }
+
+    /// Until when it draws no traffic although it is up. Looks at each of its paths.
+    pub(crate) fn held_until(
+        &self,
+        config: &UplinkConfig,
+        paths: &[Path],
+        damping: Option<&DampingConfig>,
+        now: Instant,
+    ) -> Option<Instant> {
+        // A first rise after the start is no return.
+        let hold_down = self.fell.then(|| self.hold_down_ends(config, paths));
+        let suppressed = damping.and_then(|damping| self.penalty.suppressed_until(damping, now));
+        hold_down.max(suppressed)
     }
 
     fn hold_down_ends(&self, config: &UplinkConfig, paths: &[Path]) -> Instant {
@@ -201,7 +241,7 @@ impl Uplink {
         }
     }
 
-    /// How well each target that is up answers over it.
+    /// How well each target that is up answers over it, by their addresses.
     pub(crate) fn qualities(&self, paths: &[Path]) -> Vec<(IpAddr, Quality)> {
         let quality = |path: &Path| {
             let quality = Quality {
@@ -210,15 +250,17 @@ impl Uplink {
             };
             Some((path.target, quality))
         };
-        self.own_paths(paths)
-            .filter(|path| path.state() == State::Up)
-            .filter_map(quality)
-            .collect()
+        let up = self
+            .own_paths(paths)
+            .filter(|path| path.state() == State::Up);
+        let mut qualities: Vec<_> = up.filter_map(quality).collect();
+        qualities.sort_unstable_by_key(|(target, _)| *target);
+        qualities
     }
 
-    /// The place of its first path in the engine's order.
-    pub(crate) fn first_path(&self) -> usize {
-        self.paths.start
+    /// The numbers of its paths.
+    pub(crate) fn path_ids(&self) -> impl Iterator<Item = PathId> + use<> {
+        self.paths.clone().map(|index| PathId(index as u32))
     }
 
     /// Its paths.
@@ -230,13 +272,22 @@ impl Uplink {
     }
 
     /// Why it is in its state, for people.
-    pub(crate) fn reason(&self, config: &UplinkConfig, paths: &[Path], checks: &[Check]) -> String {
+    pub(crate) fn reason(
+        &self,
+        config: &UplinkConfig,
+        paths: &[Path],
+        checks: &[Check],
+        links: &[Link],
+    ) -> String {
         if let [Err(v4), Err(v6)] = self.ways {
             let any_v4 = config.probe.targets.iter().any(IpAddr::is_ipv4);
             return if any_v4 { v4 } else { v6 }.reason(&config.interface);
         }
         if let HookState::Failed(error) = &self.hook {
             return error.clone();
+        }
+        if let Some(reason) = self.sign.reason() {
+            return reason;
         }
         let path_of = |wanted: State| {
             self.own_paths(paths)
@@ -246,36 +297,38 @@ impl Uplink {
         let said =
             |check: &Check| format!("check {}: {}", check.config.name, check.verdicts.text());
         if self.failed_check
-            && self.judge(self.own_paths(paths)) != State::Down
+            && self.census.state(self.quorum) != State::Down
             && let Some(check) = checks.iter().find(|check| check.fells())
         {
             return said(check);
         }
         match self.state_noted {
             State::Up => {
-                let burst = match path_of(State::Up).and_then(|path| path.record.judged) {
-                    Some(judged) => reason::describe(&judged, config),
-                    None => "answers".to_owned(),
-                };
+                let of_path =
+                    path_of(State::Up).and_then(|path| reason::of_path(path, config, links));
+                let burst = of_path.unwrap_or_else(|| "answers".to_owned());
                 match checks.iter().find(|check| check.state() == State::Down) {
                     Some(check) => format!("{burst}; {}", said(check)),
                     None => burst,
                 }
             }
             State::Down => match path_of(State::Down) {
-                Some(path) => self.describe_down(path, config),
+                Some(path) => self.describe_down(path, config, links),
                 None => "no target answers".to_owned(),
             },
-            State::Unknown => match self.own_paths(paths).find_map(|path| path.record.judged) {
-                Some(judged) if judged.verdict == Verdict::Blind => {
-                    reason::describe(&judged, config)
-                }
-                Some(_) | None => "waiting for the first bursts".to_owned(),
-            },
+            State::Unknown => {
+                let is_blind = |path: &&Path| {
+                    let judged = path.record.judged;
+                    judged.is_some_and(|judged| judged.verdict == Verdict::Blind)
+                };
+                let blind = self.own_paths(paths).find(is_blind);
+                let of_path = blind.and_then(|path| reason::of_path(path, config, links));
+                of_path.unwrap_or_else(|| "waiting for the first bursts".to_owned())
+            }
         }
     }
 
-    fn describe_down(&self, path: &Path, config: &UplinkConfig) -> String {
+    fn describe_down(&self, path: &Path, config: &UplinkConfig, links: &[Link]) -> String {
         match (&path.record.judged, self.way(path.target)) {
             (_, None) => self.ways[usize::from(path.target.is_ipv6())]
                 .err()
@@ -285,7 +338,10 @@ impl Uplink {
                 let next_hop = way.gateway.unwrap_or(path.target);
                 format!("gateway {next_hop} does not answer on {}", config.interface)
             }
-            (Some(judged), _) => format!("{}: {}", path.target, reason::describe(judged, config)),
+            (Some(_), _) => {
+                let told = reason::of_path(path, config, links).unwrap_or_default();
+                format!("{}: {told}", path.target)
+            }
             (None, _) => format!("{}: no burst yet", path.target),
         }
     }

@@ -3,7 +3,7 @@
 use super::{
     EngineKind, ProbeOrder, ProbeTransport, Remarks, SendResult, Stamps, Traffic,
     kernel::{AttachError, KernelTransport, LoadError, LoadOptions},
-    socket::SocketTransport,
+    socket::{SocketTransport, Sockets},
 };
 use crate::{
     config::EngineChoice,
@@ -13,6 +13,9 @@ use crate::{
 mod watch;
 
 use watch::Watch;
+
+/// What to know where packet sockets are refused as well.
+const ECHO_SOCKETS: &str = "without CAP_NET_RAW the kernel's echo sockets serve: probes follow the routes of their interface";
 
 /// Both engines.
 pub struct Transport {
@@ -116,7 +119,10 @@ impl Transport {
             Some(socket) => socket,
             none => none.insert(SocketTransport::new(self.slots).map_err(failed)?),
         };
-        socket.attach(ifindex, bare).map_err(failed)?;
+        let reason = match socket.attach(ifindex, bare).map_err(failed)? {
+            Sockets::Packet => reason,
+            Sockets::Echo => format!("{reason}; {ECHO_SOCKETS}"),
+        };
         self.unwatch(ifindex);
         if let Some(kernel) = &mut self.kernel {
             kernel.detach(ifindex);

@@ -48,6 +48,19 @@ impl Daemon {
         Self::spawn(command, settings.socket())
     }
 
+    /// Starts pingu without some capabilities, which are named as `setpriv` names them.
+    #[track_caller]
+    pub fn start_without(
+        namespace: &Namespace,
+        settings: &Settings,
+        capabilities: &[&str],
+    ) -> Self {
+        let mut command = namespace.command("setpriv");
+        command.args(without(capabilities)).arg(binary());
+        command.arg("--config").arg(settings.write());
+        Self::spawn(command, settings.socket())
+    }
+
     /// Starts pingu with any configuration file, and its control socket elsewhere than the file says.
     #[track_caller]
     pub fn start_with_file(namespace: &Namespace, config: &Path, socket: &Path) -> Self {
@@ -162,16 +175,35 @@ impl Daemon {
     }
 }
 
+fn without(capabilities: &[&str]) -> [String; 2] {
+    let names: Vec<String> = capabilities.iter().map(|name| format!("-{name}")).collect();
+    let names = names.join(",");
+    [
+        format!("--inh-caps={names}"),
+        format!("--bounding-set={names}"),
+    ]
+}
+
 /// Runs pingu in a namespace to its end, which must come by itself.
 #[track_caller]
 pub fn run_to_end(namespace: &Namespace, arguments: &[&str]) -> Finished {
+    run_to_end_without(namespace, arguments, &[])
+}
+
+/// The same without some capabilities.
+#[track_caller]
+pub fn run_to_end_without(
+    namespace: &Namespace,
+    arguments: &[&str],
+    capabilities: &[&str],
+) -> Finished {
     let mut command = namespace.command("timeout");
     // A daemon that runs although it should not must not hang the test.
-    command
-        .arg(START_DEADLINE.as_secs().to_string())
-        .arg(binary())
-        .args(arguments)
-        .env("NO_COLOR", "1");
+    command.arg(START_DEADLINE.as_secs().to_string());
+    if !capabilities.is_empty() {
+        command.arg("setpriv").args(without(capabilities));
+    }
+    command.arg(binary()).args(arguments).env("NO_COLOR", "1");
     let output = command.output().expect("coreutils has timeout");
     Finished {
         status: output.status,

@@ -30,7 +30,7 @@ pub struct Provider {
     router_address: Ipv4Addr,
 }
 
-/// How many echo replies a lossy provider let pass and how many it dropped.
+/// How many echo replies, or requests, a lossy provider saw and how many it dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Replies {
     /// All that came by.
@@ -164,10 +164,30 @@ impl Provider {
     /// Drops this share of the echo replies on their way to the router, at random, and counts.
     #[track_caller]
     pub fn lose_replies(&self, percent: u8) {
+        self.lose("echo-reply", percent);
+    }
+
+    /// Drops this share of the echo requests on their way from the router, at random, and counts.
+    #[track_caller]
+    pub fn lose_requests(&self, percent: u8) {
+        self.lose("echo-request", percent);
+    }
+
+    fn lose(&self, kind: &str, percent: u8) {
+        let chance = match percent {
+            100.. => String::new(),
+            percent => format!("numgen random mod 100 < {percent}"),
+        };
+        let rules: String = ["icmp", "icmpv6"]
+            .map(|family| {
+                format!(
+                    "{family} type {kind} counter name seen\n\
+                     {family} type {kind} {chance} counter name dropped drop\n"
+                )
+            })
+            .concat();
         self.fault(&format!(
-            "counter seen {{ }}\ncounter dropped {{ }}\nchain forward {{ type filter hook forward priority 0;\n\
-             icmp type echo-reply counter name seen\n\
-             icmp type echo-reply numgen random mod 100 < {percent} counter name dropped drop\n}}"
+            "counter seen {{ }}\ncounter dropped {{ }}\nchain forward {{ type filter hook forward priority 0;\n{rules}}}"
         ));
     }
 
@@ -186,6 +206,49 @@ impl Provider {
         self.lose_of_each(lost, u32::MAX);
     }
 
+    /// Pings are lost in silence, and all else passes.
+    #[track_caller]
+    pub fn lose_pings(&self) {
+        self.fault("chain forward { type filter hook forward priority 0; icmp type { echo-request, echo-reply } drop; }");
+    }
+
+    /// A portal, or a contract that has run out: pings are answered, and TCP is not.
+    #[track_caller]
+    pub fn refuse_tcp(&self, with_reset: bool) {
+        let verdict = if with_reset {
+            "reject with tcp reset"
+        } else {
+            "drop"
+        };
+        self.fault(&format!(
+            "chain forward {{ type filter hook forward priority 0; meta l4proto tcp {verdict}; }}"
+        ));
+    }
+
+    /// Counts the pings that pass, requests and replies, by their bytes from the IP header on.
+    #[track_caller]
+    pub fn count_pings(&self) {
+        self.fault(
+            "counter pings { }\nchain forward { type filter hook forward priority 0;\n\
+             icmp type { echo-request, echo-reply } counter name pings\n}",
+        );
+    }
+
+    /// What [`Provider::count_pings`] has counted: packets and bytes.
+    #[track_caller]
+    pub fn pings(&self) -> (u64, u64) {
+        let listing = self
+            .namespace
+            .run(&["nft", "list", "counters", "table", "inet", "fault"]);
+        let words: Vec<&str> = listing.split_whitespace().collect();
+        let after = |name: &str| {
+            let place = words.iter().position(|word| *word == name);
+            let number = words.get(place.expect("nft prints a counter") + 1);
+            number.and_then(|word| word.parse().ok()).expect("a number")
+        };
+        (after("packets"), after("bytes"))
+    }
+
     /// Nothing passes to these addresses.
     #[track_caller]
     pub fn block(&self, addresses: &[Ipv4Addr]) {
@@ -196,13 +259,13 @@ impl Provider {
         ));
     }
 
-    /// Ends the loss begun by [`Provider::lose_replies`], but counts on: what is dropped after this call is nothing.
+    /// Ends the loss begun by one of these, but counts on: what is dropped after this call is nothing.
     #[track_caller]
     pub fn lose_no_more(&self) {
         self.namespace.nft(&format!("flush chain {FAULT} forward"));
     }
 
-    /// What [`Provider::lose_replies`] did.
+    /// What [`Provider::lose_replies`] or [`Provider::lose_requests`] did.
     #[track_caller]
     pub fn replies(&self) -> Replies {
         let listing = self

@@ -17,6 +17,9 @@ use crate::running::two_uplinks;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
+/// So many programs does a hook take (`BPF_MPROG_MAX`).
+const PROGRAMS_MAX: usize = 64;
+
 /// What loading and attaching programs takes.
 const BPF: [&str; 3] = ["bpf", "sys_admin", "perfmon"];
 
@@ -74,19 +77,13 @@ fn engine_socket_loads_no_program() {
 fn an_interface_that_takes_no_hooks_is_probed_by_sockets_and_the_others_are_not() {
     let _turn = turn::shared();
     let site = Plan::new(&["wan1", "wan2"]).build();
-    let settings = two_uplinks(Settings::quick().top("receive_hook = \"clsact\""));
-    // In the place of pingu's own filter.
-    for command in [
-        "tc qdisc add dev wan1 clsact",
-        "tc filter add dev wan1 ingress pref 1 protocol all matchall action pass",
-    ] {
-        site.router
-            .run(&command.split(' ').collect::<Vec<_>>());
-    }
+    let settings = two_uplinks(Settings::quick());
+    let foreign = |_| ForeignProgram::attach(&site.router, "wan1", Hook::Ingress);
+    let _full: Vec<ForeignProgram> = (0..PROGRAMS_MAX).map(foreign).collect();
     let mut daemon = Daemon::start(&site.router, &settings);
     let status = daemon.wait_until_up(&["fibre", "lte"]);
-    assert_served_by_sockets(&status, "fibre", "clsact");
-    assert_eq!(status::uplink(&status, "lte")["engine"], "clsact");
+    assert_served_by_sockets(&status, "fibre", "TCX ingress");
+    assert_eq!(status::uplink(&status, "lte")["engine"], "tcx");
     assert!(status::uplink(&status, "lte")["engine_reason"].is_null());
 }
 
@@ -107,7 +104,11 @@ fn a_program_that_hides_requests_from_the_hook_brings_sockets_and_no_loss() {
     let status = daemon.wait_for("answers by sockets", DEADLINE, |status| {
         counter(status::target(status, "fibre", 0), "answered") >= answered + 20
     });
-    assert_eq!(counter(status::target(&status, "fibre", 0), "lost"), 0, "{status:#}");
+    assert_eq!(
+        counter(status::target(&status, "fibre", 0), "lost"),
+        0,
+        "{status:#}"
+    );
     assert_eq!(status::uplink(&status, "lte")["engine"], "tcx");
 }
 
@@ -138,13 +139,47 @@ fn a_black_hole_does_not_make_hooks_look_blind() {
         let down = daemon.wait_until_down("fibre");
         let sent = counter(status::target(&down, "fibre", 0), "sent");
         daemon.wait_for("seconds of silence", DEADLINE, |status| {
-            assert_eq!(status::uplink(status, "fibre")["engine"], "tcx", "{status:#}");
+            assert_eq!(
+                status::uplink(status, "fibre")["engine"],
+                "tcx",
+                "{status:#}"
+            );
             counter(status::target(status, "fibre", 0), "sent") >= sent + 45
         });
         site.providers[0].repair();
         let status = daemon.wait_until_up(&["fibre"]);
-        assert_eq!(status::uplink(&status, "fibre")["engine"], "tcx", "{status:#}");
+        assert_eq!(
+            status::uplink(&status, "fibre")["engine"],
+            "tcx",
+            "{status:#}"
+        );
     }
+}
+
+#[test]
+fn without_raw_sockets_the_kernels_echo_sockets_probe_and_status_says_so() {
+    let _turn = turn::shared();
+    let site = Plan::new(&["wan1", "wan2"]).build();
+    site.router
+        .run(&["sysctl", "-qw", "net.ipv4.ping_group_range=0 0"]);
+    let settings = two_uplinks(Settings::quick());
+    let missing = [&BPF[..], &["net_raw"]].concat();
+    let mut daemon = Daemon::start_without(&site.router, &settings, &missing);
+    let status = daemon.wait_until_up(&["fibre", "lte"]);
+    for uplink in ["fibre", "lte"] {
+        assert_served_by_sockets(&status, uplink, "CAP_NET_RAW");
+    }
+    site.providers[0].black_hole();
+    route_watch::wait_until_by(&site.router, TARGET, site.ifindex(1), DEADLINE);
+    site.providers[0].repair();
+    route_watch::wait_until_by(&site.router, TARGET, site.ifindex(0), DEADLINE);
+    let status = daemon.status().unwrap();
+    let target = status::target(&status, "lte", 0);
+    assert_eq!(counter(target, "lost"), 0, "{target:#}");
+    assert_eq!(counter(target, "not_sent"), 0, "{target:#}");
+    let p50 = target["rtt_us"]["p50"].as_f64().unwrap();
+    println!("median RTT by echo sockets: {p50} us");
+    assert!(p50 > 0.0 && p50 < 5_000.0, "{target:#}");
 }
 
 fn is_by_sockets(status: &Value, uplink: &str) -> bool {

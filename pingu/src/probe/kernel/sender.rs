@@ -6,10 +6,7 @@ use std::{
     ptr,
 };
 
-use pingu_common::{
-    COOKIE_WORDS, MARK, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, Payload, fan::FAN_PROBES_MAX,
-    reflector::REFLECTED_PAYLOAD_BYTES_MIN,
-};
+use pingu_common::{COOKIE_WORDS, MARK, PAYLOAD_BYTES_MAX, Payload, fan::FAN_PROBES_MAX};
 use rand::{RngCore, SeedableRng, rngs::StdRng};
 
 use super::{
@@ -36,6 +33,8 @@ const FAN_RUN_MIN: usize = 16;
 pub(in crate::probe) struct Sender {
     /// In order of their interfaces' numbers.
     outlets: Vec<Outlet>,
+    /// Places of outlets that have something to send; empty between calls.
+    busy: Vec<usize>,
     batch: Batch,
     /// Places of orders that leave each for itself; empty between calls.
     single: Vec<u32>,
@@ -59,7 +58,14 @@ pub(in crate::probe) struct Cookies {
 }
 
 impl Cookies {
-    pub(super) fn next(&mut self) -> [u32; COOKIE_WORDS] {
+    pub(in crate::probe) fn new(first_word: Option<u32>) -> Self {
+        Self {
+            random: StdRng::from_os_rng(),
+            first_word,
+        }
+    }
+
+    pub(in crate::probe) fn next(&mut self) -> [u32; COOKIE_WORDS] {
         let mut cookie = std::array::from_fn(|_| self.random.next_u32());
         if let Some(word) = self.first_word {
             cookie[0] = word;
@@ -81,12 +87,10 @@ impl Sender {
     pub(in crate::probe) fn new(first_word: Option<u32>) -> Self {
         Self {
             outlets: Vec::new(),
+            busy: Vec::new(),
             batch: Batch::new(),
             single: Vec::new(),
-            cookies: Cookies {
-                random: StdRng::from_os_rng(),
-                first_word,
-            },
+            cookies: Cookies::new(first_word),
         }
     }
 
@@ -145,7 +149,7 @@ impl Sender {
             slots.forget(order.slot);
             if order.slot.0 >= slots.count() {
                 results[place] = SendResult::NotSent(libc::EINVAL);
-            } else if order.payload_bytes < payload_bytes_min(order)
+            } else if order.payload_bytes < order.payload_bytes_min()
                 || order.payload_bytes > PAYLOAD_BYTES_MAX
             {
                 results[place] = SendResult::NotSent(libc::EMSGSIZE);
@@ -153,10 +157,13 @@ impl Sender {
                 .outlets
                 .binary_search_by_key(&order.ifindex, |outlet| outlet.ifindex)
             {
+                if self.outlets[outlet].queue.is_empty() {
+                    self.busy.push(outlet);
+                }
                 self.outlets[outlet].queue.push(place as u32);
             }
         }
-        for outlet in 0..self.outlets.len() {
+        while let Some(outlet) = self.busy.pop() {
             self.send_by(outlet, slots, stamping, orders, results);
         }
     }
@@ -365,13 +372,6 @@ impl Batch {
             }
         }
         refused
-    }
-}
-
-fn payload_bytes_min(order: &ProbeOrder) -> u16 {
-    match order.reflect {
-        Some(_) => REFLECTED_PAYLOAD_BYTES_MIN,
-        None => PAYLOAD_BYTES_MIN,
     }
 }
 

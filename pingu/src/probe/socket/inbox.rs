@@ -96,7 +96,14 @@ impl Inbox {
     ) -> io::Result<usize> {
         let mut taken = 0;
         while taken < packets_max {
-            let count = self.receive(socket, queue)?;
+            // A socket's error is told once, before what waits there: an interface that went down does not hide replies of before.
+            let count = match self.receive(socket, queue) {
+                Err(error) => {
+                    tracing::debug!(%error, "a socket's error");
+                    self.receive(socket, queue)?
+                }
+                Ok(count) => count,
+            };
             for index in 0..count {
                 each(&self.message(index));
             }

@@ -1,28 +1,20 @@
 //! Which packet is the reply that a slot waits for: the rules of the eBPF program, over bytes. Pure; the tests hold both against the same
 //! plain reference.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
 use pingu_common::{
-    ICMP_HEADER_BYTES, PAYLOAD_BYTES_MAX, PAYLOAD_HEADER_BYTES, Payload, Slot, VlanIds,
+    ICMP_HEADER_BYTES, PAYLOAD_HEADER_BYTES, Payload, Slot,
     reflection::{MAGIC_REPLY, REFLECTION_OFFSET},
 };
 
+use super::network::{Icmp, Network, PROTOCOL_ICMP, PROTOCOL_ICMPV6, ipv4, ipv6, word};
 use crate::{
     probe::{IcmpError, Reflection},
     units::{Ifindex, SlotId},
 };
 
-/// The longest ICMP message that the eBPF programs sum up, and so the longest that counts.
-const ICMP_BYTES_MAX: usize = ICMP_HEADER_BYTES + PAYLOAD_BYTES_MAX as usize + 63;
-
-const ETHERNET_BYTES: usize = 14;
-const PROTOCOL_ICMP: u8 = 1;
-const PROTOCOL_ICMPV6: u8 = 58;
-/// More fragments, or an offset.
-const FRAGMENT_MASK: u16 = 0x3fff;
 const FRAGMENT_OFFSET_MASK: u16 = 0x1fff;
-const VLAN_ID_MASK: u16 = 0x0fff;
 
 /// A packet as a packet socket hands it over.
 #[derive(Clone, Copy, Debug)]
@@ -87,7 +79,53 @@ pub(super) fn request(packet: &[u8], bare: bool) -> Option<Payload> {
         ifindex: Ifindex(0),
     })?;
     let icmp = network.icmp()?;
-    (icmp.kind == network.echo_request()).then(|| icmp.echo().map(|echo| echo.payload))?
+    (icmp.kind == network.echo_request())
+        .then(|| Echo::read(icmp.bytes).map(|echo| echo.payload))?
+}
+
+/// Judges an ICMP message that the kernel hands over as the reply to an echo socket bound to this interface: its checksum is right.
+pub(super) fn judge_message(
+    icmp: &[u8],
+    source: IpAddr,
+    ifindex: Ifindex,
+    slot: impl Fn(SlotId) -> Option<Slot>,
+) -> Verdict {
+    let kind = if source.is_ipv4() { 0 } else { 129 };
+    match Echo::read(icmp) {
+        Some(echo) if icmp[..2] == [kind, 0] => {
+            let reflection = || Some(reflection(icmp));
+            judge_echo(
+                &echo,
+                source,
+                |expected| expected.ifindex == ifindex.0,
+                reflection,
+                slot,
+            )
+        }
+        Some(_) | None => Verdict::Foreign,
+    }
+}
+
+/// Judges what an echo socket learned from an ICMP error: the ICMP part of the packet that it quotes, and where it had gone.
+pub(super) fn judge_quoted(
+    icmp: &[u8],
+    target: IpAddr,
+    error: IcmpError,
+    slot: impl Fn(SlotId) -> Option<Slot>,
+) -> Verdict {
+    let Some(echo) = Echo::read(icmp) else {
+        return Verdict::Foreign;
+    };
+    let id = SlotId(echo.payload.slot);
+    match slot(id) {
+        None => Verdict::Foreign,
+        Some(expected)
+            if expected.state != 0 && expected.sent_ns != 0 && echo.is_of(&expected, target) =>
+        {
+            Verdict::Error(id, error)
+        }
+        Some(_) => Verdict::ErrorUnproven,
+    }
 }
 
 fn judge_reply(
@@ -96,27 +134,41 @@ fn judge_reply(
     icmp: &Icmp<'_>,
     slot: impl Fn(SlotId) -> Option<Slot>,
 ) -> Verdict {
-    let Some(echo) = icmp.echo().filter(|_| icmp.code == 0) else {
+    let Some(echo) = Echo::read(icmp.bytes).filter(|_| icmp.code == 0) else {
         return Verdict::Foreign;
     };
+    let is_here =
+        |expected: &Slot| expected.ifindex == arrival.ifindex.0 && expected.vlan == network.vlan;
+    let intact = || icmp.is_intact(network).then(|| reflection(icmp.bytes));
+    judge_echo(&echo, network.source, is_here, intact, slot)
+}
+
+/// `is_here` says whether the reply came the right way, `intact` what a reflector wrote, if the checksum is right.
+fn judge_echo(
+    echo: &Echo,
+    source: IpAddr,
+    is_here: impl Fn(&Slot) -> bool,
+    intact: impl Fn() -> Option<Option<Reflection>>,
+    slot: impl Fn(SlotId) -> Option<Slot>,
+) -> Verdict {
     let id = SlotId(echo.payload.slot);
     let Some(expected) = slot(id) else {
         return Verdict::Foreign;
     };
     if expected.state == 0 {
         Verdict::Stale(id)
-    } else if !echo.is_of(&expected, network.source) {
+    } else if !echo.is_of(&expected, source) {
         Verdict::Forged(id)
-    } else if expected.ifindex != arrival.ifindex.0 || expected.vlan != network.vlan {
+    } else if !is_here(&expected) {
         Verdict::WrongUplink(id)
     } else if expected.sent_ns == 0 {
         Verdict::Stale(id)
     } else if !Slot::is_armed(expected.state) {
         Verdict::Duplicate(id)
-    } else if !icmp.is_intact(network) {
-        Verdict::Corrupt(id)
     } else {
-        Verdict::Matched(id, reflection(icmp.bytes))
+        intact().map_or(Verdict::Corrupt(id), |reflection| {
+            Verdict::Matched(id, reflection)
+        })
     }
 }
 
@@ -145,173 +197,6 @@ fn judge_error(
     }
     let (from, kind, code) = (network.source, icmp.kind, icmp.code);
     Verdict::Error(id, IcmpError { from, kind, code })
-}
-
-/// An IP packet.
-struct Network<'a> {
-    source: IpAddr,
-    destination: IpAddr,
-    vlan: VlanIds,
-    protocol: u8,
-    /// What follows the IP header, as much as was kept.
-    content: &'a [u8],
-    /// How many bytes follow it.
-    content_bytes: usize,
-}
-
-impl<'a> Network<'a> {
-    fn read(arrival: &Arrival<'a>) -> Option<Self> {
-        let (offset, is_ipv4, vlan) = link(arrival)?;
-        let ip = arrival.packet.get(offset..)?;
-        let ip_bytes = arrival.bytes.checked_sub(offset)?;
-        if ip.first()? >> 4 != if is_ipv4 { 4 } else { 6 } {
-            return None;
-        }
-        if is_ipv4 {
-            let header = ip.get(..20)?;
-            let header_bytes = usize::from(header[0] & 0x0f) * 4;
-            let total_bytes = usize::from(word(header, 2)?);
-            if word(header, 6)? & FRAGMENT_MASK != 0
-                || header_bytes < 20
-                || total_bytes < header_bytes
-                || total_bytes > ip_bytes
-            {
-                return None;
-            }
-            Some(Self {
-                source: ipv4(&header[12..16]),
-                destination: ipv4(&header[16..20]),
-                vlan,
-                protocol: header[9],
-                content: ip.get(header_bytes..total_bytes.min(ip.len()))?,
-                content_bytes: total_bytes - header_bytes,
-            })
-        } else {
-            let header = ip.get(..40)?;
-            let content_bytes = usize::from(word(header, 4)?);
-            if 40 + content_bytes > ip_bytes {
-                return None;
-            }
-            Some(Self {
-                source: ipv6(&header[8..24]),
-                destination: ipv6(&header[24..40]),
-                vlan,
-                protocol: header[6],
-                content: &ip[40..(40 + content_bytes).min(ip.len())],
-                content_bytes,
-            })
-        }
-    }
-
-    fn icmp(&self) -> Option<Icmp<'a>> {
-        let wanted = if self.is_ipv4() {
-            PROTOCOL_ICMP
-        } else {
-            PROTOCOL_ICMPV6
-        };
-        let [kind, code, ..] = *self.content else {
-            return None;
-        };
-        (self.protocol == wanted).then_some(Icmp {
-            kind,
-            code,
-            bytes: self.content,
-        })
-    }
-
-    fn is_ipv4(&self) -> bool {
-        self.source.is_ipv4()
-    }
-
-    fn echo_reply(&self) -> u8 {
-        if self.is_ipv4() { 0 } else { 129 }
-    }
-
-    fn echo_request(&self) -> u8 {
-        if self.is_ipv4() { 8 } else { 128 }
-    }
-
-    /// Says why a packet did not arrive: unreachable, source quench or too big, time exceeded, parameter problem.
-    fn is_error(&self, kind: u8) -> bool {
-        if self.is_ipv4() {
-            matches!(kind, 3 | 4 | 11 | 12)
-        } else {
-            matches!(kind, 1..=4)
-        }
-    }
-}
-
-/// Where the IP header begins, its family by the link layer, and the VLANs.
-fn link(arrival: &Arrival<'_>) -> Option<(usize, bool, VlanIds)> {
-    let mut vlan = VlanIds::default();
-    if arrival.bare {
-        let is_ipv4 = match arrival.packet.first()? >> 4 {
-            4 => true,
-            6 => false,
-            _ => return None,
-        };
-        return Some((0, is_ipv4, vlan));
-    }
-    let mut tags = 0;
-    let mut add = |tag: u16| {
-        let id = tag & VLAN_ID_MASK;
-        // A priority tag (id 0) names no VLAN.
-        if vlan.outer == 0 {
-            vlan.outer = id;
-        } else if id != 0 {
-            vlan.inner = id;
-        }
-        tags += 1;
-    };
-    if let Some(tag) = arrival.tag {
-        add(tag);
-    }
-    let mut ether_type = word(arrival.packet, ETHERNET_BYTES - 2)?;
-    let mut offset = ETHERNET_BYTES;
-    for _ in 0..2 {
-        if !matches!(ether_type, 0x8100 | 0x88a8) {
-            break;
-        }
-        add(word(arrival.packet, offset)?);
-        ether_type = word(arrival.packet, offset + 2)?;
-        offset += 4;
-    }
-    match ether_type {
-        _ if tags > 2 => None,
-        0x0800 => Some((offset, true, vlan)),
-        0x86dd => Some((offset, false, vlan)),
-        _ => None,
-    }
-}
-
-/// An ICMP message.
-struct Icmp<'a> {
-    kind: u8,
-    code: u8,
-    bytes: &'a [u8],
-}
-
-impl Icmp<'_> {
-    /// Whether it is short enough to count, here in whole, and its checksum right.
-    fn is_intact(&self, network: &Network<'_>) -> bool {
-        if self.bytes.len() != network.content_bytes || self.bytes.len() > ICMP_BYTES_MAX {
-            return false;
-        }
-        let pseudo = match (network.source, network.destination) {
-            (IpAddr::V6(source), IpAddr::V6(destination)) => {
-                sum(&source.octets())
-                    + sum(&destination.octets())
-                    + self.bytes.len() as u64
-                    + u64::from(PROTOCOL_ICMPV6)
-            }
-            _ => 0,
-        };
-        fold(sum(self.bytes) + pseudo) == 0xffff
-    }
-
-    fn echo(&self) -> Option<Echo> {
-        Echo::read(self.bytes)
-    }
 }
 
 /// The numbers of an echo message that is long enough to be a probe's.
@@ -394,35 +279,4 @@ impl Quote {
         let echo = Echo::read(icmp)?;
         (icmp[..2] == [kind, 0]).then_some(Self { target, echo })
     }
-}
-
-fn ipv4(bytes: &[u8]) -> IpAddr {
-    Ipv4Addr::from(<[u8; 4]>::try_from(bytes).expect("four bytes")).into()
-}
-
-fn ipv6(bytes: &[u8]) -> IpAddr {
-    Ipv6Addr::from(<[u8; 16]>::try_from(bytes).expect("sixteen bytes")).into()
-}
-
-fn word(bytes: &[u8], offset: usize) -> Option<u16> {
-    let bytes = bytes.get(offset..offset + 2)?;
-    Some(u16::from_be_bytes([bytes[0], bytes[1]]))
-}
-
-/// The Internet checksum's sum (RFC 1071), big-endian.
-fn sum(bytes: &[u8]) -> u64 {
-    let (words, rest) = bytes.as_chunks::<2>();
-    let odd = rest.first().map_or(0, |byte| u64::from(*byte) << 8);
-    words
-        .iter()
-        .map(|word| u64::from(u16::from_be_bytes(*word)))
-        .sum::<u64>()
-        + odd
-}
-
-fn fold(mut sum: u64) -> u16 {
-    while sum > 0xffff {
-        sum = (sum & 0xffff) + (sum >> 16);
-    }
-    sum as u16
 }
