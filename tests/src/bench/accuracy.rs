@@ -5,21 +5,22 @@ mod bulk;
 mod claims;
 mod own;
 mod prober;
+mod tap;
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, thread, time::Duration};
 
 use anyhow::Result;
 use serde::Serialize;
 
 pub use self::prober::Prober;
-use self::{bulk::Bulk, claims::errors_us};
+use self::{bulk::Bulk, claims::errors_us, tap::Tap};
 use super::{
     goal::{self, Goal},
     probe::is_here,
     report::{median, quantile},
 };
 use crate::lab::{
-    capture::{Capture, Exchange},
+    capture::Exchange,
     delay::Delay,
     load::Load,
     provider::ROUTER_SIDE,
@@ -96,6 +97,9 @@ pub struct Report {
 /// The loads end by themselves after this time, which no benchmark takes.
 const LOAD_AT_MOST: Duration = Duration::from_secs(1_800);
 
+/// The switch is thrown by a worker of the kernel's, within milliseconds.
+const STAMPS_AFTER: Duration = Duration::from_millis(50);
+
 /// Measures, in namespaces that vanish with the process.
 pub fn run(options: &Options) -> Result<Report> {
     let site = Plan::new(&["wan1"]).without_defaults().build();
@@ -137,13 +141,13 @@ fn probers(options: &Options) -> (Vec<Prober>, Vec<String>) {
 }
 
 fn turn(site: &Site, options: &Options, prober: Prober) -> Result<Vec<f64>> {
-    let captures = [
-        Capture::start(&site.router, "wan1"),
-        Capture::start(&site.providers[0].namespace, ROUTER_SIDE),
-    ];
+    let near = Tap::start(&site.router, "wan1")?;
+    let far = Tap::start(&site.providers[0].namespace, ROUTER_SIDE)?;
+    // The kernel begins to stamp a little after it is asked to.
+    thread::sleep(STAMPS_AFTER);
     let interval = Duration::from_millis(options.interval_ms);
     let claims = prober.run(site, &options.dpinger, options.probes, interval)?;
-    let [near, far] = captures.map(Capture::finish);
+    let (near, far) = (near.finish()?, far.finish()?);
     let truth = match prober {
         Prober::PinguXdp => before_driver(near, &far),
         _ => near,

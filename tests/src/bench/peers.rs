@@ -1,6 +1,7 @@
 //! A peer that cannot run for long is run to its end.
 
 use std::{
+    io::Write,
     net::Ipv4Addr,
     process::{Command, Stdio},
     time::Duration,
@@ -13,15 +14,21 @@ use super::{cpu, link::TARGETS, probe::Run};
 /// fping 5.1 aborts when its 16-bit sequence numbers run out within 10 s.
 const FPING_PROBES_MAX: u32 = 60_000;
 
-/// `fping` of so many targets.
+/// `fping` of so many targets, or as many as it can count.
 pub(super) fn fping(targets: u32, options: &[&str]) -> Result<Run> {
+    let targets = targets.min(FPING_PROBES_MAX);
     let count = (FPING_PROBES_MAX / targets).to_string();
-    let addresses = (0..targets).map(|target| Ipv4Addr::from(TARGETS + target).to_string());
+    let mut list = tempfile::NamedTempFile::new()?;
+    for target in 0..targets {
+        writeln!(list, "{}", Ipv4Addr::from(TARGETS + target))?;
+    }
+    list.flush()?;
     let mut command = Command::new("fping");
     command
         .args(["-s", "-i", "0", "-p", "1", "-c", &count])
         .args(options)
-        .args(addresses)
+        .arg("-f")
+        .arg(list.path())
         .stdout(Stdio::null());
     let (output, cpu) = timed(&mut command)?;
     let value = |label: &str| {

@@ -99,13 +99,18 @@ impl Lab {
             .sender
             .run(move || bare_loop::flood(&orders, probes, receive))?;
         self.note(Part::Flood, "a bare loop of its kind", run);
-        let run = self.link.sender.run(|| peers::fping(FLOOD_TARGETS, &[]))?;
-        self.note(Part::Flood, "fping", run);
-        let run = self
-            .link
-            .sender
-            .run(|| peers::fping(FLOOD_TARGETS, &["-q"]))?;
-        self.note(Part::Flood, "fping -q", run);
+        let fpings: [(&'static str, u32, &'static [&'static str]); 3] = [
+            ("fping, as many targets", targets, &[]),
+            ("fping, 256 targets", FLOOD_TARGETS, &[]),
+            ("fping -q, 256 targets", FLOOD_TARGETS, &["-q"]),
+        ];
+        for (name, targets, options) in fpings {
+            let run = self
+                .link
+                .sender
+                .run(move || peers::fping(targets, options))?;
+            self.note(Part::Flood, name, run);
+        }
         for peer in lines::floods(&self.wire) {
             self.watch(Part::Flood, &peer, WARM_UP)?;
         }
