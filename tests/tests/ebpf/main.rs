@@ -17,5 +17,6 @@ mod reference;
 mod reflect;
 mod remarks;
 mod requests;
+mod sockets;
 mod traffic;
 mod tun;

@@ -208,3 +208,6 @@ fn skip_header(p: &mut Program, offset: u32) {
 fn always(p: &mut Program, label: Label) {
     p.jump_if(JUMP_AT_LEAST, 0, label);
 }
+
+#[cfg(test)]
+mod tests;
