@@ -1,5 +1,6 @@
 //! The configuration: a file as written becomes a [`Config`] that holds only valid values, or a list of everything that is wrong with it.
 
+mod bytes;
 mod check;
 mod checks;
 mod compare;
@@ -10,6 +11,7 @@ mod health;
 mod keys;
 mod limits;
 mod pace;
+mod passive;
 mod policy;
 mod problem;
 mod reader;
@@ -27,6 +29,7 @@ use std::{
     time::Duration,
 };
 
+pub use bytes::{Budget, BudgetTime};
 pub(crate) use check::address_fault;
 pub use checks::{
     CheckConfig, CheckKind, DnsCheck, ExecCheck, HttpCheck, MtuCheck, RecordKind, StatusRange, Url,
@@ -35,6 +38,7 @@ pub use connections::Failback;
 pub use health::{HealthConfig, Quorum, Rule};
 pub use limits::{Limits, LossLimit};
 pub use pace::{BurstConfig, ProbeMode, RollingConfig};
+pub use passive::{Handshakes, PassiveConfig, ProbeWhen};
 pub use problem::{LoadError, Problem, Problems, Severity};
 pub use steering::{DampingConfig, PreferBetter};
 
@@ -390,4 +394,6 @@ pub struct ProbeConfig {
     pub size_bytes: u16,
     /// Whether the targets are asked for reflections (`pingu reflect`), which tell the losses of the two directions apart.
     pub reflect: bool,
+    /// What passing traffic changes about it, and what it may cost.
+    pub passive: PassiveConfig,
 }

@@ -19,12 +19,16 @@ use tokio::{
 
 pub mod client;
 pub mod table;
+pub mod why;
 
 /// The request that asks for the status.
 pub(crate) const ASK_STATUS: &str = "status";
 
 /// The request that pins an uplink, whose name follows after a space, or none.
 pub(crate) const ASK_PIN: &str = "pin";
+
+/// The request that asks why uplinks are what they are: one whose name follows after a space, or all.
+pub(crate) const ASK_WHY: &str = "why";
 
 /// Longest request in bytes: a verb and a name of 64 characters, which may have four bytes each.
 const REQUEST_BYTES_MAX: u64 = 512;
@@ -57,6 +61,8 @@ pub struct Request {
 pub enum Ask {
     /// The status, which is the answer.
     Status,
+    /// Why the uplink of this name is what it is, or all are; an [`Answer`] of [`Why`](crate::engine::Why) is the answer.
+    Why(Option<String>),
     /// To pin the uplink of this name, or none; an [`Answer`] of [`Pinned`] is the answer.
     Pin(Option<String>),
 }
@@ -200,6 +206,8 @@ fn parse(line: &str) -> Option<Ask> {
     match line.split_once(' ') {
         None if line == ASK_STATUS => Some(Ask::Status),
         None if line == ASK_PIN => Some(Ask::Pin(None)),
+        None if line == ASK_WHY => Some(Ask::Why(None)),
+        Some((verb, name)) if verb == ASK_WHY => Some(Ask::Why(Some(name.to_owned()))),
         Some((verb, name)) if verb == ASK_PIN => Some(Ask::Pin(Some(name.to_owned()))),
         None | Some(_) => None,
     }

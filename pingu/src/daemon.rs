@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use crate::{
     adopted::AdoptedNote,
     config::{Config, EngineChoice},
-    control::{Ask, Control, Request},
+    control::{Control, Request},
     daemon::{
         back_off::BackOff,
         budget::{Allowance, WriteBudget},
@@ -32,6 +32,7 @@ use crate::{
 };
 
 mod actor;
+mod answers;
 mod back_off;
 mod budget;
 mod checks;
@@ -63,6 +64,8 @@ const BACK_OFF: Duration = Duration::from_secs(1);
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let mut daemon = Daemon::start(config).await?;
     let served = daemon.serve().await;
+    daemon.engine.tell_time(time_of_day(), clock());
+    daemon.engine.note_spending(clock());
     let memory = memory_of(&daemon.engine, &daemon.pins);
     daemon.saver.finish(memory, clock()).await;
     // After an error of our own everything stays as it is: routes without pingu are better than none.
@@ -145,6 +148,7 @@ impl Daemon {
         let file = MemoryFile::new(&engine.config().state_directory, engine.config().protocol);
         let memory = file.read();
         engine.remember_gateways(memory.gateways.iter().cloned());
+        engine.remember_spending(memory.spending.iter().cloned());
         let sticky = engine.config().sticky_file.clone().map(Sticky::follow);
         let sticky = sticky.transpose().context("cannot start a thread")?;
         let pins = Pins::new(&engine, memory.pinned.as_deref(), sticky);
@@ -264,17 +268,6 @@ impl Daemon {
         }
     }
 
-    fn answer(&mut self, request: Request) {
-        match request.ask {
-            Ask::Status => {
-                let mut status = self.engine.status(clock(), time_of_day());
-                self.pins.amend(&mut status);
-                request.reply.send(&status);
-            }
-            Ask::Pin(name) => self.pin(name.as_deref(), request.reply),
-        }
-    }
-
     fn print_knowledge(&mut self) {
         let text = serde_json::to_string(&self.engine.knowledge())
             .expect("what is known has only string keys");
@@ -341,6 +334,7 @@ impl Daemon {
     }
 
     async fn probe(&mut self) {
+        self.engine.tell_time(time_of_day(), clock());
         self.engine.run(clock(), &mut self.transport);
         self.engine.sent(clock());
         for (ifindex, address) in self.engine.solicitations(clock()) {
@@ -408,6 +402,7 @@ fn memory_of(engine: &Engine, pins: &Pins) -> Memory {
     Memory {
         gateways: engine.known_gateways(),
         pinned: pins.remembered(engine),
+        spending: engine.spending_hints(),
     }
 }
 

@@ -22,17 +22,23 @@ mod active;
 mod adoption;
 mod burst;
 mod bursts;
+mod calendar;
+mod causes;
 pub mod check;
 pub mod connections;
 mod damping;
 mod dead_target;
 mod decide;
+mod directions;
 mod evidence;
 mod fights;
+mod handshakes;
 mod health;
 mod knowledge;
+mod ledger;
 mod memory;
 mod neighbours;
+mod passive;
 mod path;
 mod quorum;
 mod random;
@@ -41,25 +47,34 @@ pub mod reconcile;
 mod record;
 mod rolling;
 mod routes;
+mod signs;
+mod spending;
 mod status;
 mod steering;
 mod uplink;
 mod way_out;
+mod why;
 mod window;
 
+pub use causes::{CauseKind, status::CauseStatus};
 pub use check::CheckStatus;
 pub(crate) use damping::ceiling as penalty_ceiling;
 pub use decide::Ranking;
+pub use directions::DirectionsStatus;
 pub use health::State;
 pub use knowledge::{Families, GatewayKnowledge, Knowledge, Origin};
 pub use memory::GatewayHint;
 pub(crate) use path::slots_needed;
 pub use routes::RouteSet;
+pub use signs::{Cause, HandshakeStatus, PassiveStatus, TrafficStatus};
+pub use spending::BudgetHint;
 pub use status::{DampingStatus, HookState, PinnedBy, Status, TargetStatus, UplinkStatus};
+pub use why::{Why, WhyCause, WhyTarget, WhyUplink};
 pub use window::RttSummary;
 
 use dead_target::Target;
 use decide::Contest;
+use directions::Reflections;
 use health::Verdict;
 use path::Path;
 use random::Random;
@@ -96,6 +111,9 @@ pub struct Engine {
     /// Of each group: the healthy uplinks compared.
     contests: Vec<Contest>,
     pinned: Option<UplinkId>,
+    /// When counters are read.
+    watch: signs::Watch,
+    ledger: ledger::Ledger,
     /// The first snapshot has been seen.
     oriented: bool,
     /// Counts what may change the route set.
@@ -103,6 +121,8 @@ pub struct Engine {
     wakes: BinaryHeap<Reverse<(Instant, PathId)>>,
     /// Each path's valid entry in `wakes`; others there are stale.
     wake_of: Vec<Option<Instant>>,
+    /// What reflectors tell of the paths.
+    reflections: Reflections,
     /// Makes the ICMP identifiers, which differ from burst to burst: some targets drop one that they saw before.
     identifiers: Random,
     orders: Vec<ProbeOrder>,
@@ -126,16 +146,15 @@ impl Engine {
                 paths.push(Path::new(id, target, first_slot, &uplink.probe, now));
                 first_slot += slots_needed(&uplink.probe);
             }
-            uplinks.push(Uplink::new(
-                first_path..paths.len(),
-                uplink.health.quorum,
-                now,
-            ));
+            uplinks.push(Uplink::new(first_path..paths.len(), uplink, now));
         }
+        let reflections = Reflections::new(&config, paths.iter(), seed, now);
         Self {
             rankings: vec![Ranking::default(); config.groups.len()],
             contests: vec![Contest::default(); config.groups.len()],
             families: config.groups.iter().map(families).collect(),
+            watch: signs::Watch::new(&config, now),
+            ledger: ledger::Ledger::new(now),
             pinned: None,
             wake_of: vec![None; paths.len()],
             checks: check::Checks::new(&config, now),
@@ -143,6 +162,7 @@ impl Engine {
             uplinks,
             members,
             targets: dead_target::targets(&paths),
+            reflections,
             paths,
             snapshot: Snapshot::default(),
             neighbours: BTreeMap::new(),
@@ -269,6 +289,7 @@ impl Engine {
             );
         }
         self.hints.note(&self.config.uplinks, &self.uplinks);
+        self.find_counters();
         if !self.oriented {
             self.oriented = true;
             for index in 0..self.rankings.len() {
@@ -307,6 +328,7 @@ impl Engine {
         self.orders.clear();
         self.ordered.clear();
         transport.refresh();
+        let observed = self.observe(transport, now);
         while let Some(&Reverse((at, id))) = self.wakes.peek()
             && at <= now
         {
@@ -317,7 +339,14 @@ impl Engine {
             self.wake_of[id.index()] = None;
             let path = &mut self.paths[id.index()];
             let uplink = &self.config.uplinks[path.uplink.index()];
+            self.uplinks[path.uplink.index()].sample(transport, now);
             path.collect(&uplink.probe, &uplink.health, now, transport);
+            if let Some(directions) = self.reflections.of_mut(id) {
+                directions.collect(transport);
+            }
+            self.hold_back(id, now);
+            let path = &mut self.paths[id.index()];
+            let uplink = &self.config.uplinks[path.uplink.index()];
             let first_order = self.orders.len();
             path.order(
                 (&uplink.probe, &uplink.health),
@@ -326,6 +355,9 @@ impl Engine {
                 &mut self.orders,
             );
             if self.orders.len() > first_order {
+                if let Some(directions) = self.reflections.of_mut(id) {
+                    directions.ordered(&mut self.orders[first_order..], now);
+                }
                 self.ordered.push((id, self.orders.len() - first_order));
             } else {
                 // A burst without a neighbour is judged without any order having left. Slots just ordered must not be read
@@ -339,6 +371,9 @@ impl Engine {
         if !self.orders.is_empty() {
             transport.send(&self.orders, &mut self.results);
         }
+        if observed {
+            self.follow_signs(now);
+        }
         self.rank(now);
     }
 
@@ -349,6 +384,9 @@ impl Engine {
             let path = &mut self.paths[id.index()];
             let timeout = self.config.uplinks[path.uplink.index()].probe.timeout;
             path.sent(&self.results[first..first + count], timeout, now);
+            if let Some(directions) = self.reflections.of_mut(id) {
+                directions.sent(&self.results[first..first + count]);
+            }
             first += count;
         }
     }
@@ -360,6 +398,7 @@ impl Engine {
             .into_iter()
             .chain(self.next_turn())
             .chain(self.next_check())
+            .chain(self.next_observation())
             .min()
     }
 

@@ -60,6 +60,17 @@ enum Verb {
         #[arg(long, value_name = "PATH", default_value = "/run/pingu/pingu.sock")]
         socket: PathBuf,
     },
+    /// Tells in plain words why uplinks are what they are, and what one can do.
+    Why {
+        /// The uplink's name; without it, all.
+        uplink: Option<String>,
+        /// Prints JSON.
+        #[arg(long)]
+        json: bool,
+        /// The daemon's socket.
+        #[arg(long, value_name = "PATH", default_value = "/run/pingu/pingu.sock")]
+        socket: PathBuf,
+    },
     /// Pins an uplink: traffic leaves by it whatever its health, as long as it can be left by at all.
     Pin {
         /// The uplink's name.
@@ -112,6 +123,14 @@ fn main() -> ExitCode {
     match (cli.verb, cli.daemon.config) {
         (Some(Verb::Check { config }), _) => check(&config),
         (Some(Verb::Status { json, socket }), _) => finish(status(json, &socket)),
+        (
+            Some(Verb::Why {
+                uplink,
+                json,
+                socket,
+            }),
+            _,
+        ) => finish(why(uplink.as_deref(), json, &socket)),
         (Some(Verb::Pin { name, socket, .. }), _) => finish(pin(name.as_deref(), &socket)),
         (
             Some(Verb::Reflect {
@@ -204,6 +223,15 @@ fn report(error: &LoadError) {
         other => other.to_string(),
     };
     eprintln!("{}", text.trim_end());
+}
+
+fn why(uplink: Option<&str>, json: bool, socket: &Path) -> anyhow::Result<()> {
+    let why = control::client::why(socket, uplink)?;
+    if json {
+        print(&format!("{}\n", serde_json::to_string(&why)?))
+    } else {
+        print(&control::why::render(&why))
+    }
 }
 
 fn status(json: bool, socket: &Path) -> anyhow::Result<()> {

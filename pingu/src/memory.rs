@@ -1,4 +1,4 @@
-//! What outlives a run: the gateways that were learned last, and the uplink that a person has pinned.
+//! What outlives a run: the gateways that were learned last, the uplink that a person has pinned, and what was spent of budgets.
 //!
 //! Gateways are hints, which the engine uses only where the table teaches none. The file may be missing, stale or unwritable.
 
@@ -7,7 +7,7 @@ use std::{io, path::Path};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    engine::GatewayHint,
+    engine::{BudgetHint, GatewayHint},
     state_file::{StateFile, namespace_name},
     units::Protocol,
 };
@@ -23,6 +23,9 @@ pub struct Memory {
     /// The name of the uplink that `pingu pin` has put first.
     #[serde(default)]
     pub pinned: Option<String>,
+    /// What was spent of budgets.
+    #[serde(default)]
+    pub spending: Vec<BudgetHint>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -93,6 +96,11 @@ mod tests {
                 address: [10, 0, 0, 2].into(),
             }],
             pinned: Some("fibre".to_owned()),
+            spending: vec![BudgetHint {
+                uplink: "fibre".to_owned(),
+                since_s: 1_793_491_200,
+                spent_bytes: 4711,
+            }],
         }
     }
 

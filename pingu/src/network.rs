@@ -68,6 +68,16 @@ pub enum LinkLayer {
     Other(u16),
 }
 
+impl LinkLayer {
+    /// Bytes before the IP header.
+    pub(crate) fn header_bytes(self) -> u64 {
+        match self {
+            Self::Ethernet(_) => 14,
+            Self::Bare | Self::Other(_) => 0,
+        }
+    }
+}
+
 /// An address of an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {

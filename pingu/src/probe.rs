@@ -1,6 +1,6 @@
 //! Sending probes and reading what became of them, without knowing why or when.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use crate::units::{Ifindex, SlotId};
 
@@ -137,6 +137,14 @@ pub struct Stamps {
     pub sent_ns: Option<u64>,
     /// When its reply, matched in full and for the first time, reached the ingress hook.
     pub received_ns: Option<u64>,
+}
+
+impl Stamps {
+    /// The round-trip time; none while there is no reply.
+    pub fn rtt(&self) -> Option<Duration> {
+        let (sent_ns, received_ns) = (self.sent_ns?, self.received_ns?);
+        Some(Duration::from_nanos(received_ns.saturating_sub(sent_ns)))
+    }
 }
 
 /// Sends probes and answers what became of them. The kernel engine is the real one; the simulator's lives in the tests.

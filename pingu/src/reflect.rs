@@ -82,7 +82,6 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             biased;
             _ = on_int.recv() => break,
             _ = on_term.recv() => break,
-            _ = on_print.recv() => print(&statistics.render(&services, options.json)?)?,
             _ = check.tick() => look_at = look_at.or(Some(Instant::now())),
             () = tokio::time::sleep_until(due), if look_at.is_some() => {
                 look_at = None;
@@ -101,6 +100,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
                     watch = Watch::new(NO_PROTOCOL).context("cannot listen to the kernel's news")?;
                 }
             },
+            // Last: whoever asks without end shall not keep the rest from being done.
+            _ = on_print.recv() => print(&statistics.render(&services, options.json)?)?,
         }
     }
     print(&statistics.render(&services, options.json)?)

@@ -9,6 +9,7 @@ use super::{
     duration, keys,
     limits::{LimitKeys, Limits},
     pace::{self, ProbeMode, RollingConfig},
+    passive::Handshakes,
     policy::{small, value},
     reader::{At, Reader},
 };
@@ -30,6 +31,8 @@ pub struct HealthConfig {
     pub quorum: Quorum,
     /// How long an uplink must have been good before traffic goes back to it.
     pub hold_down: Duration,
+    /// What the fate of TCP handshakes means for it.
+    pub handshakes: Handshakes,
 }
 
 impl HealthConfig {
@@ -106,6 +109,7 @@ pub(super) struct HealthKeys {
     min_consecutive: Option<At<u16>>,
     quorum: Option<At<Quorum>>,
     hold_down: Option<At<Duration>>,
+    handshakes: Option<At<Handshakes>>,
 }
 
 impl HealthKeys {
@@ -119,6 +123,7 @@ impl HealthKeys {
             min_consecutive: small(reader, "min_consecutive", 0, ROW_MAX),
             quorum: quorum(reader),
             hold_down: reader.duration("hold_down", between(0, HOLD_DOWN_MAX_MS)),
+            handshakes: reader.choice("handshakes", &keys::HANDSHAKES),
         }
     }
 
@@ -143,6 +148,7 @@ impl HealthKeys {
             min_consecutive: self.min_consecutive.or(other.min_consecutive),
             quorum: self.quorum.or(other.quorum),
             hold_down: self.hold_down.or(other.hold_down),
+            handshakes: self.handshakes.or(other.handshakes),
         }
     }
 
@@ -152,6 +158,7 @@ impl HealthKeys {
             limits: self.limits.without_losses(),
             quorum: self.quorum.clone(),
             hold_down: self.hold_down.clone(),
+            handshakes: self.handshakes.clone(),
             ..Self::default()
         }
     }
@@ -174,6 +181,7 @@ impl HealthKeys {
             },
             quorum: self.quorum(reader, targets),
             hold_down: value(&self.hold_down, keys::HOLD_DOWN_DEFAULT),
+            handshakes: value(&self.handshakes, Handshakes::Report),
         }
     }
 

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::{
-    AdvertiseKind, DampingConfig, EngineChoice, LearnedRoutes, Mode, OnExit, PreferBetter, Quorum,
-    ReceiveHook, RecordKind, RuleProtocol, RulesConfig, StatusRange, WhenAllDown, pace::ModeWord,
+    AdvertiseKind, DampingConfig, EngineChoice, Handshakes, LearnedRoutes, Mode, OnExit,
+    PreferBetter, ProbeWhen, Quorum, ReceiveHook, RecordKind, RuleProtocol, RulesConfig,
+    StatusRange, WhenAllDown, pace::ModeWord,
 };
 use crate::units::{Metric, NexthopId, TableId};
 
@@ -33,6 +34,15 @@ pub(super) const PROBE_MODES: [(&str, ModeWord); 2] =
     [("burst", ModeWord::Burst), ("rolling", ModeWord::Rolling)];
 
 pub(super) const QUORUMS: [(&str, Quorum); 2] = [("any", Quorum::Any), ("all", Quorum::All)];
+
+pub(super) const PROBE_WHENS: [(&str, ProbeWhen); 2] =
+    [("always", ProbeWhen::Always), ("idle", ProbeWhen::Idle)];
+
+pub(super) const HANDSHAKES: [(&str, Handshakes); 3] = [
+    ("off", Handshakes::Off),
+    ("report", Handshakes::Report),
+    ("judge", Handshakes::Judge),
+];
 
 pub(super) const MODES: [(&str, Mode); 3] = [
     ("metric", Mode::Metric),
@@ -114,6 +124,10 @@ pub(super) const WINDOW_DEFAULT: Duration = Duration::from_secs(60);
 pub(super) const TIMEOUT_DEFAULT: Duration = Duration::from_secs(1);
 pub(super) const SIZE_BYTES_DEFAULT: u16 = 56;
 pub(super) const REFLECT_DEFAULT: bool = false;
+/// Loss figures of an uplink that is hardly probed are at most so old.
+pub(super) const PROBE_AT_LEAST_DEFAULT: Duration = Duration::from_secs(5 * 60);
+/// Twice what TCP waits before it repeats its first segment (RFC 6298).
+pub(super) const SILENCE_DEFAULT: Duration = Duration::from_secs(2);
 pub(super) const MAX_LOST_DEFAULT: u16 = 5;
 pub(super) const MAX_DELAY_DEFAULT: Duration = Duration::from_millis(100);
 pub(super) const FALL_DEFAULT: u16 = 1;

@@ -67,6 +67,22 @@ impl ProbeMode {
         }
     }
 
+    /// How many probes leave together.
+    pub(crate) fn probes_at_once(&self) -> u16 {
+        match self {
+            Self::Burst(burst) => burst.count,
+            Self::Rolling(_) => 1,
+        }
+    }
+
+    /// How long those take to be sent.
+    pub(crate) fn sending(&self) -> Duration {
+        match self {
+            Self::Burst(burst) => burst.spacing * u32::from(burst.count),
+            Self::Rolling(_) => Duration::ZERO,
+        }
+    }
+
     /// The bursts. Only for a path that is probed in bursts.
     pub(crate) fn burst(&self) -> &BurstConfig {
         match self {

@@ -10,6 +10,7 @@ use super::{
     health::HealthKeys,
     keys,
     pace::{PaceKeys, ProbeMode},
+    passive::{PassiveKeys, Round},
     reader::{At, Reader},
 };
 
@@ -24,6 +25,7 @@ struct Keys {
     timeout: Option<At<Duration>>,
     size_bytes: Option<At<u16>>,
     reflect: Option<At<bool>>,
+    passive: PassiveKeys,
     health: HealthKeys,
 }
 
@@ -39,6 +41,7 @@ impl Keys {
             PAYLOAD_BYTES_MAX.into(),
         );
         self.reflect = reader.boolean("reflect");
+        self.passive = PassiveKeys::read(reader);
     }
 
     /// These keys where given, else those.
@@ -55,6 +58,7 @@ impl Keys {
             timeout: self.timeout.or(other.timeout),
             size_bytes: self.size_bytes.or(other.size_bytes),
             reflect: self.reflect.or(other.reflect),
+            passive: self.passive.or(&other.passive),
             health: self.health.or(&health),
         }
     }
@@ -74,12 +78,20 @@ impl Keys {
             let size = self.size_bytes.as_ref().map(|at| at.span.clone());
             reader.error(size.unwrap_or(span.clone()), message);
         }
+        let targets = self.targets.as_ref()?.value.clone();
+        let probes = [false, true].map(|ipv6| {
+            let of_family = targets.iter().filter(|target| target.is_ipv6() == ipv6);
+            of_family.count() as u64 * u64::from(mode.probes_at_once())
+        });
+        let round = Round { probes, size_bytes };
+        let passive = self.passive.config(reader, mode.period(), round);
         Some(ProbeConfig {
-            targets: self.targets.as_ref()?.value.clone(),
+            targets,
             mode,
             timeout: self.timeout(),
             size_bytes,
             reflect: value(&self.reflect, keys::REFLECT_DEFAULT),
+            passive,
         })
     }
 

@@ -10,7 +10,7 @@ use super::{
 /// A key of an uplink as text, none where it is absent.
 type Key = (&'static str, fn(&UplinkConfig) -> Option<String>);
 
-const PROBE: [Key; 11] = [
+const PROBE: [Key; 15] = [
     ("targets", |uplink| Some(list(uplink.probe.targets.iter()))),
     ("mode", |uplink| {
         let word = match uplink.probe.mode {
@@ -30,9 +30,23 @@ const PROBE: [Key; 11] = [
     ("timeout", |uplink| time(uplink.probe.timeout)),
     ("size", |uplink| Some(uplink.probe.size_bytes.to_string())),
     ("reflect", |uplink| Some(uplink.probe.reflect.to_string())),
+    ("probe_when", |uplink| {
+        let when = keys::word(&keys::PROBE_WHENS, &uplink.probe.passive.when);
+        Some(text(when))
+    }),
+    ("probe_at_least", |uplink| {
+        time(uplink.probe.passive.at_least)
+    }),
+    ("silence", |uplink| {
+        time(uplink.probe.passive.silence.unwrap_or_default())
+    }),
+    ("budget", |uplink| {
+        let budget = uplink.probe.passive.budget?;
+        Some(text(&budget.to_string()))
+    }),
 ];
 
-const HEALTH: [Key; 15] = [
+const HEALTH: [Key; 16] = [
     ("max_lost", |uplink| probes(uplink.health.fail.loss)),
     ("max_loss", |uplink| percent(uplink.health.fail.loss)),
     ("max_delay", |uplink| time(uplink.health.fail.max_delay)),
@@ -89,6 +103,10 @@ const HEALTH: [Key; 15] = [
         })
     }),
     ("hold_down", |uplink| time(uplink.health.hold_down)),
+    ("handshakes", |uplink| {
+        let handshakes = keys::word(&keys::HANDSHAKES, &uplink.health.handshakes);
+        Some(text(handshakes))
+    }),
 ];
 
 fn burst(uplink: &UplinkConfig) -> Option<&BurstConfig> {

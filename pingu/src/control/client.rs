@@ -8,10 +8,11 @@ use std::{
 };
 
 use anyhow::{Context, anyhow, bail};
+use serde::de::DeserializeOwned;
 
 use crate::{
-    control::{ASK_PIN, ASK_STATUS, Answer, Pinned},
-    engine::Status,
+    control::{ASK_PIN, ASK_STATUS, ASK_WHY, Answer, Pinned},
+    engine::{Status, Why},
 };
 
 /// How long a daemon may take to answer; it answers between two bursts.
@@ -32,17 +33,29 @@ pub fn status(socket: &Path) -> anyhow::Result<(Status, String)> {
 /// # Errors
 /// Where the daemon cannot be asked, or refuses.
 pub fn pin(socket: &Path, name: Option<&str>) -> anyhow::Result<Pinned> {
+    wish(socket, ASK_PIN, name)
+}
+
+/// Asks the daemon at `socket` why the uplink of this name is what it is, or all are.
+///
+/// # Errors
+/// Where the daemon cannot be asked, or knows no such uplink.
+pub fn why(socket: &Path, name: Option<&str>) -> anyhow::Result<Why> {
+    wish(socket, ASK_WHY, name)
+}
+
+fn wish<T: DeserializeOwned>(socket: &Path, verb: &str, name: Option<&str>) -> anyhow::Result<T> {
     let request = match name {
         // A line ends there.
         Some(name) if name.contains(char::is_control) => {
             bail!("no uplink has a name like {name:?}")
         }
-        Some(name) => format!("{ASK_PIN} {name}"),
-        None => ASK_PIN.to_owned(),
+        Some(name) => format!("{verb} {name}"),
+        None => verb.to_owned(),
     };
     let text = ask(socket, &request)?;
     match serde_json::from_str(&text).context(NO_SENSE)? {
-        Answer::Ok(pinned) => Ok(pinned),
+        Answer::Ok(answer) => Ok(answer),
         Answer::Error(why) => Err(anyhow!(why)),
     }
 }

@@ -2,7 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{config::Limits, engine::health::Verdict, probe::Stamps, units::SlotId};
+use crate::{
+    config::Limits,
+    engine::{
+        causes::{self, CauseId, CauseKind, Causes, Detail},
+        health::Verdict,
+    },
+    probe::ProbeTransport,
+    units::SlotId,
+};
 
 /// Added to a probe's deadline: the request passes the egress hook a little after user space has handed it over.
 pub(crate) const DEADLINE_GRACE: Duration = Duration::from_millis(1);
@@ -19,14 +27,14 @@ pub(crate) enum Outcome {
     },
     /// Answered in time.
     Answered(Duration),
-    /// Not answered by its deadline.
-    Lost(SlotId),
+    /// Not answered by its deadline, and why.
+    Lost(SlotId, CauseId),
     /// Answered, but after the timeout.
-    Late,
+    Late(CauseId),
     /// The kernel refused it, with the errno.
     NotSent(i32),
     /// Handed over, but it never passed the egress hook.
-    NotStamped,
+    NotStamped(CauseId),
     /// The next hop has no link-layer address.
     NoNeighbour,
 }
@@ -89,6 +97,15 @@ impl Burst {
         (sent < u32::from(self.count)).then(|| self.started + spacing * sent)
     }
 
+    /// How many of its probes are due and not handed over yet.
+    pub(crate) fn due(&self, spacing: Duration, now: Instant) -> u32 {
+        let sent = self.outcomes.len() as u32;
+        let passed =
+            now.saturating_duration_since(self.started).as_nanos() / spacing.as_nanos().max(1);
+        let due = u32::try_from(passed).unwrap_or(u32::MAX).saturating_add(1);
+        due.min(self.count.into()).saturating_sub(sent)
+    }
+
     /// Sends no more: what is on its way is still awaited, but nothing is concluded from it.
     pub(crate) fn abandon(&mut self) {
         self.count = self.outcomes.len() as u16;
@@ -98,37 +115,49 @@ impl Burst {
     /// Reads the pending probes' stamps. Returns the round-trip times of those answered since the last look, in order of sending.
     pub(crate) fn collect(
         &mut self,
-        now: Instant,
+        causes: &mut Causes,
         timeout: Duration,
-        read: impl Fn(SlotId) -> Stamps,
+        now: Instant,
+        transport: &impl ProbeTransport,
     ) -> Vec<Duration> {
         let mut answered = Vec::new();
         for outcome in &mut self.outcomes {
             let Outcome::Pending { slot, deadline } = *outcome else {
                 continue;
             };
-            *outcome = match read(slot) {
-                Stamps {
-                    sent_ns: Some(sent_ns),
-                    received_ns: Some(received_ns),
-                } => {
-                    let rtt = Duration::from_nanos(received_ns.saturating_sub(sent_ns));
-                    if rtt > timeout {
-                        Outcome::Late
-                    } else {
-                        answered.push(rtt);
-                        Outcome::Answered(rtt)
-                    }
-                }
-                _ if now < deadline => continue,
-                Stamps { sent_ns: None, .. } => Outcome::NotStamped,
-                Stamps {
-                    sent_ns: Some(_),
-                    received_ns: None,
-                } => Outcome::Lost(slot),
+            let stamps = transport.read(slot);
+            if let Some(rtt) = stamps.rtt() {
+                causes.take_dropped(slot);
+                *outcome = if rtt > timeout {
+                    Outcome::Late(causes.count(CauseKind::Late, Detail::None, 1, now))
+                } else {
+                    answered.push(rtt);
+                    Outcome::Answered(rtt)
+                };
+                continue;
+            }
+            let remarks = transport.remarks(slot);
+            // Who quotes the probe's cookie knows that it was not delivered: there is nothing to wait for.
+            let is_refused = remarks.error.as_ref().is_some_and(causes::is_final);
+            *outcome = match stamps.sent_ns {
+                _ if now < deadline && !is_refused => continue,
+                None => Outcome::NotStamped(causes.vanish(&remarks, now)),
+                Some(_) => Outcome::Lost(slot, causes.lose(slot, &remarks, now)),
             };
         }
         answered
+    }
+
+    /// The commonest cause of what was not answered, and how often it is.
+    pub(crate) fn main_cause(&self, causes: &Causes) -> Option<(CauseId, u32)> {
+        let ids = self.outcomes.iter().filter_map(|outcome| match outcome {
+            Outcome::Lost(_, id) | Outcome::Late(id) | Outcome::NotStamped(id) => Some(*id),
+            Outcome::Pending { .. }
+            | Outcome::Answered(_)
+            | Outcome::NotSent(_)
+            | Outcome::NoNeighbour => None,
+        });
+        causes.commonest(ids)
     }
 
     /// The count so far.
@@ -147,10 +176,10 @@ impl Burst {
                         jitter_sum += rtt.abs_diff(before);
                     }
                 }
-                Outcome::Lost(_) => report.lost += 1,
-                Outcome::Late => report.late += 1,
+                Outcome::Lost(..) => report.lost += 1,
+                Outcome::Late(_) => report.late += 1,
                 Outcome::NoNeighbour => report.no_neighbour += 1,
-                Outcome::NotStamped => report.not_sent += 1,
+                Outcome::NotStamped(_) => report.not_sent += 1,
                 Outcome::NotSent(errno) => {
                     report.not_sent += 1;
                     report.errno = Some(errno);
@@ -249,10 +278,12 @@ mod tests {
     /// A burst of so many probes of which the first were answered after so many milliseconds, or lost where there is none.
     fn burst(count: u16, rtts_ms: &[Option<u64>]) -> Burst {
         let mut burst = Burst::new(crate::engine::test_clock(), 1, count);
+        let mut causes = Causes::default();
+        let lost = causes.count(CauseKind::NoReply, Detail::None, 1, burst.started);
         for rtt_ms in rtts_ms {
             burst.outcomes.push(match rtt_ms {
                 Some(ms) => Outcome::Answered(Duration::from_millis(*ms)),
-                None => Outcome::Lost(SlotId(0)),
+                None => Outcome::Lost(SlotId(0), lost),
             });
         }
         burst

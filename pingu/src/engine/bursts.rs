@@ -1,5 +1,7 @@
 //! Probing in bursts: when the next one is due, those on their way, and what each says of its path.
 
+mod left_out;
+
 use std::{
     collections::VecDeque,
     net::IpAddr,
@@ -10,6 +12,7 @@ use crate::{
     config::{HealthConfig, ProbeConfig},
     engine::{
         burst::{Burst, DEADLINE_GRACE, Outcome},
+        causes::{CauseId, CauseKind, Detail},
         evidence::{Basis, Judged},
         health::State,
         record::{Record, Shape},
@@ -28,6 +31,8 @@ pub(crate) const LOOK_AGAIN_MAX: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub(crate) struct Bursts {
     next_burst: Instant,
+    /// When the last one began.
+    last_burst: Option<Instant>,
     /// A burst beside the regular ones, when it is due.
     extra_burst: Option<Instant>,
     /// When the last of those was due.
@@ -35,8 +40,8 @@ pub(crate) struct Bursts {
     /// Another path's failure waits for this one's verdict: it is looked for before the deadline.
     awaited: bool,
     bursts: VecDeque<Burst>,
-    /// Slots of lost probes, oldest first, until they are armed again: a reply seen there was late.
-    lost: VecDeque<SlotId>,
+    /// Slots of lost probes and why, oldest first, until they are armed again: a reply seen there was late.
+    lost: VecDeque<(SlotId, CauseId)>,
     look_again: Duration,
 }
 
@@ -52,6 +57,7 @@ impl Bursts {
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             next_burst: now,
+            last_burst: None,
             extra_burst: None,
             extra_before: None,
             awaited: false,
@@ -111,10 +117,11 @@ impl Bursts {
         transport: &impl ProbeTransport,
     ) {
         let spacing = probe.mode.burst().spacing;
-        self.sweep_late(record, transport);
+        self.sweep_late(record, now, transport);
+        record.sweep_slots(self.slots_due(spacing, now), transport, now);
         for burst in &mut self.bursts {
             let before = burst.report();
-            for rtt in burst.collect(now, probe.timeout, |slot| transport.read(slot)) {
+            for rtt in burst.collect(&mut record.causes, probe.timeout, now, transport) {
                 record.window.push(rtt);
             }
             let after = burst.report();
@@ -136,6 +143,7 @@ impl Bursts {
                     report: after,
                     was_up,
                     started: burst.started,
+                    cause: burst.main_cause(&record.causes),
                 });
                 self.awaited = false;
                 let began = burst.failure_began(spacing);
@@ -146,13 +154,14 @@ impl Bursts {
             {
                 // The verdict fell before the last probe was settled; people are told the whole.
                 judged.report = after;
+                judged.cause = burst.main_cause(&record.causes);
             }
         }
         while self.bursts.front().is_some_and(Burst::complete) {
             let burst = self.bursts.pop_front().expect("the front was just seen");
             self.lost
                 .extend(burst.outcomes.iter().filter_map(|outcome| match outcome {
-                    Outcome::Lost(slot) => Some(*slot),
+                    Outcome::Lost(slot, cause) => Some((*slot, *cause)),
                     _ => None,
                 }));
         }
@@ -180,6 +189,7 @@ impl Bursts {
                 // This program was stopped for longer than a period: nothing is concluded from what it could not send.
                 unfinished.abandon();
             }
+            self.last_burst = Some(now);
             self.bursts.push_back(Burst::new(now, ident(), pace.count));
             self.look_again = LOOK_AGAIN_MIN;
             while self.next_burst <= now {
@@ -193,6 +203,7 @@ impl Bursts {
             target,
             ident: burst.ident,
             payload_bytes: probe.size_bytes,
+            now,
         };
         while !waits && burst.next_send(pace.spacing).is_some_and(|due| due <= now) {
             let Some(slot) = record.order(&shape, orders) else {
@@ -200,7 +211,7 @@ impl Bursts {
                 continue;
             };
             // The slot's last look has just been taken by `sweep_late`.
-            self.lost.retain(|&lost| lost != slot);
+            self.lost.retain(|&(lost, _)| lost != slot);
             burst.outcomes.push(Outcome::Pending {
                 slot,
                 deadline: now + probe.timeout + DEADLINE_GRACE,
@@ -224,16 +235,33 @@ impl Bursts {
         let first = burst.outcomes.len() - results.len();
         for (outcome, result) in burst.outcomes[first..].iter_mut().zip(results) {
             match (result, outcome) {
-                (SendResult::Sent | SendResult::Dropped(_), Outcome::Pending { deadline, .. }) => {
-                    *deadline = now + timeout + DEADLINE_GRACE
+                (SendResult::Sent, Outcome::Pending { deadline, .. }) => {
+                    *deadline = now + timeout + DEADLINE_GRACE;
+                }
+                (SendResult::Dropped(errno), Outcome::Pending { deadline, slot }) => {
+                    *deadline = now + timeout + DEADLINE_GRACE;
+                    record.causes.note_dropped(*slot, *errno);
                 }
                 (SendResult::Sent | SendResult::Dropped(_), _) => {}
                 (SendResult::NotSent(errno), outcome) => {
                     *outcome = Outcome::NotSent(*errno);
                     record.tally.not_sent += 1;
+                    let detail = Detail::Errno(*errno);
+                    record.causes.count(CauseKind::NotSent, detail, 1, now);
                 }
             }
         }
+    }
+
+    /// How many slots may be taken in this look.
+    fn slots_due(&self, spacing: Duration, now: Instant) -> u32 {
+        let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let begins = self.next_burst <= now || is_due(self.extra_burst);
+        let of_burst = self
+            .bursts
+            .back()
+            .map_or(0, |burst| burst.due(spacing, now));
+        of_burst.max(u32::from(begins))
     }
 
     /// When this path wants to be looked at again; none while it is blocked and nothing is on its way.
@@ -266,10 +294,17 @@ impl Bursts {
     }
 
     /// A reply in a slot whose probe counted as lost was late.
-    fn sweep_late(&mut self, record: &mut Record, transport: &impl ProbeTransport) {
+    fn sweep_late(&mut self, record: &mut Record, now: Instant, transport: &impl ProbeTransport) {
         let before = self.lost.len();
-        self.lost
-            .retain(|&slot| transport.read(slot).received_ns.is_none());
+        let causes = &mut record.causes;
+        self.lost.retain_mut(|(slot, cause)| {
+            if transport.read(*slot).received_ns.is_some() {
+                causes.turn_late(*cause, now);
+                return false;
+            }
+            *cause = causes.amend(*cause, &transport.remarks(*slot), now);
+            true
+        });
         let late = (before - self.lost.len()) as u64;
         record.tally.late += late;
         record.tally.lost -= late;

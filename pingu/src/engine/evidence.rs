@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::engine::{burst::Report, health::Verdict};
+use crate::engine::{burst::Report, causes::CauseId, health::Verdict};
 
 /// What a judgement is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub(crate) struct Judged {
     pub(crate) report: Report,
     /// The path was up before: the limits for failing were applied, not those for recovering.
     pub(crate) was_up: bool,
+    /// The commonest cause of what was not answered, and of how many.
+    pub(crate) cause: Option<(CauseId, u32)>,
     /// When the burst began, or the newest of the probes was sent.
     pub(crate) started: Instant,
 }

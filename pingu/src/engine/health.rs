@@ -33,6 +33,8 @@ pub enum Verdict {
 #[derive(Clone, Debug)]
 pub(crate) struct Health {
     state: State,
+    /// Since when; none while nothing is known.
+    since: Option<Instant>,
     good_in_a_row: u16,
     bad_in_a_row: u16,
     good_since: Option<Instant>,
@@ -45,6 +47,7 @@ impl Health {
     pub(crate) fn unknown() -> Self {
         Self {
             state: State::Unknown,
+            since: None,
             good_in_a_row: 0,
             bad_in_a_row: 0,
             good_since: None,
@@ -55,6 +58,11 @@ impl Health {
     /// The state.
     pub(crate) fn state(&self) -> State {
         self.state
+    }
+
+    /// Since when it has been in it; none while nothing is known.
+    pub(crate) fn since(&self) -> Option<Instant> {
+        self.since
     }
 
     /// Since when every burst was good.
@@ -86,6 +94,7 @@ impl Health {
             }
             Verdict::Blind => return,
         }
+        let before = self.state;
         match *rule {
             Rule::InARow { fall, rise } => {
                 if self.good_in_a_row >= rise {
@@ -105,6 +114,9 @@ impl Health {
                 self.failed.push_back(verdict == Verdict::Bad);
                 self.state = self.in_window(max_failed, min_consecutive);
             }
+        }
+        if self.state != before {
+            self.since = Some(now);
         }
     }
 

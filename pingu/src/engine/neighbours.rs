@@ -146,6 +146,7 @@ mod tests {
             verdict: Verdict::Bad,
             report,
             was_up: true,
+            cause: None,
             started: test_clock(),
         })
     }

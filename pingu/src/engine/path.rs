@@ -1,5 +1,7 @@
 //! One uplink's way to one target: how it is probed, what is known of it, and what that counts for.
 
+mod left_out;
+
 use std::{
     net::IpAddr,
     time::{Duration, Instant},

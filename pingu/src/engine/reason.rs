@@ -3,9 +3,47 @@
 use std::time::Duration;
 
 use crate::{
-    config::{HealthConfig, UplinkConfig},
-    engine::evidence::{Basis, Judged},
+    config::{HealthConfig, Limits, LossLimit, ProbeMode, Rule, UplinkConfig},
+    engine::{
+        causes::{CauseKind, words},
+        evidence::{Basis, Judged},
+        health::Verdict,
+        path::Path,
+    },
+    network::Link,
 };
+
+/// What was judged last of a path, and where probes were not answered the main cause; none if nothing was judged yet.
+pub(crate) fn of_path(path: &Path, config: &UplinkConfig, links: &[Link]) -> Option<String> {
+    let judged = path.record.judged.as_ref()?;
+    let told = describe(judged, config);
+    Some(match cause_of(path, judged, config, links) {
+        Some(cause) => format!("{told}; {cause}"),
+        None => told,
+    })
+}
+
+/// The main cause of what was not answered, in words; none where it is silence, which the numbers tell already.
+fn cause_of(path: &Path, judged: &Judged, config: &UplinkConfig, links: &[Link]) -> Option<String> {
+    let report = &judged.report;
+    let missing = report.missing() + report.not_sent;
+    let causes = &path.record.causes;
+    if missing == 0 {
+        return None;
+    }
+    let said = judged.cause.map(|(id, count)| (causes.get(id), count));
+    if let Some((cause, count)) = said.filter(|(cause, _)| cause.kind != CauseKind::NoReply) {
+        let count = count.min(missing);
+        return words::phrase(cause, links, &format!(" {count} of {missing}"));
+    }
+    // A router gives up its own search for the next hop, and says so, seconds after the probes count as lost.
+    let since = judged.started.checked_sub(config.probe.mode.period() * 2)?;
+    let reports = causes.list().iter().filter(|cause| {
+        cause.kind == CauseKind::IcmpError && cause.count > 0 && cause.last >= since
+    });
+    let newest = reports.max_by_key(|cause| cause.last)?;
+    (judged.verdict == Verdict::Bad).then(|| words::phrase(newest, links, ""))?
+}
 
 /// What was judged, and where it is bad the limit that it broke.
 pub(crate) fn describe(judged: &Judged, config: &UplinkConfig) -> String {
@@ -45,6 +83,64 @@ pub(crate) fn describe(judged: &Judged, config: &UplinkConfig) -> String {
             rounded(rtt)
         ),
     }
+}
+
+/// What it takes to be up, with every number.
+pub(crate) fn limits(config: &UplinkConfig) -> String {
+    let (health, mode) = (&config.health, &config.probe.mode);
+    let ms = |time: Duration| format!("{} ms", time.as_secs_f64() * 1e3);
+    let of = |limits: &Limits| {
+        let lost = match limits.loss {
+            LossLimit::Probes(most) => format!("at most {most} lost"),
+            LossLimit::Percent(most) => format!("at most {most} % lost"),
+        };
+        let jitter = limits
+            .max_jitter
+            .map(|jitter| format!(", jitter below {}", ms(jitter)));
+        format!(
+            "{lost}, mean RTT below {}{}",
+            ms(limits.max_delay),
+            jitter.unwrap_or_default()
+        )
+    };
+    let what = match mode {
+        ProbeMode::Burst(burst) => format!(
+            "bursts of {} every {} s",
+            burst.count,
+            burst.period.as_secs_f64()
+        ),
+        ProbeMode::Rolling(rolling) => format!(
+            "a probe every {}, over {} s",
+            ms(rolling.interval),
+            rolling.window.as_secs_f64()
+        ),
+    };
+    let (good, bad) = match mode {
+        ProbeMode::Burst(_) => ("good ones", "bad ones"),
+        ProbeMode::Rolling(_) => ("answers", "losses"),
+    };
+    let rule = match health.rule {
+        Rule::InARow { fall, rise } => {
+            format!("up after {rise} {good} in a row, down after {fall} {bad}")
+        }
+        Rule::Window {
+            window,
+            max_failed,
+            min_consecutive,
+        } => format!(
+            "up while at most {max_failed} of the last {window} are bad and more than {min_consecutive} at the end good"
+        ),
+    };
+    let recover = if health.recover == health.fail {
+        String::new()
+    } else {
+        format!("; to come up {}", of(&health.recover))
+    };
+    format!(
+        "{what}, answers within {}: {}{recover}; {rule}",
+        ms(config.probe.timeout),
+        of(&health.fail)
+    )
 }
 
 /// What is put behind a limit that is stricter because the target was not up.

@@ -7,12 +7,13 @@ use std::{
 
 use crate::{
     engine::{
+        causes::{CauseKind, Causes, Detail},
         evidence::{Evidence, Judged},
         health::Health,
         way_out::Readiness,
         window::{Recent, Window},
     },
-    probe::ProbeOrder,
+    probe::{ProbeOrder, ProbeTransport},
     units::SlotId,
 };
 
@@ -35,12 +36,15 @@ struct SlotRing {
     base: u32,
     len: u32,
     next: u32,
+    /// How many of the next ones have been looked at for the last time.
+    swept: u32,
 }
 
 impl SlotRing {
     fn take(&mut self) -> SlotId {
         let slot = self.peek();
         self.next = (self.next + 1) % self.len;
+        self.swept = self.swept.saturating_sub(1);
         slot
     }
 
@@ -54,6 +58,7 @@ pub(crate) struct Shape {
     pub(crate) target: IpAddr,
     pub(crate) ident: u16,
     pub(crate) payload_bytes: u16,
+    pub(crate) now: Instant,
 }
 
 /// The shared parts of a path.
@@ -69,6 +74,10 @@ pub(crate) struct Record {
     /// The last judgement.
     pub(crate) judged: Option<Judged>,
     pub(crate) evidence: Evidence,
+    /// How often something was due and left out.
+    pub(crate) skipped: u64,
+    /// Why probes were not answered.
+    pub(crate) causes: Causes,
     slots: SlotRing,
     sequence: u16,
 }
@@ -84,10 +93,13 @@ impl Record {
             recent: Recent::default(),
             judged: None,
             evidence: Evidence::default(),
+            skipped: 0,
+            causes: Causes::default(),
             slots: SlotRing {
                 base: first_slot,
                 len: slots,
                 next: 0,
+                swept: 0,
             },
             sequence: 0,
         }
@@ -116,6 +128,23 @@ impl Record {
         patience_ends.filter(|ends| now < *ends)
     }
 
+    /// Looks for the last time at so many slots that orders may take next, for what else came for their probes.
+    pub(crate) fn sweep_slots(
+        &mut self,
+        slots: u32,
+        transport: &impl ProbeTransport,
+        now: Instant,
+    ) {
+        let ring = &mut self.slots;
+        let until = slots.min(ring.len);
+        for ahead in ring.swept..until {
+            let slot = SlotId(ring.base + (ring.next + ahead) % ring.len);
+            self.causes.note_packets(&transport.remarks(slot), now);
+            self.causes.take_dropped(slot);
+        }
+        ring.swept = ring.swept.max(until);
+    }
+
     /// The slot that the next order takes.
     pub(crate) fn next_slot(&self) -> SlotId {
         self.slots.peek()
@@ -134,6 +163,8 @@ impl Record {
             self.tally.not_sent += 1;
             self.tally.no_neighbour += 1;
             self.recent.push(1, true);
+            let cause = CauseKind::NoNeighbour;
+            self.causes.count(cause, Detail::None, 1, shape.now);
             return None;
         };
         let slot = self.slots.take();

@@ -5,6 +5,8 @@
 
 mod estimate;
 mod judge;
+mod left_out;
+mod pace;
 mod sliding;
 
 use std::{
@@ -16,11 +18,11 @@ use std::{
 use crate::{
     config::{HealthConfig, ProbeConfig},
     engine::{
-        bursts::{LOOK_AGAIN_MAX, LOOK_AGAIN_MIN},
-        health::State,
+        bursts::LOOK_AGAIN_MIN,
+        causes::{self, CauseId, CauseKind, Detail},
         record::{Record, Shape},
     },
-    probe::{ProbeOrder, ProbeTransport, SendResult, Stamps},
+    probe::{ProbeOrder, ProbeTransport, SendResult},
     units::SlotId,
 };
 use estimate::Estimate;
@@ -39,8 +41,8 @@ pub(crate) struct Rolling {
     probes: Sliding,
     /// Every probe before this number is settled.
     first_pending: u64,
-    /// Slots of lost probes and their numbers, oldest first, until they are armed again: an answer seen there was late.
-    lost: VecDeque<(SlotId, u64)>,
+    /// Slots of lost probes, their numbers and why, oldest first, until they are armed again: an answer seen there was late.
+    lost: VecDeque<(SlotId, u64, CauseId)>,
     estimate: Estimate,
     /// Losses since the path came up, without those taken back.
     missed_since_rise: u32,
@@ -129,7 +131,10 @@ impl Rolling {
         now: Instant,
         transport: &impl ProbeTransport,
     ) {
-        self.sweep_late(record, transport);
+        self.sweep_late(record, now, transport);
+        if self.due(record, (probe, health), now) <= now {
+            record.sweep_slots(1, transport, now);
+        }
         self.settle_pending(record, probe, now, transport);
         // Before the first window has passed there is nothing to forget.
         if let Some(start) = now.checked_sub(probe.mode.rolling().window) {
@@ -177,11 +182,12 @@ impl Rolling {
             target,
             ident: ident(),
             payload_bytes: probe.size_bytes,
+            now,
         };
         let fate = match record.order(&shape, orders) {
             Some(slot) => {
                 // The slot's last look has just been taken by `sweep_late`.
-                self.lost.retain(|&(lost, _)| lost != slot);
+                self.lost.retain(|&(lost, ..)| lost != slot);
                 Fate::Pending(slot)
             }
             None => {
@@ -198,60 +204,38 @@ impl Rolling {
             self.probes.handed_over(now);
             match result {
                 // By then it has passed the egress hook: the hook runs within the call.
-                SendResult::Sent | SendResult::Dropped(_) => {}
+                SendResult::Sent => {}
+                SendResult::Dropped(errno) => {
+                    if let Some(Fate::Pending(slot)) = self.probes.newest().map(|p| p.fate) {
+                        record.causes.note_dropped(slot, *errno);
+                    }
+                }
                 SendResult::NotSent(errno) => {
                     let newest = self.probes.end() - 1;
-                    self.probes.settle(newest, Fate::NotSent(Some(*errno)));
+                    self.probes.settle(newest, Fate::NotSent(*errno));
                     self.not_sent_in_a_row = self.not_sent_in_a_row.saturating_add(1);
                     record.tally.not_sent += 1;
+                    let detail = Detail::Errno(*errno);
+                    record.causes.count(CauseKind::NotSent, detail, 1, now);
                 }
             }
         }
     }
 
-    /// When this path wants to be looked at again; none while it is blocked and nothing is on its way.
-    pub(crate) fn next_wake(
-        &mut self,
-        record: &Record,
-        (probe, health): (&ProbeConfig, &HealthConfig),
-        now: Instant,
-    ) -> Option<Instant> {
-        if record.is_blocked() {
-            return self
-                .oldest_pending()
-                .map(|(sent, _)| (sent + probe.timeout).max(now));
-        }
-        let due = self.due(record, (probe, health), now);
-        let waits_until = record.waits_until(probe.timeout, now);
-        let mut wake = waits_until.map_or(due, |until| until.max(due));
-        if let Some(certain) = self.certain_at(record, (probe, health)) {
-            wake = wake.min(certain);
-        }
-        if let Some(suspicion) = self.suspicion_at(record, probe, now) {
-            // The look rides on the next probe where that is near.
-            let slack = probe.mode.rolling().suspect_interval.unwrap_or_default() / 2;
-            if due > suspicion + slack {
-                wake = wake.min(suspicion);
-            }
-        }
-        if self.is_awaited(record, health) {
-            wake = wake.min(now + self.look_again);
-            self.look_again = (self.look_again * 2).min(LOOK_AGAIN_MAX);
-        }
-        Some(wake)
-    }
-
     /// An answer in the slot of a lost probe was late: its loss is taken back.
-    fn sweep_late(&mut self, record: &mut Record, transport: &impl ProbeTransport) {
+    fn sweep_late(&mut self, record: &mut Record, now: Instant, transport: &impl ProbeTransport) {
         let probes = &mut self.probes;
+        let causes = &mut record.causes;
         let (mut late, estimate) = (0, &mut self.estimate);
-        self.lost.retain(|&(slot, number)| {
-            let Some(rtt) = rtt(transport.read(slot)) else {
+        self.lost.retain_mut(|(slot, number, cause)| {
+            let Some(rtt) = transport.read(*slot).rtt() else {
+                *cause = causes.amend(*cause, &transport.remarks(*slot), now);
                 return true;
             };
             late += 1;
             estimate.push(rtt);
-            probes.settle(number, Fate::Received { rtt, is_late: true });
+            causes.turn_late(*cause, now);
+            probes.settle(*number, Fate::Received { rtt, is_late: true });
             false
         });
         record.tally.late += u64::from(late);
@@ -275,17 +259,20 @@ impl Rolling {
                 continue;
             };
             let stamps = transport.read(slot);
-            let is_past = now >= sent + probe.timeout;
-            let fate = match rtt(stamps) {
-                Some(rtt) => Fate::Received {
-                    rtt,
-                    is_late: rtt > probe.timeout,
-                },
-                None if !is_past => continue,
-                None if stamps.sent_ns.is_none() => Fate::NotSent(None),
-                None => Fate::Lost,
+            let fate = if let Some(rtt) = stamps.rtt() {
+                let is_late = rtt > probe.timeout;
+                Fate::Received { rtt, is_late }
+            } else {
+                let remarks = transport.remarks(slot);
+                // Who quotes the probe's cookie knows that it was not delivered: there is nothing to wait for.
+                let is_refused = remarks.error.as_ref().is_some_and(causes::is_final);
+                match stamps.sent_ns {
+                    _ if now < sent + probe.timeout && !is_refused => continue,
+                    None => Fate::NotStamped(record.causes.vanish(&remarks, now)),
+                    Some(_) => Fate::Lost(record.causes.lose(slot, &remarks, now)),
+                }
             };
-            self.count(record, number, slot, fate);
+            self.count(record, (number, slot), fate, now);
         }
         let is_settled = |number: &u64| {
             let probe = self.probes.get(*number);
@@ -298,146 +285,41 @@ impl Rolling {
     }
 
     /// Counts what became of a probe that was pending.
-    fn count(&mut self, record: &mut Record, number: u64, slot: SlotId, fate: Fate) {
+    fn count(
+        &mut self,
+        record: &mut Record,
+        (number, slot): (u64, SlotId),
+        fate: Fate,
+        now: Instant,
+    ) {
         self.probes.settle(number, fate);
         match fate {
             Fate::Received { rtt, is_late } => {
                 self.estimate.push(rtt);
                 self.not_sent_in_a_row = 0;
                 record.recent.push(1, is_late);
+                record.causes.take_dropped(slot);
                 if is_late {
                     record.tally.late += 1;
+                    record.causes.count(CauseKind::Late, Detail::None, 1, now);
                 } else {
                     record.tally.answered += 1;
                     record.window.push(rtt);
                 }
             }
-            Fate::Lost => {
+            Fate::Lost(cause) => {
                 self.not_sent_in_a_row = 0;
                 self.missed_since_rise = self.missed_since_rise.saturating_add(1);
-                self.lost.push_back((slot, number));
+                self.lost.push_back((slot, number, cause));
                 record.recent.push(1, true);
                 record.tally.lost += 1;
             }
-            Fate::NotSent(_) => {
+            Fate::NotSent(_) | Fate::NotStamped(_) => {
                 self.not_sent_in_a_row = self.not_sent_in_a_row.saturating_add(1);
                 record.tally.not_sent += 1;
             }
             Fate::Pending(_) | Fate::NoNeighbour => {}
         }
-    }
-
-    /// When the next probe is due: at its regular time, or sooner in a suspicion, of which `fall` probes are enough.
-    fn due(
-        &self,
-        record: &Record,
-        (probe, health): (&ProbeConfig, &HealthConfig),
-        now: Instant,
-    ) -> Instant {
-        if self.extra {
-            return self.next_send.min(now);
-        }
-        let pace = probe.mode.rolling();
-        let (Some(suspect_interval), Some(last)) = (pace.suspect_interval, self.last_sent) else {
-            return self.next_send;
-        };
-        let (fall, _) = health.rule.in_a_row();
-        let is_enough = self.unanswered_row(fall.into()) >= u32::from(fall);
-        if is_enough || !self.is_suspicious(record, probe, now) {
-            return self.next_send;
-        }
-        self.next_send.min(last + suspect_interval)
-    }
-
-    /// The path is up, and its last answer is overdue.
-    fn is_suspicious(&self, record: &Record, probe: &ProbeConfig, now: Instant) -> bool {
-        record.health.state() == State::Up
-            && self
-                .probes
-                .missing_row(1, self.is_overdue(record, probe, now))
-                .is_some()
-    }
-
-    /// Whether a pending probe counts as missing already: only while the path is up, and with `suspect_interval`.
-    fn is_overdue(
-        &self,
-        record: &Record,
-        probe: &ProbeConfig,
-        now: Instant,
-    ) -> impl Fn(&Probe) -> bool + use<> {
-        let after = self.missing_after(record, probe);
-        move |probe: &Probe| now >= probe.sent + after
-    }
-
-    /// How long after its sending a probe counts as missing.
-    fn missing_after(&self, record: &Record, probe: &ProbeConfig) -> Duration {
-        let hurries = probe.mode.rolling().suspect_interval.is_some();
-        if hurries && record.health.state() == State::Up {
-            self.estimate.overdue_after(probe.timeout)
-        } else {
-            probe.timeout
-        }
-    }
-
-    /// How many probes there are since the last answer that may be missing, or are, `most` at most.
-    fn unanswered_row(&self, most: u32) -> u32 {
-        self.probes
-            .missing_row(most, |_| true)
-            .map_or(0, |row| row.count)
-    }
-
-    /// When passing time alone can take the path down: as soon as as many probes in a row are missing as it takes.
-    fn certain_at(
-        &self,
-        record: &Record,
-        (probe, health): (&ProbeConfig, &HealthConfig),
-    ) -> Option<Instant> {
-        let (fall, _) = health.rule.in_a_row();
-        if record.health.state() == State::Down {
-            return None;
-        }
-        let row = || {
-            let since_answer = self.probes.newest_first();
-            since_answer
-                .take_while(|probe| !matches!(probe.fate, Fate::Received { .. }))
-                .filter(|probe| !matches!(probe.fate, Fate::NotSent(_)))
-        };
-        // The oldest `fall` of them are missing first.
-        let decides = row().nth(row().count().checked_sub(usize::from(fall))?)?;
-        matches!(decides.fate, Fate::Pending(_))
-            .then(|| decides.sent + self.missing_after(record, probe))
-    }
-
-    /// When the oldest answer that is awaited is overdue, where that makes probes follow faster.
-    fn suspicion_at(&self, record: &Record, probe: &ProbeConfig, now: Instant) -> Option<Instant> {
-        probe.mode.rolling().suspect_interval?;
-        if record.health.state() != State::Up || self.is_suspicious(record, probe, now) {
-            return None;
-        }
-        let behind_answers = self
-            .probes
-            .newest_first()
-            .take_while(|probe| !matches!(probe.fate, Fate::Received { .. }));
-        let oldest = behind_answers
-            .filter(|probe| matches!(probe.fate, Fate::Pending(_)))
-            .last()?;
-        Some(oldest.sent + self.missing_after(record, probe))
-    }
-
-    /// Somebody waits for the answer to what is on its way.
-    fn is_awaited(&self, record: &Record, health: &HealthConfig) -> bool {
-        let pending = self
-            .probes
-            .newest_first()
-            .take_while(|probe| matches!(probe.fate, Fate::Pending(_)))
-            .count();
-        if pending == 0 {
-            return false;
-        }
-        let (_, rise) = health.rule.in_a_row();
-        let answered = self.probes.answered_row(rise.into(), self.answers_from);
-        let may_rise = answered.map_or(0, |row| row.count as usize) + pending >= usize::from(rise);
-        self.awaited.is_some() || (record.health.state() != State::Up && may_rise)
     }
 
     fn oldest_pending(&self) -> Option<(Instant, SlotId)> {
@@ -449,7 +331,5 @@ impl Rolling {
     }
 }
 
-fn rtt(stamps: Stamps) -> Option<Duration> {
-    let (sent_ns, received_ns) = (stamps.sent_ns?, stamps.received_ns?);
-    Some(Duration::from_nanos(received_ns.saturating_sub(sent_ns)))
-}
+#[cfg(test)]
+mod tests;

@@ -7,12 +7,17 @@ use std::{
 };
 
 use ipnet::IpNet;
-use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    engine::{CheckStatus, Engine, RttSummary, State, path::Path, reconcile, uplink::Uplink},
-    network::Route,
+    engine::{
+        CauseStatus, CheckStatus, DirectionsStatus, Engine, PassiveStatus, RttSummary, State,
+        causes::status::{statuses, time_of},
+        directions::worst_direction,
+        path::Path,
+        reconcile,
+    },
+    network::{Link, Route},
     probe::EngineKind,
     units::{GroupId, Metric, TableId, UplinkId},
 };
@@ -94,6 +99,9 @@ pub struct UplinkStatus {
     /// What its falls have brought upon it; null without flap damping.
     #[serde(default)]
     pub damping: Option<DampingStatus>,
+    /// What traffic says of it, and what probing it costs.
+    #[serde(flatten)]
+    pub passive: PassiveStatus,
 }
 
 /// The flap damping of one uplink.
@@ -128,10 +136,19 @@ pub struct TargetStatus {
     pub no_neighbour: u64,
     /// On their way.
     pub pending: u64,
+    /// Bursts that were due and left out: traffic proved life, or the budget asked for it.
+    #[serde(default)]
+    pub skipped: u64,
     /// The share of the last 100 judged probes that were not answered in time, in percent; null before the first.
     pub recent_loss_percent: Option<f64>,
     /// Recent round-trip times in microseconds; null before the first answer.
     pub rtt_us: Option<RttSummary>,
+    /// Which direction loses what, where the target is a reflector that is asked; null where nothing is known of that.
+    #[serde(default)]
+    pub directions: Option<DirectionsStatus>,
+    /// Why probes were not answered, the commonest cause first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub causes: Vec<CauseStatus>,
 }
 
 impl Engine {
@@ -191,7 +208,7 @@ impl Engine {
                 (
                     config.name.as_str(),
                     uplink.state_noted,
-                    uplink.reason(config, &self.paths, checks),
+                    uplink.reason(config, &self.paths, checks, &self.snapshot.links),
                 )
             })
     }
@@ -205,23 +222,27 @@ impl Engine {
     ) -> UplinkStatus {
         let uplink = &self.uplinks[id.index()];
         let config = &self.config.uplinks[id.index()];
-        let mut reason = uplink.reason(config, &self.paths, self.checks.of(id));
+        let mut reason = uplink.reason(
+            config,
+            &self.paths,
+            self.checks.of(id),
+            &self.snapshot.links,
+        );
         let damping = self.damping_status(id, now);
         if let Some(remark) = self.remark(id, damping.as_ref(), now) {
             reason = format!("{reason}; {remark}");
         }
-        let time_of = |then: Instant| {
-            let since = wall - now.saturating_duration_since(then);
-            Timestamp::try_from(since)
-                .map_or_else(|_| "unknown".to_owned(), |since| format!("{since:.3}"))
-        };
+        let targets = self.target_statuses(id, (now, wall));
+        if let Some(fault) = worst_direction(&targets) {
+            reason = format!("{reason}; {fault}");
+        }
         UplinkStatus {
             name: config.name.clone(),
             interface: config.interface.clone(),
             gateway: uplink.ways.iter().flatten().find_map(|way| way.gateway),
             state: uplink.state_noted,
             reason,
-            since: time_of(uplink.since),
+            since: time_of(uplink.since, (now, wall)),
             active,
             engine: match uplink.hook {
                 HookState::Attached(engine) => Some(engine),
@@ -229,19 +250,20 @@ impl Engine {
             },
             engine_reason: uplink.engine_reason.clone(),
             metric: config.metric,
-            targets: self.target_statuses(uplink),
+            targets,
             checks: self
                 .checks
                 .of(id)
                 .iter()
-                .map(|check| check.status(time_of))
+                .map(|check| check.status(|then| time_of(then, (now, wall))))
                 .collect(),
             preferred: self.rankings[config.group.index()].preferred == Some(id),
             damping,
+            passive: self.passive_status(id, now),
         }
     }
 
-    fn damping_status(&self, id: UplinkId, now: Instant) -> Option<DampingStatus> {
+    pub(super) fn damping_status(&self, id: UplinkId, now: Instant) -> Option<DampingStatus> {
         let config = self.config.damping.as_ref()?;
         let penalty = &self.uplinks[id.index()].penalty;
         let until = penalty.suppressed_until(config, now);
@@ -250,47 +272,6 @@ impl Engine {
             suppressed: until.is_some(),
             reuse_in_s: until.map(|until| (until - now).as_secs_f64()),
         })
-    }
-
-    /// Why an uplink carries traffic, or does not, beside its state.
-    fn remark(
-        &self,
-        id: UplinkId,
-        damping: Option<&DampingStatus>,
-        now: Instant,
-    ) -> Option<String> {
-        let ranking = &self.rankings[self.config.uplinks[id.index()].group.index()];
-        let held = ranking.held.iter().find(|(held, _)| *held == id);
-        let suppressed = damping.and_then(|damping| damping.reuse_in_s);
-        let name = |id: UplinkId| &self.config.uplinks[id.index()].name;
-        if self.pinned == Some(id) {
-            return Some("pinned".to_owned());
-        }
-        if ranking.preferred == Some(id) {
-            return Some("better than those before it".to_owned());
-        }
-        if let Some(left_s) = suppressed {
-            return Some(format!(
-                "suppressed for flapping, for another {left_s:.0} s"
-            ));
-        }
-        if let Some((_, until)) = held {
-            let left = until.saturating_duration_since(now).as_secs();
-            return Some(format!("held down for another {left} s"));
-        }
-        let preferred = ranking.preferred?;
-        if !ranking.passed_over.contains(&id) {
-            return None;
-        }
-        Some(if self.pinned == Some(preferred) {
-            format!("yields to {}, which is pinned", name(preferred))
-        } else {
-            format!("yields to {}, which is better", name(preferred))
-        })
-    }
-
-    fn target_statuses(&self, uplink: &Uplink) -> Vec<TargetStatus> {
-        uplink.own_paths(&self.paths).map(target_status).collect()
     }
 
     /// What stands in pingu's way, for people: foreign routes that outrank pingu's or sit in the place of one, and what the kernel
@@ -308,6 +289,7 @@ impl Engine {
         warnings.extend(self.dead_targets().map(|target| {
             format!("target {target} fails over every uplink while others answer: it is left out until it answers")
         }));
+        warnings.extend(self.sign_warnings());
         warnings.extend(reconcile::conflicts(
             &self.snapshot,
             &self.nexthop_set(),
@@ -369,7 +351,11 @@ fn rivalry(rival: &Route, wanted: &Route) -> String {
     }
 }
 
-fn target_status(path: &Path) -> TargetStatus {
+pub(super) fn target_status(
+    path: &Path,
+    links: &[Link],
+    clock: (Instant, SystemTime),
+) -> TargetStatus {
     let tally = path.record.tally;
     TargetStatus {
         address: path.target,
@@ -380,8 +366,11 @@ fn target_status(path: &Path) -> TargetStatus {
         late: tally.late,
         not_sent: tally.not_sent,
         no_neighbour: tally.no_neighbour,
+        skipped: path.record.skipped,
         pending: tally.sent - tally.answered - tally.lost - tally.late - tally.not_sent,
         recent_loss_percent: path.record.recent.loss_percent(),
         rtt_us: path.record.window.summary(),
+        directions: None,
+        causes: statuses(&path.record.causes, links, clock),
     }
 }

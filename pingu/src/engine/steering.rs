@@ -52,6 +52,7 @@ impl Engine {
             self.rankings[index] = ranking;
         }
         self.revision += u64::from(changed);
+        self.observe_soon(now);
     }
 
     fn candidate(&self, id: UplinkId, now: Instant) -> Candidate {

@@ -10,13 +10,16 @@ use crate::{
         damping::Penalty,
         decide::{Candidate, Quality},
         health::{State, Verdict},
+        passive::Passive,
         path::Path,
         quorum, reason,
+        signs::Sign,
+        spending::Spending,
         status::HookState,
         way_out::{self, Known, Obstacle, WayOut},
     },
-    network::{Route, Snapshot},
-    units::{Protocol, UplinkId},
+    network::{Link, Route, Snapshot},
+    units::{PathId, Protocol, UplinkId},
 };
 
 /// What is known of an uplink.
@@ -40,6 +43,18 @@ pub(crate) struct Uplink {
     pub(crate) penalty: Penalty,
     /// The state of each family at the last look.
     families_noted: [State; 2],
+    pub(crate) passive: Passive,
+    pub(crate) spending: Spending,
+    /// What handshakes say against the pings.
+    pub(crate) sign: Sign,
+    /// Since when it is down by its pings.
+    pub(crate) fell_by_pings: Option<Instant>,
+    /// Bursts were left out for traffic since the last ones.
+    pub(crate) owes: bool,
+    /// Answers to some uplink's handshakes come in by another: who gets none cannot be told.
+    pub(crate) answers_stray: bool,
+    /// Probes of one burst to each target, by family.
+    pub(crate) round: [u64; 2],
     /// A required check is down.
     pub(crate) failed_check: bool,
     /// Since when no required check has failed.
@@ -47,10 +62,10 @@ pub(crate) struct Uplink {
 }
 
 impl Uplink {
-    pub(crate) fn new(paths: Range<usize>, quorum: Quorum, now: Instant) -> Self {
+    pub(crate) fn new(paths: Range<usize>, config: &UplinkConfig, now: Instant) -> Self {
         Self {
             paths,
-            quorum,
+            quorum: config.health.quorum,
             ways: [Err(Obstacle::NoInterface); 2],
             ways_before: [None; 2],
             hook: HookState::Detached,
@@ -60,6 +75,17 @@ impl Uplink {
             fell: false,
             penalty: Penalty::default(),
             families_noted: [State::Unknown; 2],
+            passive: Passive::new(config),
+            spending: Spending::new(&config.probe),
+            sign: Sign::None,
+            fell_by_pings: None,
+            owes: false,
+            answers_stray: false,
+            round: [false, true].map(|ipv6| {
+                let targets = config.probe.targets.iter();
+                let of_family = targets.filter(|target| target.is_ipv6() == ipv6);
+                of_family.count() as u64 * u64::from(config.probe.mode.probes_at_once())
+            }),
             failed_check: false,
             checks_good_since: None,
         }
@@ -104,15 +130,21 @@ impl Uplink {
         if self.failed_check {
             State::Down
         } else {
-            self.judge(self.own_paths(paths))
+            self.sign.heed(self.state_by_pings(paths))
         }
+    }
+
+    /// The same by the pings alone.
+    pub(crate) fn state_by_pings(&self, paths: &[Path]) -> State {
+        self.judge(self.own_paths(paths))
     }
 
     /// What is known of one family: by its own targets, where there are any.
     pub(crate) fn family_state(&self, ipv6: bool, paths: &[Path]) -> State {
         let of_family = |path: &&Path| path.target.is_ipv6() == ipv6;
         if !self.failed_check && self.own_paths(paths).any(|path| of_family(&path)) {
-            self.judge(self.own_paths(paths).filter(of_family))
+            self.sign
+                .heed(self.judge(self.own_paths(paths).filter(of_family)))
         } else {
             self.state(paths)
         }
@@ -146,6 +178,12 @@ impl Uplink {
         now: Instant,
     ) -> bool {
         let before = (self.state_noted, self.families_noted);
+        self.fell_by_pings = match self.state_by_pings(paths) {
+            State::Down => self.fell_by_pings.or(Some(now)),
+            State::Up | State::Unknown => None,
+        };
+        let sign = self.read_sign(paths, now);
+        let sign_before = std::mem::replace(&mut self.sign, sign);
         let state = self.state(paths);
         self.families_noted = [false, true].map(|ipv6| self.family_state(ipv6, paths));
         if state != self.state_noted {
@@ -158,7 +196,7 @@ impl Uplink {
             self.since = now;
             self.state_noted = state;
         }
-        before != (self.state_noted, self.families_noted)
+        before != (self.state_noted, self.families_noted) || !sign_before.is_like(self.sign)
     }
 
     /// What the decision needs to know of it, but for its qualities.
@@ -216,6 +254,16 @@ impl Uplink {
             .collect()
     }
 
+    /// The numbers of its paths.
+    pub(crate) fn path_ids(&self) -> impl Iterator<Item = PathId> + use<> {
+        self.paths.clone().map(|index| PathId(index as u32))
+    }
+
+    /// The place of its first path in the engine's order.
+    pub(crate) fn first_path(&self) -> usize {
+        self.paths.start
+    }
+
     /// Its paths.
     pub(crate) fn own_paths<'a>(
         &self,
@@ -225,13 +273,22 @@ impl Uplink {
     }
 
     /// Why it is in its state, for people.
-    pub(crate) fn reason(&self, config: &UplinkConfig, paths: &[Path], checks: &[Check]) -> String {
+    pub(crate) fn reason(
+        &self,
+        config: &UplinkConfig,
+        paths: &[Path],
+        checks: &[Check],
+        links: &[Link],
+    ) -> String {
         if let [Err(v4), Err(v6)] = self.ways {
             let any_v4 = config.probe.targets.iter().any(IpAddr::is_ipv4);
             return if any_v4 { v4 } else { v6 }.reason(&config.interface);
         }
         if let HookState::Failed(error) = &self.hook {
             return error.clone();
+        }
+        if let Some(reason) = self.sign.reason() {
+            return reason;
         }
         let path_of = |wanted: State| {
             self.own_paths(paths)
@@ -248,29 +305,31 @@ impl Uplink {
         }
         match self.state_noted {
             State::Up => {
-                let burst = match path_of(State::Up).and_then(|path| path.record.judged) {
-                    Some(judged) => reason::describe(&judged, config),
-                    None => "answers".to_owned(),
-                };
+                let of_path =
+                    path_of(State::Up).and_then(|path| reason::of_path(path, config, links));
+                let burst = of_path.unwrap_or_else(|| "answers".to_owned());
                 match checks.iter().find(|check| check.state() == State::Down) {
                     Some(check) => format!("{burst}; {}", said(check)),
                     None => burst,
                 }
             }
             State::Down => match path_of(State::Down) {
-                Some(path) => self.describe_down(path, config),
+                Some(path) => self.describe_down(path, config, links),
                 None => "no target answers".to_owned(),
             },
-            State::Unknown => match self.own_paths(paths).find_map(|path| path.record.judged) {
-                Some(judged) if judged.verdict == Verdict::Blind => {
-                    reason::describe(&judged, config)
-                }
-                Some(_) | None => "waiting for the first bursts".to_owned(),
-            },
+            State::Unknown => {
+                let is_blind = |path: &&Path| {
+                    let judged = path.record.judged;
+                    judged.is_some_and(|judged| judged.verdict == Verdict::Blind)
+                };
+                let blind = self.own_paths(paths).find(is_blind);
+                let of_path = blind.and_then(|path| reason::of_path(path, config, links));
+                of_path.unwrap_or_else(|| "waiting for the first bursts".to_owned())
+            }
         }
     }
 
-    fn describe_down(&self, path: &Path, config: &UplinkConfig) -> String {
+    fn describe_down(&self, path: &Path, config: &UplinkConfig, links: &[Link]) -> String {
         match (&path.record.judged, self.way(path.target)) {
             (_, None) => self.ways[usize::from(path.target.is_ipv6())]
                 .err()
@@ -280,7 +339,10 @@ impl Uplink {
                 let next_hop = way.gateway.unwrap_or(path.target);
                 format!("gateway {next_hop} does not answer on {}", config.interface)
             }
-            (Some(judged), _) => format!("{}: {}", path.target, reason::describe(judged, config)),
+            (Some(_), _) => {
+                let told = reason::of_path(path, config, links).unwrap_or_default();
+                format!("{}: {told}", path.target)
+            }
             (None, _) => format!("{}: no burst yet", path.target),
         }
     }

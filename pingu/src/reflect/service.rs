@@ -35,9 +35,22 @@ pub enum HookChoice {
 pub(super) struct Desired {
     pub(super) interface: String,
     pub(super) ifindex: Ifindex,
-    /// Its own Ethernet address; none for a layer-3 device.
-    pub(super) link_address: Option<[u8; 6]>,
+    pub(super) layer: LinkLayer,
     pub(super) addresses: BTreeSet<IpAddr>,
+}
+
+impl Desired {
+    fn is_bare(&self) -> bool {
+        self.layer == LinkLayer::Bare
+    }
+
+    /// Its own Ethernet address; zeros where it has none.
+    fn link_address(&self) -> [u8; 6] {
+        match self.layer {
+            LinkLayer::Ethernet(address) => address,
+            LinkLayer::Bare | LinkLayer::Other(_) => [0; 6],
+        }
+    }
 }
 
 /// What to serve on the interfaces with these names, as far as they are there and have addresses.
@@ -46,11 +59,6 @@ pub(super) fn desired(names: &[String], links: &[Link], addresses: &[Address]) -
     for name in names {
         let Some(link) = links.iter().find(|link| link.is_called(name)) else {
             continue;
-        };
-        let link_address = match link.layer {
-            LinkLayer::Ethernet(address) => Some(address),
-            LinkLayer::Bare => None,
-            LinkLayer::Other(_) => continue,
         };
         if found.iter().any(|other| other.ifindex == link.ifindex) {
             continue;
@@ -63,7 +71,7 @@ pub(super) fn desired(names: &[String], links: &[Link], addresses: &[Address]) -
         found.push(Desired {
             interface: link.name.clone(),
             ifindex: link.ifindex,
-            link_address,
+            layer: link.layer,
             addresses: own.collect(),
         });
     }
@@ -151,7 +159,7 @@ impl Services {
                 .iter()
                 .find(|wanted| wanted.ifindex == service.wanted.ifindex);
             wanted.is_some_and(|wanted| {
-                wanted.link_address.is_some() == service.wanted.link_address.is_some()
+                wanted.is_bare() == service.wanted.is_bare()
                     && service.attached.is_alive()
                     && (service.hook == ReflectHook::Tc
                         || hook(choice, wanted) == Ok(ReflectHook::Xdp))
@@ -179,6 +187,11 @@ impl Services {
             return self.follow_addresses(wanted);
         }
         let name = &wanted.interface;
+        if let LinkLayer::Other(kind) = wanted.layer {
+            return Err(format!(
+                "{name} cannot be served: what stands before the IP header there is unknown (type {kind})"
+            ));
+        }
         let claim = claim(ifindex).map_err(|error| match error.kind() {
             io::ErrorKind::AddrInUse => format!("another reflector serves {name}"),
             _ => format!("cannot claim {name}: {error}"),
@@ -203,7 +216,7 @@ impl Services {
 
     fn attach(&self, wanted: &Desired) -> Result<(Attached, ReflectHook), String> {
         let (ifindex, name) = (wanted.ifindex, &wanted.interface);
-        let bare = wanted.link_address.is_none();
+        let bare = wanted.is_bare();
         let refused = match hook(self.choice, wanted) {
             Ok(ReflectHook::Tc) => None,
             Ok(ReflectHook::Xdp) => match self.reflector.attach(ifindex, bare, ReflectHook::Xdp) {
@@ -237,7 +250,7 @@ impl Services {
     fn follow_addresses(&mut self, wanted: Desired) -> Result<(), String> {
         let ifindex = wanted.ifindex;
         let service = self.running.get_mut(&ifindex).expect("it is served");
-        let moved = service.wanted.link_address != wanted.link_address;
+        let moved = service.wanted.layer != wanted.layer;
         for gone in service.wanted.addresses.difference(&wanted.addresses) {
             self.reflector.forget(ifindex, VlanIds::default(), *gone);
             tracing::debug!(interface = wanted.interface, address = %gone, "address gone");
@@ -247,7 +260,7 @@ impl Services {
             if !moved && service.wanted.addresses.contains(address) {
                 continue;
             }
-            let link_address = wanted.link_address.unwrap_or_default();
+            let link_address = wanted.link_address();
             let vlan = VlanIds::default();
             let served = self.reflector.serve(ifindex, vlan, *address, link_address);
             match served {
@@ -270,10 +283,10 @@ fn hook(choice: HookChoice, wanted: &Desired) -> Result<ReflectHook, String> {
     if choice == HookChoice::Tc {
         return Ok(ReflectHook::Tc);
     }
-    let driver = match wanted.link_address {
-        Some(_) => driver::ask(wanted.ifindex, &wanted.interface),
-        None => return Err("it has no Ethernet headers".to_owned()),
-    };
+    if wanted.is_bare() {
+        return Err("it has no Ethernet headers".to_owned());
+    }
+    let driver = driver::ask(wanted.ifindex, &wanted.interface);
     xdp_fault(choice, &driver).map_or(Ok(ReflectHook::Xdp), Err)
 }
 

@@ -1,9 +1,11 @@
 //! The configuration as its users meet it: every message word for word, and what is printed reads back.
 
 mod any_text;
+mod checks;
 mod groups;
 mod keys;
 mod messages;
+mod passive;
 mod rolling;
 
 use pingu::config::{Config, LoadError};

@@ -1,5 +1,7 @@
 //! Replays tests/scenarios/*.toml against the engine in virtual time: a story of what happens to the uplinks, and what must be true when.
 
+mod causes;
+mod passive;
 mod properties;
 mod wires;
 mod world;

@@ -9,8 +9,8 @@ use std::{
 
 use pingu::{
     network::Link,
-    probe::{ProbeOrder, ProbeTransport, SendResult, Stamps},
-    units::SlotId,
+    probe::{ProbeOrder, ProbeTransport, Remarks, SendResult, Stamps, Traffic},
+    units::{Ifindex, SlotId},
 };
 
 #[derive(Clone, Debug)]
@@ -25,6 +25,58 @@ pub(crate) struct Wire {
     pub(crate) lease: bool,
     pub(crate) dead_targets: Vec<IpAddr>,
     pub(crate) gateway: IpAddr,
+    /// Pings pass; with `answers`, without them all else does.
+    pub(crate) pings: bool,
+    /// None: nothing counts on it.
+    pub(crate) flow: Option<Flow>,
+    /// What had passed at a time, and the time.
+    pub(crate) passed: (Traffic, Instant),
+    /// What is seen of a probe that is not answered.
+    pub(crate) unanswered: Remarks,
+    /// What is seen of one that is.
+    pub(crate) answered: Remarks,
+    /// What the kernel says to each probe, where it is not that all is well.
+    pub(crate) refusal: Option<SendResult>,
+    /// Probes never pass the egress hook.
+    pub(crate) vanish: bool,
+}
+
+/// What passes on a wire in a second. Nothing comes in by one that does not answer.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Flow {
+    pub(crate) ingress: u64,
+    pub(crate) egress: u64,
+    pub(crate) begun: u64,
+    pub(crate) answered: u64,
+}
+
+impl Wire {
+    /// What has passed by now.
+    pub(crate) fn traffic(&self, now: Instant) -> Traffic {
+        let flow = self.flow.unwrap_or_default();
+        let (mut traffic, since) = self.passed;
+        let ns = (now - since).as_nanos();
+        let count = |per_s: u64| (ns * u128::from(per_s) / 1_000_000_000) as u64;
+        let comes_in = |per_s: u64| {
+            let arrives = self.answers && self.link.carrier;
+            if arrives { count(per_s) } else { 0 }
+        };
+        traffic.ingress_packets += comes_in(flow.ingress);
+        traffic.ingress_bytes += comes_in(flow.ingress) * 1000;
+        traffic.egress_packets += count(flow.egress);
+        traffic.egress_bytes += count(flow.egress) * 100;
+        traffic.handshakes_begun += count(flow.begun);
+        traffic.handshakes_answered += comes_in(flow.answered);
+        traffic
+    }
+}
+
+/// A probe in its slot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Probe {
+    sent_ns: Option<u64>,
+    reply_ns: Option<u64>,
+    remarks: Remarks,
 }
 
 /// The transport of this world: replies show when their time has come.
@@ -32,13 +84,20 @@ pub(crate) struct Wires {
     pub(crate) start: Instant,
     pub(crate) now: Cell<Instant>,
     pub(crate) wires: Vec<Wire>,
-    pub(crate) slots: BTreeMap<SlotId, (u64, Option<u64>)>,
+    pub(crate) slots: BTreeMap<SlotId, Probe>,
     pub(crate) random: u64,
 }
 
 impl Wires {
     pub(crate) fn now_ns(&self) -> u64 {
         1 + (self.now.get() - self.start).as_nanos() as u64
+    }
+
+    pub(crate) fn remark_unanswered(&mut self, remarks: Remarks) {
+        let unanswered = self.slots.values_mut();
+        for probe in unanswered.filter(|probe| probe.reply_ns.is_none()) {
+            probe.remarks = remarks;
+        }
     }
 
     pub(crate) fn percent(&mut self) -> u8 {
@@ -62,27 +121,44 @@ impl ProbeTransport for Wires {
                 .find(|wire| wire.link.ifindex == order.ifindex)
                 .expect("an interface");
             let answered = wire.answers
+                && wire.pings
                 && wire.link.carrier
                 && chance >= wire.loss_percent
                 && !wire.dead_targets.contains(&order.target);
             let jitter = wire.jitter * u32::from(order.sequence % 2);
-            let reply = answered.then(|| sent_ns + (wire.rtt + jitter).as_nanos() as u64);
-            self.slots.insert(order.slot, (sent_ns, reply));
-            results.push(SendResult::Sent);
+            let answered = answered && !wire.vanish && wire.refusal.is_none();
+            let reply_ns = answered.then(|| sent_ns + (wire.rtt + jitter).as_nanos() as u64);
+            let probe = Probe {
+                sent_ns: (!wire.vanish).then_some(sent_ns),
+                reply_ns,
+                remarks: if answered {
+                    wire.answered
+                } else {
+                    wire.unanswered
+                },
+            };
+            results.push(wire.refusal.unwrap_or(SendResult::Sent));
+            self.slots.insert(order.slot, probe);
         }
+    }
+
+    fn traffic(&self, ifindex: Ifindex) -> Option<Traffic> {
+        let mut wires = self.wires.iter();
+        let wire = wires.find(|wire| wire.link.ifindex == ifindex)?;
+        wire.flow.map(|_| wire.traffic(self.now.get()))
     }
 
     fn read(&self, slot: SlotId) -> Stamps {
         let now_ns = self.now_ns();
-        match self.slots.get(&slot) {
-            Some(&(sent_ns, reply)) => Stamps {
-                sent_ns: Some(sent_ns),
-                received_ns: reply.filter(|&at| at <= now_ns),
-            },
-            None => Stamps {
-                sent_ns: None,
-                received_ns: None,
-            },
+        let probe = self.slots.get(&slot);
+        Stamps {
+            sent_ns: probe.and_then(|probe| probe.sent_ns),
+            received_ns: probe.and_then(|probe| probe.reply_ns.filter(|&at| at <= now_ns)),
         }
+    }
+
+    fn remarks(&self, slot: SlotId) -> Remarks {
+        let probe = self.slots.get(&slot);
+        probe.map_or(Remarks::default(), |probe| probe.remarks)
     }
 }

@@ -9,12 +9,12 @@ use std::{
 
 use pingu::{
     config::{Config, Gateway},
-    engine::{Engine, HookState, State, Status, reconcile},
+    engine::{Engine, HookState, State, Status, Why, reconcile},
     network::{
         Address, Change, DEFAULT_V4, Link, LinkLayer, Neighbour, NeighbourState, NextHop, Route,
         Snapshot,
     },
-    probe::EngineKind,
+    probe::{EngineKind, Remarks, Traffic},
     units::{Ifindex, Metric, Protocol, TableId, UplinkId},
 };
 use serde::Deserialize;
@@ -45,6 +45,14 @@ pub(crate) struct Setting {
     pub(crate) neighbour: Option<bool>,
     /// A DHCP client's default route is there.
     pub(crate) lease: Option<bool>,
+    /// Pings pass; false, with `answers`: all else does.
+    pub(crate) pings: Option<bool>,
+    /// Packets in a second that come in, unless the wire is a black hole, and that leave.
+    pub(crate) ingress: Option<u64>,
+    pub(crate) egress: Option<u64>,
+    /// Handshakes in a second that begin, and those that would be answered.
+    pub(crate) begun: Option<u64>,
+    pub(crate) answered: Option<u64>,
     /// One target only.
     pub(crate) target: Option<IpAddr>,
 }
@@ -75,6 +83,7 @@ impl World {
                 _ => IpAddr::from([10, 0, index as u8, 1]),
             };
             wire(
+                start,
                 index as u32 + 2,
                 &uplink.interface,
                 gateway,
@@ -113,13 +122,17 @@ impl World {
             .iter()
             .position(|u| u.name == uplink)
             .expect("the scenario names an uplink");
+        let now = self.now();
         let wire = &mut self.transport.wires[index];
+        wire.passed = (wire.traffic(now), now);
         let put = |to: &mut bool, from: Option<bool>| *to = from.unwrap_or(*to);
         put(&mut wire.link.carrier, setting.carrier);
         put(&mut wire.link.admin_up, setting.admin_up);
         put(&mut wire.exists, setting.exists);
         put(&mut wire.neighbour, setting.neighbour);
         put(&mut wire.lease, setting.lease);
+        put(&mut wire.pings, setting.pings);
+        set_flow(wire, setting);
         match setting.target {
             Some(target) if setting.answers == Some(false) => wire.dead_targets.push(target),
             Some(target) => wire.dead_targets.retain(|dead| *dead != target),
@@ -136,6 +149,33 @@ impl World {
         }
         self.look();
         self.converge();
+    }
+
+    /// The wire of an uplink, by its place.
+    pub(crate) fn wire(&mut self, index: usize) -> &mut Wire {
+        &mut self.transport.wires[index]
+    }
+
+    /// Lets so much time pass without a turn of the loop: it was stopped.
+    pub(crate) fn stall(&mut self, time: Duration) {
+        self.transport.now.set(self.now() + time);
+    }
+
+    /// How long it has lived.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.now() - self.transport.start
+    }
+
+    /// Something is seen of every probe that is not answered, long after it was sent.
+    pub(crate) fn note_late(&mut self, remarks: Remarks) {
+        self.transport.remark_unanswered(remarks);
+    }
+
+    /// What there is to say of an uplink.
+    pub(crate) fn why(&self, uplink: &str) -> Why {
+        let wall = SystemTime::UNIX_EPOCH + (self.now() - self.transport.start);
+        let why = self.engine.why(Some(uplink), self.now(), wall);
+        why.expect("the scenario names an uplink")
     }
 
     /// Pins an uplink, or none by that name.
@@ -165,10 +205,13 @@ impl World {
     }
 
     pub(crate) fn status(&self) -> Status {
-        self.engine.status(
-            self.now(),
-            SystemTime::UNIX_EPOCH + (self.now() - self.transport.start),
-        )
+        self.engine.status(self.now(), self.wall())
+    }
+
+    /// The time of day: since 2026-11-01.
+    fn wall(&self) -> SystemTime {
+        let lived = self.now() - self.transport.start;
+        SystemTime::UNIX_EPOCH + Duration::from_secs(1_793_491_200) + lived
     }
 
     /// How often the active uplink changed from one to another.
@@ -198,6 +241,8 @@ impl World {
 
     fn step(&mut self) {
         let now = self.now();
+        let wall = self.wall();
+        self.engine.tell_time(wall, now);
         self.engine.run(now, &mut self.transport);
         self.engine.sent(now);
         for (ifindex, address) in self.engine.solicitations(now) {
@@ -321,7 +366,29 @@ impl World {
     }
 }
 
-fn wire(ifindex: u32, name: &str, gateway: IpAddr, lease: bool) -> Wire {
+fn set_flow(wire: &mut Wire, setting: &Setting) {
+    let keys = [
+        setting.ingress,
+        setting.egress,
+        setting.begun,
+        setting.answered,
+    ];
+    if keys.iter().all(Option::is_none) {
+        return;
+    }
+    let flow = wire.flow.get_or_insert_default();
+    let places = [
+        &mut flow.ingress,
+        &mut flow.egress,
+        &mut flow.begun,
+        &mut flow.answered,
+    ];
+    for (place, key) in places.into_iter().zip(keys) {
+        *place = key.unwrap_or(*place);
+    }
+}
+
+fn wire(start: Instant, ifindex: u32, name: &str, gateway: IpAddr, lease: bool) -> Wire {
     Wire {
         link: Link {
             ifindex: Ifindex(ifindex),
@@ -341,5 +408,12 @@ fn wire(ifindex: u32, name: &str, gateway: IpAddr, lease: bool) -> Wire {
         lease,
         dead_targets: Vec::new(),
         gateway,
+        pings: true,
+        flow: None,
+        passed: (Traffic::default(), start),
+        unanswered: Remarks::default(),
+        answered: Remarks::default(),
+        refusal: None,
+        vanish: false,
     }
 }

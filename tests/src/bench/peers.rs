@@ -8,10 +8,7 @@ use std::{
 
 use anyhow::{Context, Result};
 
-use super::{
-    cpu,
-    probe::{Run, TARGETS},
-};
+use super::{cpu, link::TARGETS, probe::Run};
 
 /// fping 5.1 aborts when its 16-bit sequence numbers run out within 10 s.
 const FPING_PROBES_MAX: u32 = 60_000;

@@ -23,6 +23,15 @@ pub fn quartiles(values: impl Iterator<Item = f64>) -> [f64; 2] {
     }
 }
 
+/// The value that a fraction of all are at or below, by nearest rank; not a number where there are none.
+pub fn quantile(values: impl Iterator<Item = f64>, fraction: f64) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    let rank = (fraction * values.len() as f64).ceil() as usize;
+    let value = values.get(rank.saturating_sub(1));
+    value.copied().unwrap_or(f64::NAN)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,5 +49,17 @@ mod tests {
         assert_eq!(quartiles(values), [3.0, 7.0]);
         assert_eq!(quartiles([5.0].into_iter()), [5.0, 5.0]);
         assert!(quartiles([].into_iter())[0].is_nan());
+    }
+
+    #[test]
+    fn a_quantile_is_the_nearest_rank() {
+        let values = || (1..=100).rev().map(f64::from);
+        let of = |fraction| quantile(values(), fraction);
+        assert_eq!(
+            [of(0.0), of(0.5), of(0.99), of(1.0)],
+            [1.0, 50.0, 99.0, 100.0]
+        );
+        assert_eq!(quantile([7.0].into_iter(), 0.99), 7.0);
+        assert!(quantile([].into_iter(), 0.99).is_nan());
     }
 }

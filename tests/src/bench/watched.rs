@@ -75,6 +75,7 @@ pub(super) struct Watched {
 impl Watched {
     /// Starts programs in a namespace, where they inherit the core of its thread.
     pub(super) fn start(namespace: &Namespace, commands: Vec<Vec<String>>) -> Result<Self> {
+        let many = commands.len() > 1;
         namespace.run(move || {
             let mut watched = Self {
                 children: Vec::with_capacity(commands.len()),
@@ -95,6 +96,13 @@ impl Watched {
                 let child = command.spawn();
                 let child = child.with_context(|| format!("cannot run `{program}`"))?;
                 watched.children.push(child);
+                // A thousand that run already would keep the rest from being started.
+                if many {
+                    watched.signal_last(libc::SIGSTOP);
+                }
+            }
+            if many {
+                watched.signal_all(libc::SIGCONT);
             }
             Ok(watched)
         })
@@ -113,10 +121,11 @@ impl Watched {
             self.pin(core)?;
         }
         thread::sleep(warm_up / 2);
+        // Thousands of threads take a while to read. Each is read as long after the counters at the end as at the beginning.
+        let begin = Instant::now();
         let (sent, made) = counters.answered()?;
         let returned = counters.returned()?;
         let cpu = self.cpu()? + cpu::softirq_threads_time()?;
-        let begin = Instant::now();
         thread::sleep(length);
         let elapsed = begin.elapsed();
         let (sent_after, made_after) = counters.answered()?;
@@ -142,6 +151,20 @@ impl Watched {
     pub(super) fn cpu(&self) -> Result<Duration> {
         let of = |child: &Child| cpu::process_time(child.id());
         self.children.iter().map(of).sum()
+    }
+
+    fn signal_all(&self, signal: i32) {
+        for child in &self.children {
+            // SAFETY: a plain system call; the child has not been waited for, so its id is still its own.
+            unsafe { libc::kill(child.id() as i32, signal) };
+        }
+    }
+
+    fn signal_last(&self, signal: i32) {
+        if let Some(child) = self.children.last() {
+            // SAFETY: as above.
+            unsafe { libc::kill(child.id() as i32, signal) };
+        }
     }
 
     /// The first program's process id.
@@ -172,10 +195,8 @@ impl Watched {
 
 impl Drop for Watched {
     fn drop(&mut self) {
-        for child in &mut self.children {
-            // Both fail only where it has already ended.
-            let _ = child.kill();
-        }
+        // It fails only where one has already ended.
+        self.signal_all(libc::SIGKILL);
         for child in &mut self.children {
             let _ = child.wait();
         }

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
-use pingu_tests::bench::{forward, probe, routes};
+use pingu_tests::bench::{detect, forward, idle, probe, routes};
 
 #[derive(Parser)]
 #[command(about = "Measures pingu beside its peers, in namespaces of its own. Needs root.")]
@@ -18,8 +18,12 @@ struct Arguments {
 enum Benchmark {
     /// Answered probes a second and processor time per probe, against ping, fping, oping, masscan, zmap and dpinger
     Probe(probe::Options),
+    /// What the daemon costs that only watches: processor time, wake-ups, memory
+    Idle(idle::Options),
     /// What the programs add to a forwarded packet that is not pingu's
     Forward(forward::Options),
+    /// From a silent cut to the kernel's new route, against BFD of BIRD and FRR
+    Detect(detect::Options),
     /// How fast routes move, against ip -batch and ip nexthop, and what a churning table costs
     Routes(routes::Options),
 }
@@ -30,6 +34,14 @@ fn main() -> Result<()> {
         Benchmark::Probe(options) => {
             let report = probe::run(&options)?;
             print(arguments.json, &report, probe::table)
+        }
+        Benchmark::Idle(options) => {
+            let report = idle::run(&options)?;
+            print(arguments.json, &report, idle::table)
+        }
+        Benchmark::Detect(options) => {
+            let report = detect::run(&options)?;
+            print(arguments.json, &report, detect::table)
         }
         Benchmark::Forward(options) => {
             let report = forward::run(&options)?;

@@ -30,7 +30,7 @@ pub struct Provider {
     router_address: Ipv4Addr,
 }
 
-/// How many echo replies a lossy provider let pass and how many it dropped.
+/// How many echo replies, or requests, a lossy provider saw and how many it dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Replies {
     /// All that came by.
@@ -164,10 +164,26 @@ impl Provider {
     /// Drops this share of the echo replies on their way to the router, at random, and counts.
     #[track_caller]
     pub fn lose_replies(&self, percent: u8) {
+        self.lose("echo-reply", percent);
+    }
+
+    /// Drops this share of the echo requests on their way from the router, at random, and counts.
+    #[track_caller]
+    pub fn lose_requests(&self, percent: u8) {
+        self.lose("echo-request", percent);
+    }
+
+    fn lose(&self, kind: &str, percent: u8) {
+        let rules: String = ["icmp", "icmpv6"]
+            .map(|family| {
+                format!(
+                    "{family} type {kind} counter name seen\n\
+                     {family} type {kind} numgen random mod 100 < {percent} counter name dropped drop\n"
+                )
+            })
+            .concat();
         self.fault(&format!(
-            "counter seen {{ }}\ncounter dropped {{ }}\nchain forward {{ type filter hook forward priority 0;\n\
-             icmp type echo-reply counter name seen\n\
-             icmp type echo-reply numgen random mod 100 < {percent} counter name dropped drop\n}}"
+            "counter seen {{ }}\ncounter dropped {{ }}\nchain forward {{ type filter hook forward priority 0;\n{rules}}}"
         ));
     }
 
@@ -196,13 +212,13 @@ impl Provider {
         ));
     }
 
-    /// Ends the loss begun by [`Provider::lose_replies`], but counts on: what is dropped after this call is nothing.
+    /// Ends the loss begun by one of these, but counts on: what is dropped after this call is nothing.
     #[track_caller]
     pub fn lose_no_more(&self) {
         self.namespace.nft(&format!("flush chain {FAULT} forward"));
     }
 
-    /// What [`Provider::lose_replies`] did.
+    /// What [`Provider::lose_replies`] or [`Provider::lose_requests`] did.
     #[track_caller]
     pub fn replies(&self) -> Replies {
         let listing = self

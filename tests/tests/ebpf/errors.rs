@@ -39,6 +39,7 @@ impl Lab {
                 ("net.ipv6.conf.all.forwarding", "1"),
                 ("net.ipv4.conf.all.rp_filter", "0"),
                 ("net.ipv4.icmp_ratelimit", "0"),
+                ("net.ipv4.icmp_ratemask", "0"),
                 ("net.ipv6.icmp.ratelimit", "0"),
             ] {
                 namespace.sysctl(name, value).unwrap();
@@ -134,15 +135,19 @@ fn an_answered_probe_and_its_errors_stand_side_by_side_on_many_slots() {
     let lab = Lab::new();
     let ifindex = lab.pair.ifindex;
     for receive in HOOKS {
-        // Templates of eight and single probes; every other one is refused by the router.
+        // Templates of eight; every other probe is too long to be forwarded. The kernel sends of those errors as many as it should,
+        // while it limits what an unreachable route says in a way that no namespace can turn off.
         let orders: Vec<_> = (0..40_u32)
             .map(|slot| {
                 let target = if slot % 2 == 0 {
                     THERE_V4
                 } else {
-                    format!("198.51.100.{slot}").parse().unwrap()
+                    format!("198.18.0.{slot}").parse().unwrap()
                 };
-                lab.pair.order(slot, HERE_V4, target)
+                ProbeOrder {
+                    payload_bytes: 1_400,
+                    ..lab.pair.order(slot, HERE_V4, target)
+                }
             })
             .collect();
         lab.pair.sender.run(move || {

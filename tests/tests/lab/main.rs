@@ -29,6 +29,7 @@ mod network_managers;
 mod pins;
 mod policy;
 mod redistribution;
+mod reflector;
 mod rivals;
 mod routing_suite;
 mod running;

@@ -245,12 +245,12 @@ fn dns(reader: &mut Reader<'_, '_, '_>) -> Option<DnsCheck> {
     const NAME: &str = "the name that is asked for";
     needed(reader, "resolver", RESOLVER);
     let resolver = address(reader, "resolver");
-    needed(reader, "host", NAME);
+    needed(reader, "query", NAME);
     let name = reader.string("query").and_then(|found| {
         if is_host_name(&found.value) {
             Some(found.value)
         } else {
-            reader.wrong("host", found.span, NAME)
+            reader.wrong("query", found.span, NAME)
         }
     });
     let record = reader.choice("type", &keys::RECORD_KINDS);

@@ -2,7 +2,10 @@
 
 use std::time::Instant;
 
-use super::{Rolling, sliding::Row};
+use super::{
+    Rolling,
+    sliding::{Fate, Row},
+};
 use crate::{
     config::{HealthConfig, Limits, ProbeConfig, Rule},
     engine::{
@@ -15,6 +18,12 @@ use crate::{
 
 /// A verdict here is reached by as many probes as it takes: it decides at once.
 const AT_ONCE: Rule = Rule::InARow { fall: 1, rise: 1 };
+
+/// So many of the newest probes are searched for the cause of a row of misses, of which few are ever longer.
+const ROW_LOOKED_AT: usize = 16;
+
+/// So many for that of a window's losses: enough for every window that is not of milliseconds.
+const WINDOW_LOOKED_AT: usize = 1000;
 
 impl Rolling {
     /// Judges the path as of this look.
@@ -35,7 +44,20 @@ impl Rolling {
             .probes
             .missing_row(fall, self.is_overdue(record, probe, now));
         let answered = self.probes.answered_row(rise, self.answers_from);
+        let causes = |probes: usize| {
+            let newest = self.probes.newest_first().take(probes);
+            let ids = newest.filter_map(|probe| match probe.fate {
+                Fate::Lost(id) | Fate::NotStamped(id) => Some(id),
+                _ => None,
+            });
+            record.causes.commonest(ids)
+        };
         let judged = |basis, verdict, report, started| Judged {
+            cause: match (verdict, basis) {
+                (Verdict::Good, _) => None,
+                (_, Basis::Row | Basis::Burst) => causes(ROW_LOOKED_AT),
+                (_, Basis::Window) => causes(WINDOW_LOOKED_AT),
+            },
             basis,
             verdict,
             report,

@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{engine::burst::Report, units::SlotId};
+use crate::{
+    engine::{burst::Report, causes::CauseId},
+    units::SlotId,
+};
 
 /// What became of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,12 +17,14 @@ pub(crate) enum Fate {
     Pending(SlotId),
     /// Answered, in time or later.
     Received { rtt: Duration, is_late: bool },
-    /// Not answered within its timeout, so far.
-    Lost,
+    /// Not answered within its timeout so far, and why.
+    Lost(CauseId),
     /// The next hop has no link-layer address.
     NoNeighbour,
-    /// Refused by the kernel, with the errno; none: it never passed the egress hook. Says nothing about the path.
-    NotSent(Option<i32>),
+    /// Refused by the kernel, with the errno. Says nothing about the path.
+    NotSent(i32),
+    /// It never passed the egress hook. Says nothing about the path.
+    NotStamped(CauseId),
 }
 
 /// A probe. Its number counts up from the path's first.
@@ -108,7 +113,7 @@ impl Sliding {
         if number < self.fresh_from {
             return;
         }
-        if before == Fate::Lost {
+        if matches!(before, Fate::Lost(_)) {
             self.lost -= 1;
         }
         match fate {
@@ -124,11 +129,15 @@ impl Sliding {
                     self.step_sum += neighbour.abs_diff(rtt);
                 }
             }
-            Fate::Lost => self.lost += 1,
+            Fate::Lost(_) => self.lost += 1,
             Fate::NoNeighbour => self.no_neighbour += 1,
             Fate::NotSent(errno) => {
                 self.not_sent += 1;
-                self.errno = errno;
+                self.errno = Some(errno);
+            }
+            Fate::NotStamped(_) => {
+                self.not_sent += 1;
+                self.errno = None;
             }
         }
     }
@@ -150,10 +159,11 @@ impl Sliding {
 
     /// No probe so far says anything any more; those that are pending are still awaited.
     pub(crate) fn start_over(&mut self) {
+        let fresh_from = self.end();
         *self = Self {
             probes: std::mem::take(&mut self.probes),
             first: self.first,
-            fresh_from: self.end(),
+            fresh_from,
             ..Self::default()
         };
     }
@@ -187,8 +197,8 @@ impl Sliding {
             let no_neighbour = match probe.fate {
                 Fate::Received { .. } => break,
                 Fate::Pending(_) if !is_overdue(probe) => continue,
-                Fate::NotSent(_) => continue,
-                Fate::Pending(_) | Fate::Lost => 0,
+                Fate::NotSent(_) | Fate::NotStamped(_) => continue,
+                Fate::Pending(_) | Fate::Lost(_) => 0,
                 Fate::NoNeighbour => 1,
             };
             let row = row.get_or_insert(Row {
@@ -216,10 +226,10 @@ impl Sliding {
                 _ if number < from => break,
                 Fate::Received { is_late: false, .. } => {}
                 Fate::Pending(_) if row.is_none() => continue,
-                Fate::NotSent(_) => continue,
+                Fate::NotSent(_) | Fate::NotStamped(_) => continue,
                 Fate::Pending(_)
                 | Fate::Received { is_late: true, .. }
-                | Fate::Lost
+                | Fate::Lost(_)
                 | Fate::NoNeighbour => break,
             }
             let row = row.get_or_insert(Row {
@@ -240,9 +250,8 @@ impl Sliding {
 
     fn numbered(&self) -> impl Iterator<Item = (u64, &Probe)> {
         let end = self.end();
-        (1..)
-            .map(move |back: u64| end - back)
-            .zip(self.newest_first())
+        let newest_first = self.newest_first().zip(1_u64..);
+        newest_first.map(move |(probe, back)| (end - back, probe))
     }
 
     /// The probes that say something, the newest first.
@@ -267,9 +276,9 @@ impl Sliding {
                     self.step_sum -= newer.abs_diff(rtt);
                 }
             }
-            Fate::Lost => self.lost -= 1,
+            Fate::Lost(_) => self.lost -= 1,
             Fate::NoNeighbour => self.no_neighbour -= 1,
-            Fate::NotSent(_) => self.not_sent -= 1,
+            Fate::NotSent(_) | Fate::NotStamped(_) => self.not_sent -= 1,
         }
     }
 
@@ -289,6 +298,10 @@ impl Sliding {
 fn rtt_of(probe: &Probe) -> Option<Duration> {
     match probe.fate {
         Fate::Received { rtt, .. } => Some(rtt),
-        Fate::Pending(_) | Fate::Lost | Fate::NoNeighbour | Fate::NotSent(_) => None,
+        Fate::Pending(_)
+        | Fate::Lost(_)
+        | Fate::NoNeighbour
+        | Fate::NotSent(_)
+        | Fate::NotStamped(_) => None,
     }
 }

@@ -3,7 +3,8 @@
 use super::*;
 use crate::{
     config::{
-        BurstConfig, HealthConfig, Limits, LossLimit, ProbeConfig, ProbeMode, Quorum, Rule, Sources,
+        BurstConfig, Handshakes, HealthConfig, Limits, LossLimit, PassiveConfig, ProbeConfig,
+        ProbeMode, Quorum, Rule, Sources,
     },
     network::{NexthopKind, default_of},
     units::{GroupId, Metric, TableId},
@@ -43,6 +44,7 @@ fn uplink(gateway: Gateway) -> UplinkConfig {
             timeout: Duration::from_secs(1),
             size_bytes: 56,
             reflect: false,
+            passive: PassiveConfig::default(),
         },
         health: HealthConfig {
             fail: LIMITS,
@@ -50,6 +52,7 @@ fn uplink(gateway: Gateway) -> UplinkConfig {
             rule: Rule::InARow { fall: 1, rise: 1 },
             quorum: Quorum::Any,
             hold_down: Duration::ZERO,
+            handshakes: Handshakes::Report,
         },
     }
 }

@@ -45,15 +45,11 @@ fn usable_addresses_of_the_named_interfaces_are_served() {
     ];
     let names = ["wan0", "tun0-too", "wan0-too", "odd0", "none", "lo"].map(str::to_owned);
     let found = desired(&names, &links, &addresses);
-    let summary: Vec<(&str, Option<[u8; 6]>, Vec<String>)> = found
+    let summary: Vec<(&str, LinkLayer, Vec<String>)> = found
         .iter()
         .map(|one| {
             let addresses = one.addresses.iter().map(IpAddr::to_string);
-            (
-                one.interface.as_str(),
-                one.link_address,
-                addresses.collect(),
-            )
+            (one.interface.as_str(), one.layer, addresses.collect())
         })
         .collect();
     assert_eq!(
@@ -61,11 +57,12 @@ fn usable_addresses_of_the_named_interfaces_are_served() {
         [
             (
                 "wan0",
-                Some([2; 6]),
+                LinkLayer::Ethernet([2; 6]),
                 vec!["192.0.2.1".to_owned(), "fe80::1".to_owned()]
             ),
-            ("tun0", None, vec!["10.0.0.1".to_owned()]),
-            ("lo", Some([0; 6]), vec![]),
+            ("tun0", LinkLayer::Bare, vec!["10.0.0.1".to_owned()]),
+            ("odd0", LinkLayer::Other(999), vec!["10.0.0.2".to_owned()]),
+            ("lo", LinkLayer::Ethernet([0; 6]), vec![]),
         ]
     );
 }

@@ -14,8 +14,8 @@ use pingu::{
     units::SlotId,
 };
 
-use super::{Options, Run, TARGETS, TIMEOUT};
-use crate::bench::cpu;
+use super::{Options, Run, TIMEOUT};
+use crate::bench::{cpu, link::TARGETS};
 
 /// Sends as fast as it can with a bounded number of probes in flight, as the daemon would: whole bursts, then a look at the slots.
 pub(super) fn flood(options: &Options, template: ProbeOrder) -> Result<(EngineKind, Run)> {

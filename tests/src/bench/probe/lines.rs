@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::TARGETS;
+use crate::bench::link::TARGETS;
 
 /// fping sends to one target once a millisecond, so it needs some hundreds to show its speed.
 pub(super) const FLOOD_TARGETS: u32 = 256;

@@ -29,18 +29,18 @@ fn a_portal_that_answers_pings_is_found_and_its_uplink_is_down_until_it_lets_thr
         "http",
         "name = \"web\"\nurl = \"http://8.8.8.8/generate_204\"\nstatus = 204",
     );
-    let mut daemon = Daemon::start(&site.router, &both_with(&checks));
+    let settings = both_with(&checks);
+    let mut daemon = Daemon::start(&site.router, &settings);
     let status = daemon.wait_until_down("fibre");
     assert_eq!(
         status::reason(&status, "fibre"),
         "check web: captive portal: 302 to http://login.example/"
     );
     assert_eq!(first(&status, "fibre")["cause"], "portal");
-    assert_eq!(
-        status::target(&status, "fibre", 0)["state"],
-        "up",
-        "{status:#}"
-    );
+    daemon.wait_for("pings to pass all the same", DEADLINE, |status| {
+        status::target(status, "fibre", 0)["state"] == "up"
+            && status::state(status, "fibre") == "down"
+    });
     daemon.wait_until_up(&["lte"]);
     route_watch::wait_until_by(&site.router, TARGET, site.ifindex(1), DEADLINE);
     let asked = portal.requests();

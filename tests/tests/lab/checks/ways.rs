@@ -47,7 +47,7 @@ fn a_connection_is_made_over_each_uplink_and_over_no_other() {
     );
     assert!(site.providers[1].counted() >= 3);
 
-    let rules = site.router.ip("-4 rule show");
+    let rules = site.router.ip("-details -4 rule show");
     assert!(
         rules.contains("19000:\tfrom all oif wan2 lookup 136001 proto kernel"),
         "{rules}"
@@ -71,13 +71,11 @@ fn a_connection_is_made_over_each_uplink_and_over_no_other() {
 #[test]
 fn a_check_runs_over_an_uplink_that_is_down_and_has_no_route() {
     let _turn = turn::alone();
-    let (site, mut daemon) = {
-        let checks = check("tcp", "address = \"8.8.8.8:80\"\nrequired = false");
-        running(&both_with_two(&checks))
-    };
+    let settings = both_with(&check("tcp", "address = \"8.8.8.8:80\"\nrequired = false"));
+    let (site, mut daemon) = running(&settings);
     let server = http_server(&site, NO_CONTENT);
     // Pings are lost, and TCP passes.
-    site.providers[0].lose_replies(100);
+    site.providers[0].lose_first(1_000_000);
     let status = daemon.wait_until_down("fibre");
     assert_eq!(status::state(&status, "lte"), "up");
     wait_until("no own route by it", DEADLINE, || {
@@ -106,10 +104,6 @@ fn a_check_runs_over_an_uplink_that_is_down_and_has_no_route() {
     );
 }
 
-fn both_with_two(checks: &str) -> Settings {
-    both_with(checks)
-}
-
 #[test]
 fn without_any_route_in_main_and_with_the_same_gateway_twice_checks_find_their_way() {
     let _turn = turn::alone();
@@ -128,7 +122,7 @@ fn without_any_route_in_main_and_with_the_same_gateway_twice_checks_find_their_w
     }
     // Both start as a black hole for pings: nothing ever gets a route in main.
     for provider in &site.providers {
-        provider.lose_replies(100);
+        provider.lose_first(1_000_000);
     }
     let mut daemon = Daemon::start(&site.router, &settings);
     for (uplink, provider) in ["one", "two"].into_iter().zip(&site.providers) {
@@ -141,10 +135,8 @@ fn without_any_route_in_main_and_with_the_same_gateway_twice_checks_find_their_w
 #[test]
 fn a_closed_port_and_a_black_hole_are_told_apart_and_fell_the_uplink() {
     let _turn = turn::alone();
-    let (site, mut daemon) = running(&both_with(&check(
-        "tcp",
-        "name = \"web\"\naddress = \"1.1.1.1:81\"",
-    )));
+    let settings = both_with(&check("tcp", "name = \"web\"\naddress = \"1.1.1.1:81\""));
+    let (site, mut daemon) = running(&settings);
     let status = daemon.wait_until_down("fibre");
     assert_eq!(first(&status, "fibre")["cause"], "refused", "{status:#}");
     let reason = status::reason(&status, "fibre");
@@ -160,7 +152,7 @@ fn a_closed_port_and_a_black_hole_are_told_apart_and_fell_the_uplink() {
     site.providers[0]
         .namespace
         .ip("route add unreachable 1.1.1.1");
-    let status = wait_for_check(&mut daemon, "fibre", "down", "host unreachable");
+    let status = wait_for_check(&mut daemon, "fibre", "down", "no route to host");
     assert_eq!(
         first(&status, "fibre")["cause"],
         "unreachable",

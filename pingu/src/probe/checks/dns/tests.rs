@@ -1,1 +1,70 @@
+//! Which messages answer a question.
 
+use hickory_proto::rr::Record;
+
+use super::*;
+
+fn asked() -> Message {
+    question("web.example", RecordType::A).unwrap()
+}
+
+fn answer(change: impl FnOnce(&mut Message)) -> Vec<u8> {
+    let mut message = asked();
+    message.metadata.message_type = MessageType::Response;
+    change(&mut message);
+    message.to_vec().unwrap()
+}
+
+fn ask_for(message: &mut Message, name: &str, kind: RecordType) {
+    let name = Name::from_ascii(name).unwrap();
+    message.queries = vec![Query::query(name, kind)];
+}
+
+#[test]
+fn only_an_answer_to_the_very_question_counts() {
+    let asked = asked();
+    let with = |change: fn(&mut Message)| {
+        let bytes = answer(|message| {
+            message.metadata.id = asked.metadata.id;
+            change(message);
+        });
+        answer_to(&asked, &bytes).is_some()
+    };
+    assert!(with(|_| {}));
+    assert!(with(|m| ask_for(m, "WEB.example.", RecordType::A)));
+    assert!(!with(|m| m.metadata.id ^= 1));
+    assert!(!with(|m| m.metadata.message_type = MessageType::Query));
+    assert!(!with(|m| m.metadata.op_code = OpCode::Status));
+    assert!(!with(|m| m.queries.clear()));
+    assert!(!with(|m| ask_for(m, "web.example.org.", RecordType::A)));
+    assert!(!with(|m| ask_for(m, "web.example.", RecordType::AAAA)));
+    assert!(!with(|m| m.queries.push(m.queries[0].clone())));
+}
+
+#[test]
+fn no_bytes_are_too_strange_to_read() {
+    let asked = asked();
+    let mut bytes = answer(|message| {
+        message.metadata.id = asked.metadata.id;
+        let name = Name::from_ascii("web.example.").unwrap();
+        let address = "192.0.2.1".parse().unwrap();
+        message.add_answer(Record::from_rdata(name, 1, RData::A(address)));
+    });
+    assert!(answer_to(&asked, &bytes).is_some());
+    for length in 0..bytes.len() {
+        let _ = answer_to(&asked, &bytes[..length]);
+    }
+    for place in 0..bytes.len() {
+        for bit in 0..8 {
+            bytes[place] ^= 1 << bit;
+            let _ = answer_to(&asked, &bytes);
+            bytes[place] ^= 1 << bit;
+        }
+    }
+}
+
+#[test]
+fn two_questions_have_different_numbers() {
+    let numbers: std::collections::BTreeSet<u16> = (0..100).map(|_| asked().metadata.id).collect();
+    assert!(numbers.len() > 90, "{numbers:?}");
+}

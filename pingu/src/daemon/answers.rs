@@ -1,0 +1,24 @@
+//! Answers to those who ask at the control socket.
+
+use super::{Daemon, clock, time_of_day};
+use crate::control::{Answer, Ask, Request};
+
+impl Daemon {
+    pub(super) fn answer(&mut self, request: Request) {
+        match request.ask {
+            Ask::Status => {
+                let mut status = self.engine.status(clock(), time_of_day());
+                self.pins.amend(&mut status);
+                request.reply.send(&status);
+            }
+            Ask::Why(name) => {
+                let why = self.engine.why(name.as_deref(), clock(), time_of_day());
+                request.reply.send(&match why {
+                    Ok(why) => Answer::Ok(why),
+                    Err(error) => Answer::Error(error),
+                });
+            }
+            Ask::Pin(name) => self.pin(name.as_deref(), request.reply),
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! What is due and left out: for traffic that proves life, or for a budget.
+
+use std::time::{Duration, Instant};
+
+use crate::engine::{
+    health::State,
+    path::{Course, Path},
+};
+
+impl Path {
+    /// When it was last probed, if something regular is due that may be left out; what somebody waits for may not.
+    pub(crate) fn may_leave_out(&self, now: Instant) -> Option<Instant> {
+        match &self.course {
+            _ if self.record.is_blocked() => None,
+            Course::Bursts(bursts) => bursts.may_leave_out(now),
+            Course::Rolling(rolling) => rolling.may_leave_out(self.record.health.state(), now),
+        }
+    }
+
+    /// Leaves out what is due.
+    pub(crate) fn leave_out(&mut self, period: Duration, now: Instant) {
+        self.record.skipped += 1;
+        match &mut self.course {
+            Course::Bursts(bursts) => bursts.leave_out(period, now),
+            Course::Rolling(rolling) => rolling.leave_out(period, now),
+        }
+    }
+
+    /// What was judged last is not what the path counts for yet: the next verdict may change its state.
+    pub(crate) fn is_undecided(&self) -> bool {
+        match self.record.health.state() {
+            State::Up => self.record.evidence.is_bad(),
+            State::Down => self.record.evidence.is_good(),
+            State::Unknown => true,
+        }
+    }
+
+    /// What it was last asked was not answered.
+    pub(crate) fn misses(&self) -> bool {
+        let missed = match &self.course {
+            Course::Bursts(_) => false,
+            Course::Rolling(rolling) => rolling.misses(),
+        };
+        missed || self.record.evidence.is_bad()
+    }
+
+    /// When it was last probed.
+    pub(crate) fn last_probed(&self) -> Option<Instant> {
+        match &self.course {
+            Course::Bursts(bursts) => bursts.last_began(),
+            Course::Rolling(rolling) => rolling.last_sent(),
+        }
+    }
+
+    /// Probes that left, and replies to them.
+    pub(crate) fn packets(&self) -> u64 {
+        let tally = &self.record.tally;
+        (tally.sent - tally.not_sent) + tally.answered + tally.late
+    }
+}
