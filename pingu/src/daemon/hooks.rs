@@ -24,7 +24,7 @@ const REATTACH_EVERY: Duration = Duration::from_secs(30);
 const REOPEN_EVERY: Duration = Duration::from_secs(1);
 
 /// How often the loop asks whether hooks are blind: it goes through all paths.
-pub(super) const CHECK_EVERY: Duration = Duration::from_secs(1);
+const CHECK_EVERY: Duration = Duration::from_secs(1);
 
 /// Where sockets took over, hooks are tried again this often: at worst that costs two bursts which say nothing.
 const RETRY_HOOKS_EVERY: Duration = Duration::from_secs(600);
@@ -46,6 +46,8 @@ const ATTACH_PER_TURN: usize = 2;
 #[derive(Debug, Default)]
 pub(super) struct Hooks {
     attached: BTreeMap<Ifindex, Hook>,
+    /// When it was last asked whether hooks are blind.
+    checked: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -139,9 +141,18 @@ impl Hooks {
         left == 0
     }
 
-    /// Whether some hooks are watched.
-    pub(super) fn are_watched(&self) -> bool {
-        self.attached.values().any(|hook| hook.watched)
+    /// Whether it is time to ask, and some hooks may be blind, or are watched.
+    pub(super) fn may_be_blind(&mut self, engine: &Engine, now: Instant) -> bool {
+        if self
+            .checked
+            .is_some_and(|checked| now < checked + CHECK_EVERY)
+        {
+            return false;
+        }
+        self.checked = Some(now);
+        engine.blind().next().is_some()
+            || engine.silent().next().is_some()
+            || self.attached.values().any(|hook| hook.watched)
     }
 
     fn detach_unwanted(&mut self, wanted: &[(UplinkId, Ifindex, bool)], transport: &mut Transport) {

@@ -1,3 +1,5 @@
+//! When hooks are attached anew, and when sockets take their place.
+
 use super::*;
 use crate::engine::test_clock;
 

@@ -1,3 +1,5 @@
+//! What the filters let pass, by the kernel's own reading of them.
+
 use std::{
     net::IpAddr,
     os::{fd::AsFd, unix::net::UnixDatagram},
