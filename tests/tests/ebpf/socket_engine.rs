@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use pingu::{
     probe::{
-        IcmpError, ProbeOrder, ProbeTransport, Remarks, SendResult, Stamps,
+        IcmpError, LinkHeader, ProbeOrder, ProbeTransport, Remarks, SendResult, Stamps,
         socket::{SocketTransport, Sockets},
     },
     units::{Ifindex, SlotId},
@@ -126,6 +126,58 @@ fn nothing_but_the_right_reply_counts_and_everything_else_is_remarked() {
     }
     transport.send(&orders[1..2], &mut Vec::new());
     assert_eq!(transport.remarks(SlotId(1)), nothing, "of the probe before");
+}
+
+#[test]
+fn replies_count_with_the_probes_own_vlans_only() {
+    let pair = Pair::new();
+    let mut transport = transport(&pair, 16);
+    let wire = wire(&pair, "down0");
+    let LinkHeader::Ethernet {
+        source,
+        destination,
+    } = pair.link
+    else {
+        panic!("the pair is Ethernet");
+    };
+    let order = |slot, inner| ProbeOrder {
+        link: LinkHeader::Vlan {
+            source,
+            destination,
+            outer: 5,
+            inner,
+        },
+        ..pair.order(slot, HERE_V4, THERE_V4)
+    };
+    let orders = [order(0, 0), order(1, 6), order(2, 0)];
+    transport.send(&orders, &mut Vec::new());
+    let tags = [(0x8100_u16, 5_u16), (0x88a8, 5), (0x8100, 9)];
+    for (slot, (protocol, outer)) in tags.into_iter().enumerate() {
+        // The peer's kernel has taken the outer tag out.
+        let inner_bytes = if slot == 1 { 4 } else { 0 };
+        let mut buffer = [0; 2_048];
+        let request = until(|| {
+            let frame = wire.receive(&mut buffer).unwrap()?;
+            let icmp = ICMP + inner_bytes;
+            let is_it = frame.len() > icmp + 8
+                && frame[icmp - 11] == 1
+                && frame[icmp] == 8
+                && usize::from(frame[icmp + 8]) == slot;
+            is_it.then(|| frame.to_vec())
+        });
+        let (link, rest) = request.split_at(12);
+        let (inner, packet) = rest.split_at(inner_bytes);
+        let reply = reply_to(&[link, packet].concat());
+        let (link, packet) = reply.split_at(12);
+        let tag = [protocol.to_be_bytes(), outer.to_be_bytes()].concat();
+        wire.send(&[link, &tag, inner, packet].concat()).unwrap();
+    }
+    until(|| {
+        transport.refresh();
+        (transport.remarks(SlotId(2)).wrong_uplink == 1).then_some(())
+    });
+    let answered = |slot| transport.read(SlotId(slot)).received_ns.is_some();
+    assert_eq!([0, 1, 2].map(answered), [true, true, false]);
 }
 
 #[test]
