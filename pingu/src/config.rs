@@ -21,6 +21,7 @@ mod uplink;
 mod write;
 
 use std::{
+    fmt,
     fs::File,
     io::{self, Read},
     net::IpAddr,
@@ -46,8 +47,8 @@ use ipnet::IpNet;
 
 use crate::units::{GroupId, Metric, NexthopId, Protocol, TableId, UplinkId};
 
-/// A thousand uplinks written out in full take a fifth of this.
-const FILE_BYTES_MAX: u64 = 4 << 20;
+/// A hundred thousand targets written out in full, IPv6 ones, take a third of this.
+const FILE_BYTES_MAX: u64 = 16 << 20;
 
 /// A whole, checked configuration. Uplinks stand in order of preference.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,7 +100,7 @@ impl Config {
     /// Reads a configuration file. The second value of success holds the warnings.
     ///
     /// # Errors
-    /// When the file cannot be read, is larger than 4 MiB, is not UTF-8, or says something wrong.
+    /// When the file cannot be read, is larger than 16 MiB, is not UTF-8, or says something wrong.
     pub fn load(path: &Path) -> Result<(Self, Vec<Problem>), LoadError> {
         let read_error = |source| LoadError::Read {
             path: path.to_owned(),
@@ -140,6 +141,19 @@ impl Config {
         self.uplinks.iter().map(of_uplink).sum()
     }
 
+    /// What it takes of memory.
+    pub fn footprint(&self) -> Footprint {
+        let slots = |uplink: &UplinkConfig| {
+            let each = crate::engine::slots_needed(&uplink.probe) as usize;
+            each * uplink.probe.targets.len()
+        };
+        let paths = self.uplinks.iter().map(|uplink| uplink.probe.targets.len());
+        Footprint {
+            paths: paths.sum(),
+            slots: self.uplinks.iter().map(slots).sum(),
+        }
+    }
+
     /// The table that an uplink's traffic finds its way in: its own one, or if it has none but checks, the one for these.
     pub fn table_of(&self, id: UplinkId) -> Option<TableId> {
         let uplink = &self.uplinks[id.index()];
@@ -151,6 +165,30 @@ impl Config {
     /// The whole configuration with every default filled in, as TOML that reads back to the same.
     pub fn to_toml(&self) -> String {
         write::to_toml(self)
+    }
+}
+
+/// How much a configuration takes: `100000 paths, 900000 slots, 240 MB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Footprint {
+    /// (Uplink, target) pairs.
+    pub paths: usize,
+    /// Probe slots, which lie in the kernel's memory.
+    pub slots: usize,
+}
+
+impl Footprint {
+    /// Of the slots and of the paths, once each has its figures, in bytes; the program itself takes some ten megabytes beside it.
+    pub fn bytes(&self) -> usize {
+        self.paths * crate::engine::PATH_BYTES + self.slots * size_of::<pingu_common::Slot>()
+    }
+}
+
+impl fmt::Display for Footprint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let megabytes = self.bytes() as f64 / 1e6;
+        let Self { paths, slots } = self;
+        write!(f, "{paths} paths, {slots} slots, {megabytes:.1} MB")
     }
 }
 

@@ -13,6 +13,7 @@ use crate::{
     config::{Config, EngineChoice},
     control::{Control, Request},
     daemon::{
+        alarm::Alarm,
         back_off::BackOff,
         budget::{Allowance, WriteBudget},
         checks::{CheckResult, Checks},
@@ -23,8 +24,9 @@ use crate::{
         printer::Printer,
         saver::Saver,
         sticky::Sticky,
+        telling::Telling,
     },
-    engine::{Engine, State, check::CheckChange},
+    engine::{Engine, State},
     memory::{Memory, MemoryFile},
     netlink::{KernelRoutes, NetlinkError, RouteTable, watch::Watch},
     network::{Interference, News},
@@ -32,6 +34,7 @@ use crate::{
 };
 
 mod actor;
+mod alarm;
 mod answers;
 mod back_off;
 mod budget;
@@ -46,6 +49,7 @@ mod printer;
 mod routing;
 mod saver;
 mod sticky;
+mod telling;
 
 /// Our own changes come back as news, and others' come in heaps: after one look, which takes about a millisecond, the next waits
 /// this long. A carrier that is lost just after a look shall be seen well within 100 ms, on a busy machine too.
@@ -97,7 +101,9 @@ struct Daemon {
     checks: Checks,
     /// Some interface may want its hooks.
     hooks_due: bool,
+    alarm: Alarm,
     control: Control,
+    telling: Telling,
     signals: [(&'static str, Signal); 3],
     on_print: Signal,
     printer: Printer,
@@ -169,7 +175,9 @@ impl Daemon {
             hooks: Hooks::default(),
             checks,
             hooks_due: false,
+            alarm: Alarm::new().context("cannot have a timer")?,
             control,
+            telling: Telling::default(),
             signals,
             on_print,
             printer: Printer::default(),
@@ -191,7 +199,8 @@ impl Daemon {
     }
 
     async fn serve(&mut self) -> anyhow::Result<()> {
-        tracing::info!(uplinks = self.engine.config().uplinks.len(), "probing");
+        let config = self.engine.config();
+        tracing::info!(uplinks = config.uplinks.len(), memory = %config.footprint(), "probing");
         self.read_sticky_file();
         loop {
             if clock() >= self.look_at {
@@ -217,6 +226,7 @@ impl Daemon {
             let (engine, pins) = (&self.engine, &self.pins);
             let memory = || memory_of(engine, pins);
             self.saver.follow(engine.revision(), memory, clock());
+            self.tell();
             match self.next_event().await {
                 Event::Due => {}
                 Event::Checked(result) => self.take_check(result),
@@ -240,7 +250,8 @@ impl Daemon {
             self.flows.next_wake(),
         ];
         let due = wakes.into_iter().flatten().fold(self.look_at, Instant::min);
-        let due = if self.hooks_due { clock() } else { due };
+        let at_once = self.hooks_due || self.telling.is_due();
+        let due = if at_once { clock() } else { due };
         let [(int, on_int), (term, on_term), (hup, on_hup)] = &mut self.signals;
         tokio::select! {
             biased;
@@ -254,7 +265,7 @@ impl Daemon {
             outcome = self.saver.ended() => Event::Saved(outcome),
             _ = self.on_print.recv() => Event::Print,
             () = self.pins.changed() => Event::Sticky,
-            () = tokio::time::sleep_until(due.into()) => Event::Due,
+            () = self.alarm.wait(due, clock()) => Event::Due,
         }
     }
 
@@ -339,31 +350,6 @@ impl Daemon {
         }
     }
 
-    /// Ends the checks that nobody waits for, and starts those that are due.
-    fn check(&mut self) {
-        for run in self.engine.cancelled_checks() {
-            self.checks.cancel(run);
-        }
-        for order in self.engine.check_orders(clock()) {
-            self.checks.begin(order);
-        }
-    }
-
-    fn take_check(&mut self, result: CheckResult) {
-        let CheckResult { run, outcome, took } = result;
-        tracing::debug!(?run, ?outcome, ?took, "check ended");
-        if let Some(change) = self.engine.checked(run, outcome, took, clock()) {
-            let CheckChange {
-                uplink,
-                check,
-                from,
-                to,
-                text,
-            } = change;
-            tracing::info!(%uplink, check, ?from, ?to, text, "check changed");
-        }
-    }
-
     /// Says once what stands in the way.
     fn log_warnings(&mut self) {
         let warnings = self.engine.warnings();
@@ -376,8 +362,10 @@ impl Daemon {
     /// Whether there was something to log.
     fn log_states(&mut self) -> bool {
         let mut changed = false;
-        for (known, (uplink, state, reason)) in self.states.iter_mut().zip(self.engine.states()) {
+        for (id, state, reason) in self.engine.changes() {
+            let known = &mut self.states[id.index()];
             if *known != state {
+                let uplink = &self.engine.config().uplinks[id.index()].name;
                 tracing::info!(uplink, from = ?*known, to = ?state, reason, "uplink changed");
                 *known = state;
                 changed = true;

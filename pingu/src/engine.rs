@@ -4,17 +4,15 @@
 //! ([`Engine::run`]), and asks what should be true ([`Engine::route_set`]).
 
 use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use crate::{
     config::{Config, GroupConfig},
-    network::{Neighbour, NeighbourState, Route, Snapshot},
-    probe::{ProbeOrder, ProbeTransport, SendResult},
-    units::{GroupId, Ifindex, PathId, UplinkId},
+    network::{LinkLayer, NeighbourState, Route, Snapshot},
+    units::{Ifindex, PathId, UplinkId},
 };
 
 mod acknowledged;
@@ -24,6 +22,7 @@ mod burst;
 mod bursts;
 mod calendar;
 mod causes;
+mod census;
 pub mod check;
 pub mod connections;
 mod damping;
@@ -34,12 +33,16 @@ mod evidence;
 mod fights;
 mod handshakes;
 mod health;
+mod histogram;
 mod knowledge;
 mod ledger;
+mod looking;
 mod memory;
 mod neighbours;
 mod passive;
 mod path;
+mod phase;
+mod probing;
 mod quorum;
 mod random;
 mod reason;
@@ -47,12 +50,13 @@ pub mod reconcile;
 mod record;
 mod rolling;
 mod routes;
-mod sight;
 mod signs;
 mod spending;
 mod status;
 mod steering;
+mod timetable;
 mod uplink;
+mod wants;
 mod way_out;
 mod why;
 mod window;
@@ -63,9 +67,10 @@ pub(crate) use damping::ceiling as penalty_ceiling;
 pub use decide::Ranking;
 pub use directions::DirectionsStatus;
 pub use health::State;
+pub use histogram::RttHistogram;
 pub use knowledge::{Families, GatewayKnowledge, Knowledge, Origin};
 pub use memory::GatewayHint;
-pub(crate) use path::slots_needed;
+pub(crate) use path::{PATH_BYTES, slots_needed};
 pub use routes::RouteSet;
 pub use signs::{Cause, HandshakeStatus, PassiveStatus, TrafficStatus};
 pub use spending::BudgetHint;
@@ -73,13 +78,19 @@ pub use status::{DampingStatus, HookState, PinnedBy, Status, TargetStatus, Uplin
 pub use why::{Why, WhyCause, WhyTarget, WhyUplink};
 pub use window::RttSummary;
 
-use dead_target::Target;
+use census::Mark;
+use dead_target::{Target, TargetId};
 use decide::Contest;
 use directions::Reflections;
+use health::Verdict;
+use neighbours::Asking;
 use path::Path;
+use phase::Pace;
+use probing::Outgoing;
 use random::Random;
+use steering::Unsettled;
+use timetable::Timetable;
 use uplink::Uplink;
-use way_out::{Readiness, WayOut};
 
 /// The engine.
 #[derive(Debug)]
@@ -91,14 +102,39 @@ pub struct Engine {
     /// Of each group: whether it has IPv4 destinations, and IPv6 ones.
     families: Vec<[bool; 2]>,
     paths: Vec<Path>,
+    /// What was last counted of each path.
+    marks: Vec<Mark>,
+    /// The place of each path among all.
+    places: Vec<usize>,
+    /// By their addresses.
     targets: Vec<Target>,
+    /// Of each path.
+    target_of: Vec<TargetId>,
+    /// How many targets answer over some uplink.
+    answering: usize,
+    /// The same when targets were last weighed, two standing for more.
+    answering_weighed: Option<usize>,
+    unsettled: Unsettled,
+    /// Paths whose last burst never left.
+    blind: BTreeSet<PathId>,
+    /// Paths over which nothing answered the last burst.
+    silent: BTreeSet<PathId>,
+    /// Uplinks whose state changed, until somebody asks.
+    changed: BTreeSet<UplinkId>,
     checks: check::Checks,
     snapshot: Snapshot,
+    /// Each uplink's interface: its place in the snapshot.
+    link_places: Vec<Option<usize>>,
+    /// The uplinks on each interface.
+    uplinks_on: BTreeMap<Ifindex, Vec<UplinkId>>,
     neighbours: BTreeMap<(Ifindex, IpAddr), NeighbourState>,
     /// When each neighbour was last asked for.
     solicited: BTreeMap<(Ifindex, IpAddr), Instant>,
+    asking: Asking,
     /// When each neighbour was last doubted.
     doubted: BTreeMap<(Ifindex, IpAddr), Instant>,
+    /// The last path that was looked at for that.
+    doubted_last: PathId,
     adopted: Vec<Route>,
     /// Gateways learned by this run or an earlier one.
     hints: memory::Hints,
@@ -118,24 +154,26 @@ pub struct Engine {
     oriented: bool,
     /// Counts what may change the route set.
     revision: u64,
-    wakes: BinaryHeap<Reverse<(Instant, PathId)>>,
-    /// Each path's valid entry in `wakes`; others there are stale.
-    wake_of: Vec<Option<Instant>>,
+    /// When the next hold-down, suppression or comparison ends.
+    turn: Option<Instant>,
+    /// When some group was last ranked.
+    ranked: Option<Instant>,
+    timetable: Timetable,
+    pace: Pace,
     /// What reflectors tell of the paths.
     reflections: Reflections,
     /// Makes the ICMP identifiers, which differ from burst to burst: some targets drop one that they saw before.
     identifiers: Random,
-    orders: Vec<ProbeOrder>,
-    results: Vec<SendResult>,
-    /// Which paths the orders came from, and how many from each.
-    ordered: Vec<(PathId, usize)>,
+    outgoing: Outgoing,
 }
 
 impl Engine {
     /// An engine that knows nothing yet. `seed` makes the ICMP identifiers; equal seeds give equal decisions.
     pub fn new(config: Config, seed: u64, now: Instant) -> Self {
-        let mut paths = Vec::new();
-        let mut uplinks = Vec::new();
+        let places = phase::places(&config.uplinks);
+        let phases = phase::phases(&config.uplinks, &places, now);
+        let mut paths = Vec::with_capacity(places.len());
+        let mut uplinks = Vec::with_capacity(config.uplinks.len());
         let mut members = vec![Vec::new(); config.groups.len()];
         let mut first_slot = 0;
         for (index, uplink) in config.uplinks.iter().enumerate() {
@@ -143,43 +181,71 @@ impl Engine {
             members[uplink.group.index()].push(id);
             let first_path = paths.len();
             for &target in &uplink.probe.targets {
-                paths.push(Path::new(id, target, first_slot, &uplink.probe, now));
+                let phase = phases[paths.len()];
+                paths.push(Path::new(id, target, first_slot, &uplink.probe, phase));
                 first_slot += slots_needed(&uplink.probe);
             }
             uplinks.push(Uplink::new(first_path..paths.len(), uplink, now));
         }
+        let targets = dead_target::targets(&paths);
+        let mut target_of = vec![TargetId(0); paths.len()];
+        for (index, target) in targets.iter().enumerate() {
+            for path in &target.paths {
+                target_of[path.index()] = TargetId(index as u32);
+            }
+        }
         let reflections = Reflections::new(&config, paths.iter(), seed, now);
-        Self {
+        let mut engine = Self {
             rankings: vec![Ranking::default(); config.groups.len()],
             contests: vec![Contest::default(); config.groups.len()],
             families: config.groups.iter().map(families).collect(),
             watch: signs::Watch::new(&config, now),
             ledger: ledger::Ledger::new(now),
             pinned: None,
-            wake_of: vec![None; paths.len()],
+            marks: paths.iter().map(Mark::of).collect(),
+            timetable: Timetable::new(paths.len(), now),
+            pace: Pace::new(&config.uplinks, now),
             checks: check::Checks::new(&config, now),
+            link_places: vec![None; config.uplinks.len()],
             config,
             uplinks,
             members,
-            targets: dead_target::targets(&paths),
             reflections,
             paths,
+            places,
+            targets,
+            target_of,
+            answering: 0,
+            answering_weighed: None,
+            unsettled: Unsettled::default(),
+            blind: BTreeSet::new(),
+            silent: BTreeSet::new(),
+            changed: BTreeSet::new(),
             snapshot: Snapshot::default(),
+            uplinks_on: BTreeMap::new(),
             neighbours: BTreeMap::new(),
             solicited: BTreeMap::new(),
+            asking: Asking::default(),
             doubted: BTreeMap::new(),
+            doubted_last: PathId(0),
             adopted: Vec::new(),
             hints: memory::Hints::default(),
             refusals: Vec::new(),
             fights: fights::Fights::default(),
             oriented: false,
             revision: 0,
-            wakes: BinaryHeap::new(),
+            turn: None,
+            ranked: None,
             identifiers: Random(seed),
-            orders: Vec::new(),
-            results: Vec::new(),
-            ordered: Vec::new(),
+            outgoing: Outgoing::default(),
+        };
+        for (index, mark) in engine.marks.iter().enumerate() {
+            let uplink = engine.paths[index].uplink;
+            engine.uplinks[uplink.index()].census.add(mark);
+            let target = engine.target_of[index];
+            engine.targets[target.index()].census.add(mark);
         }
+        engine
     }
 
     /// The configuration it runs.
@@ -210,171 +276,42 @@ impl Engine {
         self.revision
     }
 
-    /// Takes a fresh look at the kernel.
-    pub fn network(&mut self, snapshot: Snapshot, now: Instant) {
-        self.neighbours = snapshot
-            .neighbours
-            .iter()
-            .map(|n| ((n.ifindex, n.address), n.state))
-            .collect();
-        let is_there = |(ifindex, _): &(Ifindex, IpAddr)| {
-            let mut links = snapshot.links.iter();
-            links.any(|link| link.ifindex == *ifindex)
+    /// The interfaces that need hooks, by uplink: number, and whether its packets have no link header.
+    pub fn hooks_wanted(&self) -> Vec<(UplinkId, Ifindex, bool)> {
+        let of = |(index, place): (usize, &Option<usize>)| {
+            let link = &self.snapshot.links[(*place)?];
+            match link.layer {
+                LinkLayer::Ethernet(_) => Some((UplinkId(index as u16), link.ifindex, false)),
+                LinkLayer::Bare => Some((UplinkId(index as u16), link.ifindex, true)),
+                LinkLayer::Other(_) => None,
+            }
         };
-        self.solicited.retain(|key, _| is_there(key));
-        self.doubted.retain(|key, _| is_there(key));
-        self.snapshot = snapshot;
-        self.fights.forget(now);
-        self.forget_stale_adopted();
-        for (index, uplink) in self.uplinks.iter_mut().enumerate() {
-            uplink.look(
-                &self.config.uplinks[index],
-                &self.snapshot,
-                self.config.protocol,
-                &self.adopted,
-                self.hints.of(UplinkId(index as u16)),
-            );
-        }
-        self.hints.note(&self.config.uplinks, &self.uplinks);
-        self.find_counters();
-        if !self.oriented {
-            self.oriented = true;
-            for index in 0..self.rankings.len() {
-                self.rankings[index].standing = self.found_standing(GroupId(index as u16));
-            }
-        }
-        for path in 0..self.paths.len() {
-            self.refresh_readiness(PathId(path as u32), now);
-        }
-        self.find_check_ways(now);
-        self.revision += 1;
-        self.rank(now);
+        self.link_places.iter().enumerate().filter_map(of).collect()
     }
 
-    /// Takes news of one neighbour.
-    pub fn neighbour(&mut self, neighbour: &Neighbour, now: Instant) {
-        let key = (neighbour.ifindex, neighbour.address);
-        let before = self.neighbours.insert(key, neighbour.state);
-        let was_usable = matches!(
-            before,
-            Some(NeighbourState::Usable(_) | NeighbourState::Fixed(_))
-        );
-        if was_usable && neighbour.state == NeighbourState::Failed {
-            // An entry that was flushed is asked for at once: it says nothing about the neighbour.
-            self.solicited.remove(&key);
-        }
-        for path in 0..self.paths.len() {
-            if self.neighbour_of(PathId(path as u32)) == Some(key) {
-                self.refresh_readiness(PathId(path as u32), now);
-            }
-        }
-    }
-
-    /// Reads what came back, judges, and sends what is due. [`Engine::sent`] must follow with the time after the sending.
-    pub fn run(&mut self, now: Instant, transport: &mut impl ProbeTransport) {
-        self.orders.clear();
-        self.ordered.clear();
-        transport.refresh();
-        let observed = self.observe(transport, now);
-        while let Some(&Reverse((at, id))) = self.wakes.peek()
-            && at <= now
-        {
-            self.wakes.pop();
-            if self.wake_of[id.index()] != Some(at) {
-                continue;
-            }
-            self.wake_of[id.index()] = None;
-            let path = &mut self.paths[id.index()];
-            let uplink = &self.config.uplinks[path.uplink.index()];
-            self.uplinks[path.uplink.index()].sample(transport, now);
-            path.collect(&uplink.probe, &uplink.health, now, transport);
-            if let Some(directions) = self.reflections.of_mut(id) {
-                directions.collect(transport);
-            }
-            self.hold_back(id, now);
-            let path = &mut self.paths[id.index()];
-            let uplink = &self.config.uplinks[path.uplink.index()];
-            let first_order = self.orders.len();
-            path.order(
-                (&uplink.probe, &uplink.health),
-                || self.identifiers.next() as u16,
-                now,
-                &mut self.orders,
-            );
-            if self.orders.len() > first_order {
-                if let Some(directions) = self.reflections.of_mut(id) {
-                    directions.ordered(&mut self.orders[first_order..], now);
-                }
-                self.ordered.push((id, self.orders.len() - first_order));
-            } else {
-                // A burst without a neighbour is judged without any order having left. Slots just ordered must not be read
-                // yet: until they are armed they hold an earlier probe's stamps.
-                path.collect(&uplink.probe, &uplink.health, now, transport);
-            }
-            if let Some(wake) = path.next_wake(&uplink.probe, &uplink.health, now) {
-                self.schedule(id, wake.max(now + WAKE_AGAIN_MIN));
-            }
-        }
-        if !self.orders.is_empty() {
-            transport.send(&self.orders, &mut self.results);
-        }
-        if observed {
-            self.follow_signs(now);
-        }
-        self.rank(now);
-    }
-
-    /// Takes the time at which the last [`Engine::run`] had handed its probes over: their timeouts count from there.
-    pub fn sent(&mut self, now: Instant) {
-        let mut first = 0;
-        for (id, count) in self.ordered.drain(..) {
-            let path = &mut self.paths[id.index()];
-            let timeout = self.config.uplinks[path.uplink.index()].probe.timeout;
-            path.sent(&self.results[first..first + count], timeout, now);
-            if let Some(directions) = self.reflections.of_mut(id) {
-                directions.sent(&self.results[first..first + count]);
-            }
-            first += count;
-        }
-    }
-
-    /// When [`Engine::run`] is wanted next.
-    pub fn next_wake(&self) -> Option<Instant> {
-        let probing = self.wakes.peek().map(|Reverse((at, _))| *at);
-        probing
-            .into_iter()
-            .chain(self.next_turn())
-            .chain(self.next_check())
-            .chain(self.next_observation())
-            .min()
-    }
-
-    fn refresh_readiness(&mut self, id: PathId, now: Instant) {
-        let neighbour = self
-            .neighbour_of(id)
-            .map(|key| self.neighbours.get(&key).copied());
-        let path = &mut self.paths[id.index()];
-        let readiness = match self.uplinks[path.uplink.index()].way(path.target) {
-            Some(way) => way.readiness(neighbour.flatten()),
-            None => Readiness::Blocked,
+    /// Uplinks whose last burst said nothing because its probes never left, with the errno if the kernel gave one: their hooks or
+    /// sockets may be dead.
+    pub fn blind(&self) -> impl Iterator<Item = (UplinkId, Option<i32>)> + '_ {
+        let of = |id: &PathId| {
+            let path = &self.paths[id.index()];
+            Some((path.uplink, path.record.judged?.report.errno))
         };
-        if path.record.readiness != readiness {
-            path.set_readiness(readiness, now);
-            self.schedule(id, now);
-        }
+        self.blind.iter().filter_map(of)
     }
 
-    fn neighbour_of(&self, id: PathId) -> Option<(Ifindex, IpAddr)> {
-        let path = &self.paths[id.index()];
-        let way: &WayOut = self.uplinks[path.uplink.index()].way(path.target)?;
-        way.neighbour(path.target)
+    /// Uplinks with a target whose probes left in the last burst, and none came back.
+    pub fn silent(&self) -> impl Iterator<Item = UplinkId> + '_ {
+        let of = |id: &PathId| self.paths[id.index()].uplink;
+        self.silent.iter().map(of)
     }
 
-    fn schedule(&mut self, id: PathId, at: Instant) {
-        if self.wake_of[id.index()].is_none_or(|before| at < before) {
-            self.wake_of[id.index()] = Some(at);
-            self.wakes.push(Reverse((at, id)));
-        }
+    /// Whether a burst over this uplink that began no earlier said something: its probes left.
+    pub fn saw_since(&self, id: UplinkId, since: Instant) -> bool {
+        let mut paths = self.uplinks[id.index()].own_paths(&self.paths);
+        paths.any(|path| {
+            let judged = path.record.judged.as_ref();
+            judged.is_some_and(|judged| judged.verdict != Verdict::Blind && judged.started >= since)
+        })
     }
 }
 
@@ -385,9 +322,6 @@ fn families(group: &GroupConfig) -> [bool; 2] {
         prefixes.any(|prefix| prefix.network().is_ipv6() == ipv6)
     })
 }
-
-/// The shortest time between two looks at the same path, so that a wake-up always makes progress.
-const WAKE_AGAIN_MIN: Duration = Duration::from_micros(50);
 
 /// A starting point for tests; only differences matter.
 #[cfg(test)]

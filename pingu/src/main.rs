@@ -197,7 +197,12 @@ fn prefix(text: &str) -> Result<IpNet, String> {
 
 fn check(path: &Path) -> ExitCode {
     match load(path) {
-        Ok(config) => finish(print(&config.to_toml())),
+        Ok(config) => {
+            let (text, takes) = (config.to_toml(), config.footprint());
+            finish(print(&format!(
+                "{text}\n# Memory beside the program's own: {takes}.\n"
+            )))
+        }
         Err(code) => code,
     }
 }

@@ -50,8 +50,11 @@ const PROTOCOLS_OF_OTHERS: [(u32, &str); 19] = [
 /// Numbers of nexthop objects: one for each family of each uplink and each group, from the base on.
 const NEXTHOP_BASES: RangeInclusive<u32> = 1..=u32::MAX - 4 * UPLINKS_MAX as u32;
 
-/// Slots take 64 bytes of locked memory each: this much is 64 MiB.
-const SLOTS_MAX: u64 = 1 << 20;
+/// Slots take 64 bytes or more of locked memory each: this many take 256 MiB, and last for a hundred thousand paths with bursts of ten.
+const SLOTS_MAX: u64 = 1 << 22;
+
+/// A hundred thousand paths, and some more; each takes one to two kilobytes.
+pub(super) const PATHS_MAX: usize = 1 << 17;
 
 /// Reads a configuration. `file` is what messages call it.
 pub(super) fn parse(text: &str, file: &str) -> Result<(Config, Vec<Problem>), Problems> {
@@ -232,6 +235,17 @@ fn uplinks<'t>(
             );
             top.error(group.span.clone(), message);
         }
+    }
+    let paths: usize = uplinks
+        .iter()
+        .map(|uplink| uplink.probe.targets.len())
+        .sum();
+    if paths > PATHS_MAX {
+        top.error(
+            value.span(),
+            format!("all uplinks together have {paths} targets, each counted for each uplink, and {PATHS_MAX} is the most"),
+        );
+        return None;
     }
     let slots: u64 = uplinks
         .iter()

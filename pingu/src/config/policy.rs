@@ -1,6 +1,6 @@
 //! How an uplink is probed and judged: the keys of `[probe]` and `[health]`, there or in an `[[uplink]]`.
 
-use std::{net::IpAddr, time::Duration};
+use std::{collections::HashSet, net::IpAddr, time::Duration};
 
 use pingu_common::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, reflector::REFLECTED_PAYLOAD_BYTES_MIN};
 
@@ -14,8 +14,8 @@ use super::{
     reader::{At, Reader},
 };
 
-/// One uplink's targets are all probed in the same period.
-const TARGETS_MAX: usize = 64;
+/// All addresses of a /16; all uplinks together have at most [`super::check::PATHS_MAX`].
+const TARGETS_MAX: usize = 65_536;
 
 /// The keys of `[probe]` and `[health]`, as far as they were given.
 #[derive(Clone, Default)]
@@ -159,13 +159,14 @@ fn targets(reader: &mut Reader<'_, '_, '_>) -> Option<At<Vec<IpAddr>>> {
         let allowed = format!("a list of 1 to {TARGETS_MAX} IP addresses");
         return reader.wrong("targets", span, &allowed);
     }
-    let mut targets: Vec<IpAddr> = Vec::new();
+    let mut targets: Vec<IpAddr> = Vec::with_capacity(found.len());
+    let mut known = HashSet::new();
     for At {
         value: target,
         span,
     } in found
     {
-        if targets.contains(&target) {
+        if !known.insert(target) {
             let key = reader.key("targets");
             reader.error(span, format!("`{key}` has {target} twice"));
         } else {

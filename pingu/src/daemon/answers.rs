@@ -7,9 +7,8 @@ impl Daemon {
     pub(super) fn answer(&mut self, request: Request) {
         match request.ask {
             Ask::Status => {
-                let mut status = self.engine.status(clock(), time_of_day());
-                self.pins.amend(&mut status);
-                request.reply.send(&status);
+                self.telling.ask(request.reply);
+                self.tell();
             }
             Ask::Why(name) => {
                 let why = self.engine.why(name.as_deref(), clock(), time_of_day());

@@ -90,7 +90,7 @@ impl Hooks {
         let mut wanted = engine.hooks_wanted();
         self.detach_unwanted(&wanted, transport);
         let blind: BTreeMap<UplinkId, Option<i32>> = engine.blind().collect();
-        let standing: Vec<UplinkId> = engine
+        let standing: BTreeSet<UplinkId> = engine
             .rankings()
             .iter()
             .flat_map(|ranking| ranking.standing.iter().copied())
@@ -128,12 +128,13 @@ impl Hooks {
             let hook = take(step, before, interface, (ifindex, bare), transport, now);
             self.attached.insert(ifindex, hook);
         }
+        let on: BTreeMap<UplinkId, Ifindex> = wanted
+            .iter()
+            .map(|&(uplink, ifindex, _)| (uplink, ifindex))
+            .collect();
         for index in 0..engine.config().uplinks.len() {
             let id = UplinkId(index as u16);
-            let hook = wanted
-                .iter()
-                .find(|(uplink, ..)| *uplink == id)
-                .and_then(|(_, ifindex, _)| self.attached.get(ifindex));
+            let hook = on.get(&id).and_then(|ifindex| self.attached.get(ifindex));
             let state = hook.map_or(HookState::Detached, |hook| hook.state.clone());
             engine.set_hook(id, state);
             engine.set_engine_reason(id, hook.and_then(|hook| hook.reason.clone()));
@@ -156,10 +157,12 @@ impl Hooks {
     }
 
     fn detach_unwanted(&mut self, wanted: &[(UplinkId, Ifindex, bool)], transport: &mut Transport) {
+        let wanted: BTreeSet<(Ifindex, bool)> = wanted
+            .iter()
+            .map(|&(_, ifindex, bare)| (ifindex, bare))
+            .collect();
         self.attached.retain(|&ifindex, hook| {
-            let keep = wanted
-                .iter()
-                .any(|&(_, i, bare)| (i, bare) == (ifindex, hook.bare));
+            let keep = wanted.contains(&(ifindex, hook.bare));
             if !keep {
                 transport.detach(ifindex);
             }

@@ -96,8 +96,6 @@ impl Engine {
 
     /// An uplink's interface, while there is one.
     pub(super) fn link_of(&self, id: UplinkId) -> Option<&Link> {
-        let interface = &self.config.uplinks[id.index()].interface;
-        let mut links = self.snapshot.links.iter();
-        links.find(|link| link.is_called(interface))
+        self.link_places[id.index()].map(|place| &self.snapshot.links[place])
     }
 }

@@ -80,7 +80,7 @@ impl Engine {
     pub(super) fn learned_routes(&self) -> Vec<Route> {
         let mut learned: Vec<Route> = Vec::new();
         for (uplink, config) in self.uplinks.iter().zip(&self.config.uplinks) {
-            if config.gateway != Gateway::Auto || uplink.state(&self.paths) == State::Unknown {
+            if config.gateway != Gateway::Auto || uplink.state() == State::Unknown {
                 continue;
             }
             for (way, ipv6) in uplink.ways.iter().zip([false, true]) {
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
     use crate::{
         config::Config,
-        engine::{Readiness, test_clock},
+        engine::{test_clock, way_out::Readiness},
         network::{DEFAULT_V4, Link, LinkLayer, Snapshot},
         units::{Ifindex, Metric, TableId},
     };
@@ -282,13 +282,14 @@ mod tests {
         let mut snapshot = engine.snapshot().clone();
         snapshot.routes = vec![with(16, 50), with(9, 60), with(16, 10)];
         engine.network(snapshot, test_clock());
-        assert_eq!(engine.uplinks[0].state(&engine.paths), State::Unknown);
+        assert_eq!(engine.uplinks[0].state(), State::Unknown);
         assert_eq!(
             engine.learned_routes(),
             [],
             "nothing is known of the uplink"
         );
         engine.paths[0].record.readiness = Readiness::Blocked;
+        engine.review(crate::units::PathId(0), false);
         engine.weigh(test_clock());
         assert_eq!(engine.learned_routes(), [with(16, 50)]);
     }

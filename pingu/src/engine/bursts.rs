@@ -15,7 +15,9 @@ use crate::{
         causes::{CauseId, CauseKind, Detail},
         evidence::{Basis, Judged},
         health::State,
+        phase::Phase,
         record::{Record, Shape},
+        wants::{Wants, sooner},
     },
     probe::{ProbeOrder, ProbeTransport, SendResult},
     units::SlotId,
@@ -30,6 +32,7 @@ pub(crate) const LOOK_AGAIN_MAX: Duration = Duration::from_secs(1);
 /// A path's bursts.
 #[derive(Debug)]
 pub(crate) struct Bursts {
+    phase: Phase,
     next_burst: Instant,
     /// When the last one began.
     last_burst: Option<Instant>,
@@ -47,16 +50,20 @@ pub(crate) struct Bursts {
 
 /// How many slots a path needs: its bursts in flight, one being sent, and as many again for replies that come late.
 pub(crate) fn slots_needed(probe: &ProbeConfig) -> u32 {
-    let pace = probe.mode.burst();
-    let flight = pace.spacing * u32::from(pace.count) + probe.timeout + DEADLINE_GRACE;
-    let bursts_in_flight = flight.as_nanos().div_ceil(pace.period.as_nanos().max(1)) as u32;
-    u32::from(pace.count) * (bursts_in_flight + 2)
+    let flight = probe.mode.burst().spacing * u32::from(probe.mode.burst().count)
+        + probe.timeout
+        + DEADLINE_GRACE;
+    let bursts_in_flight = flight
+        .as_nanos()
+        .div_ceil(probe.mode.burst().period.as_nanos().max(1)) as u32;
+    u32::from(probe.mode.burst().count) * (bursts_in_flight + 2)
 }
 
 impl Bursts {
-    pub(crate) fn new(now: Instant) -> Self {
+    pub(crate) fn new(phase: Phase) -> Self {
         Self {
-            next_burst: now,
+            phase,
+            next_burst: phase.0,
             last_burst: None,
             extra_burst: None,
             extra_before: None,
@@ -74,9 +81,9 @@ impl Bursts {
         self.bursts.iter_mut().for_each(Burst::abandon);
     }
 
-    /// There is a way out again: a burst is due.
-    pub(crate) fn start_over(&mut self, now: Instant) {
-        self.next_burst = now;
+    /// There is a way out again: a burst is due then.
+    pub(crate) fn start_over(&mut self, first_burst: Instant) {
+        self.next_burst = first_burst;
     }
 
     /// Sees to it that a burst begins as soon as may be, unless one that began after `began` is on its way already or follows soon.
@@ -93,9 +100,8 @@ impl Bursts {
         if on_its_way || self.extra_burst.is_some() {
             return (!was_awaited).then_some(now);
         }
-        let pace = probe.mode.burst();
-        let sending = pace.spacing * u32::from(pace.count);
-        let unsent = newest.filter(|burst| burst.next_send(pace.spacing).is_some());
+        let sending = probe.mode.burst().spacing * u32::from(probe.mode.burst().count);
+        let unsent = newest.filter(|burst| burst.next_send(probe.mode.burst().spacing).is_some());
         let at = unsent.map_or(now, |burst| now.max(burst.started + sending));
         // One extra burst on its way at a time: the slots are counted for that.
         let flight = sending + probe.timeout + DEADLINE_GRACE;
@@ -122,7 +128,7 @@ impl Bursts {
         for burst in &mut self.bursts {
             let before = burst.report();
             for rtt in burst.collect(&mut record.causes, probe.timeout, now, transport) {
-                record.window.push(rtt);
+                record.answered(rtt);
             }
             let after = burst.report();
             record.recent.push(after.answered - before.answered, false);
@@ -176,7 +182,6 @@ impl Bursts {
         now: Instant,
         orders: &mut Vec<ProbeOrder>,
     ) {
-        let pace = probe.mode.burst();
         let waits = record.waits_until(probe.timeout, now).is_some();
         let extra_due = self.extra_burst.is_some_and(|at| at <= now);
         if (now >= self.next_burst || extra_due) && !waits {
@@ -184,16 +189,19 @@ impl Bursts {
             if let Some(unfinished) = self
                 .bursts
                 .back_mut()
-                .filter(|burst| burst.next_send(pace.spacing).is_some())
+                .filter(|burst| burst.next_send(probe.mode.burst().spacing).is_some())
             {
                 // This program was stopped for longer than a period: nothing is concluded from what it could not send.
                 unfinished.abandon();
             }
             self.last_burst = Some(now);
-            self.bursts.push_back(Burst::new(now, ident(), pace.count));
+            self.bursts
+                .push_back(Burst::new(now, ident(), probe.mode.burst().count));
             self.look_again = LOOK_AGAIN_MIN;
-            while self.next_burst <= now {
-                self.next_burst += pace.period;
+            if self.next_burst <= now {
+                let burst = probe.mode.burst().spacing * u32::from(probe.mode.burst().count);
+                let due = self.next_burst;
+                self.next_burst = self.phase.next(due, now, probe.mode.burst().period, burst);
             }
         }
         let Some(burst) = self.bursts.back_mut() else {
@@ -205,7 +213,11 @@ impl Bursts {
             payload_bytes: probe.size_bytes,
             now,
         };
-        while !waits && burst.next_send(pace.spacing).is_some_and(|due| due <= now) {
+        while !waits
+            && burst
+                .next_send(probe.mode.burst().spacing)
+                .is_some_and(|due| due <= now)
+        {
             let Some(slot) = record.order(&shape, orders) else {
                 burst.outcomes.push(Outcome::NoNeighbour);
                 continue;
@@ -264,33 +276,41 @@ impl Bursts {
         of_burst.max(u32::from(begins))
     }
 
-    /// When this path wants to be looked at again; none while it is blocked and nothing is on its way.
-    pub(crate) fn next_wake(
+    /// When this path wants to be looked at again; never while it is blocked and nothing is on its way.
+    pub(crate) fn wants(
         &mut self,
         record: &Record,
         (probe, health): (&ProbeConfig, &HealthConfig),
         now: Instant,
-    ) -> Option<Instant> {
+    ) -> Wants {
         let is_up = record.health.state() == State::Up;
         let waits_until = record.waits_until(probe.timeout, now);
-        let mut wake = (!record.is_blocked()).then(|| waits_until.unwrap_or(self.next_burst));
-        let mut sooner = |at: Instant| wake = Some(wake.map_or(at, |wake| wake.min(at)));
-        if let Some(extra) = self.extra_burst {
-            sooner(waits_until.map_or(extra, |until| until.max(extra)));
-        }
-        let spacing = probe.mode.burst().spacing;
+        let not_before = |at: Instant| waits_until.map_or(at, |until| until.max(at));
+        let regular = (!record.is_blocked()).then(|| waits_until.unwrap_or(self.next_burst));
+        let mut wants = Wants {
+            send: sooner(regular, self.extra_burst.map(not_before)),
+            deadline: self.deadline(record, health),
+            look: None,
+        };
         for burst in &self.bursts {
-            if let Some(due) = burst.next_send(spacing) {
-                sooner(waits_until.map_or(due, |until| until.max(due)));
+            if let Some(due) = burst.next_send(probe.mode.burst().spacing) {
+                wants.send = sooner(wants.send, Some(not_before(due)));
             } else if !burst.decided && (!is_up || self.awaited) {
-                sooner(now + self.look_again);
+                wants.look = sooner(wants.look, Some(now + self.look_again));
                 self.look_again = (self.look_again * 2).min(LOOK_AGAIN_MAX);
             }
-            if let Some(deadline) = burst.next_deadline(health.limits(is_up)) {
-                sooner(deadline);
-            }
         }
-        wake
+        wants
+    }
+
+    /// When passing time alone may decide something next.
+    pub(crate) fn deadline(&self, record: &Record, health: &HealthConfig) -> Option<Instant> {
+        let limits = health.limits(record.health.state() == State::Up);
+        let deadlines = self
+            .bursts
+            .iter()
+            .filter_map(|burst| burst.next_deadline(limits));
+        deadlines.min()
     }
 
     /// A reply in a slot whose probe counted as lost was late.

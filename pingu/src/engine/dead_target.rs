@@ -4,14 +4,17 @@
 //! began. Those others probe at once, so that this takes a burst of theirs.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     time::{Duration, Instant},
 };
 
 use crate::{
     config::ProbeMode,
-    engine::{Engine, burst::DEADLINE_GRACE, health::State, path::Path},
+    engine::{
+        Engine, burst::DEADLINE_GRACE, census::TargetCensus, health::State, path::Path,
+        wants::Wants,
+    },
     units::PathId,
 };
 
@@ -19,18 +22,32 @@ use crate::{
 /// of a thousand dies.
 const WITNESSES_MAX: usize = 8;
 
+/// A target's place in the order of their addresses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TargetId(pub(crate) u32);
+
+impl TargetId {
+    pub(crate) fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
 /// A target and what all uplinks together say of it.
 #[derive(Debug)]
 pub(crate) struct Target {
     pub(crate) address: IpAddr,
     /// The paths to it, each over another uplink.
-    paths: Vec<PathId>,
+    pub(crate) paths: Vec<PathId>,
+    /// Those, counted.
+    pub(crate) census: TargetCensus,
+    /// Those whose failure waits for others.
+    waiting: BTreeSet<PathId>,
     pub(crate) dead: bool,
     /// When the good bursts began that showed it alive again, since it was last dead.
     returned: Option<Instant>,
 }
 
-/// The targets of all paths.
+/// The targets of all paths, by their addresses.
 pub(crate) fn targets(paths: &[Path]) -> Vec<Target> {
     let mut by_address: BTreeMap<IpAddr, Vec<PathId>> = BTreeMap::new();
     for (index, path) in paths.iter().enumerate() {
@@ -40,6 +57,8 @@ pub(crate) fn targets(paths: &[Path]) -> Vec<Target> {
     let target = |(address, paths)| Target {
         address,
         paths,
+        census: TargetCensus::default(),
+        waiting: BTreeSet::new(),
         dead: false,
         returned: None,
     };
@@ -60,59 +79,69 @@ impl Engine {
         dead.map(|target| target.address)
     }
 
-    /// Finds the dead targets and what each path counts for. Whether a target died or came back.
+    /// Finds the dead targets, and what those paths count for that may count for something else since the last time. Whether a target
+    /// died or came back.
     pub(super) fn weigh(&mut self, now: Instant) -> bool {
-        let answers = |target: &Target, paths: &[Path]| {
-            target.paths.iter().any(|id| paths[id.index()].answers())
+        let targets = std::mem::take(&mut self.unsettled.targets);
+        let mut paths: BTreeSet<(TargetId, PathId)> = std::mem::take(&mut self.unsettled.paths)
+            .into_iter()
+            .map(|id| (self.target_of[id.index()], id))
+            .collect();
+        // Whether another target answers is the same for all but one, unless there are fewer than two.
+        let answering = self.answering.min(2);
+        let all = self.answering_weighed.replace(answering) != Some(answering);
+        let settled: Vec<TargetId> = if all {
+            (0..self.targets.len() as u32).map(TargetId).collect()
+        } else {
+            targets.iter().copied().collect()
         };
-        let answering = self
-            .targets
-            .iter()
-            .filter(|target| answers(target, &self.paths))
-            .count();
         let mut changed = false;
-        for index in 0..self.targets.len() {
-            let target = &self.targets[index];
-            let itself = usize::from(answers(target, &self.paths));
-            changed |= self.settle(index, answering > itself);
-            for place in 0..self.targets[index].paths.len() {
-                let id = self.targets[index].paths[place];
-                self.count(index, id, now);
-            }
+        for id in settled {
+            let target = &self.targets[id.index()];
+            let itself = usize::from(target.census.answering > 0);
+            let of_it = if self.settle(id, self.answering > itself) {
+                changed = true;
+                self.targets[id.index()].paths.clone()
+            } else if targets.contains(&id) {
+                self.targets[id.index()].waiting.iter().copied().collect()
+            } else {
+                continue;
+            };
+            paths.extend(of_it.into_iter().map(|path| (id, path)));
+        }
+        for (target, path) in paths {
+            self.count(target, path, now);
         }
         changed
     }
 
     /// Finds out whether a target is dead. Whether that changed.
-    fn settle(&mut self, index: usize, another_answers: bool) -> bool {
-        let target = &self.targets[index];
-        let paths = || target.paths.iter().map(|id| &self.paths[id.index()]);
+    fn settle(&mut self, id: TargetId, another_answers: bool) -> bool {
+        let target = &mut self.targets[id.index()];
+        let census = &target.census;
         let dead = if target.dead {
-            another_answers && !paths().any(Path::answers)
+            another_answers && census.answering == 0
         } else {
-            let tell = || paths().filter(|path| path.tells());
             another_answers
-                && tell().count() >= 2
-                && tell().all(|path| path.record.evidence.is_bad())
-                && tell().any(|path| path.record.health.state() == State::Down)
+                && census.telling >= 2
+                && census.telling_bad == census.telling
+                && census.telling_down > 0
         };
-        let returned = paths()
-            .filter(|path| path.answers())
-            .filter_map(|path| path.record.evidence.good)
-            .map(|run| run.first)
-            .min();
-        let target = &mut self.targets[index];
-        let changed = dead != target.dead;
-        if changed {
-            target.dead = dead;
-            target.returned = returned;
+        if dead == target.dead {
+            return false;
         }
-        changed
+        let paths = target.paths.iter().map(|id| &self.paths[id.index()]);
+        let good = paths
+            .filter(|path| path.answers())
+            .filter_map(|path| path.record.evidence.good);
+        target.returned = good.map(|run| run.first).min();
+        target.dead = dead;
+        true
     }
 
     /// Notes what a path counts for in its uplink's quorum.
-    fn count(&mut self, index: usize, id: PathId, now: Instant) {
-        let target = &self.targets[index];
+    fn count(&mut self, to: TargetId, id: PathId, now: Instant) {
+        let target = &self.targets[to.index()];
         let path = &self.paths[id.index()];
         let failed = !path.record.is_blocked() && path.record.health.state() == State::Down;
         let (counted, waits) = if !failed {
@@ -129,23 +158,32 @@ impl Engine {
         } else if path.counted == Some(State::Down) {
             (path.counted, None)
         } else {
-            match self.weight(index, id, now) {
+            match self.weight(to, id, now) {
                 Weight::Counts => (Some(State::Down), None),
                 Weight::Waits(witnesses) => (path.counted, Some(witnesses)),
             }
         };
         let path = &mut self.paths[id.index()];
         path.counted = counted;
+        self.mark(id);
+        let (path, waiting) = (
+            &mut self.paths[id.index()],
+            &mut self.targets[to.index()].waiting,
+        );
         match waits {
-            None => path.waits_since = None,
+            None => {
+                path.waits_since = None;
+                waiting.remove(&id);
+            }
             Some(witnesses) => {
                 path.waits_since.get_or_insert(now);
+                waiting.insert(id);
                 self.ask(id, &witnesses, now);
             }
         }
     }
 
-    fn weight(&self, index: usize, id: PathId, now: Instant) -> Weight {
+    fn weight(&self, to: TargetId, id: PathId, now: Instant) -> Weight {
         let path = &self.paths[id.index()];
         let uplink = &self.config.uplinks[path.uplink.index()];
         if uplink.health.quorum.of(uplink.probe.targets.len()) < 2 {
@@ -155,7 +193,7 @@ impl Engine {
             return Weight::Counts;
         };
         let others = || {
-            let ids = self.targets[index].paths.iter().copied();
+            let ids = self.targets[to.index()].paths.iter().copied();
             ids.filter(|&other| other != id && self.paths[other.index()].tells())
         };
         let lives = |other: PathId| {
@@ -200,9 +238,21 @@ impl Engine {
             let uplink = self.paths[other.index()].uplink;
             let probe = &self.config.uplinks[uplink.index()].probe;
             if let Some(at) = self.paths[other.index()].probe_since(began, probe, now) {
-                self.schedule(other, at);
+                self.timetable.note(
+                    other,
+                    &Wants {
+                        send: Some(at),
+                        ..Wants::default()
+                    },
+                );
             }
-            self.schedule(id, since + patience);
+            self.timetable.note(
+                id,
+                &Wants {
+                    look: Some(since + patience),
+                    ..Wants::default()
+                },
+            );
         }
     }
 }

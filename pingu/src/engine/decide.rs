@@ -21,7 +21,7 @@ pub(crate) struct Candidate {
     pub(crate) usable: bool,
     /// Until then it draws no traffic although it is up: its hold-down, or its suppression.
     pub(crate) held_until: Option<Instant>,
-    /// How well each target answers over it; empty where nobody compares.
+    /// How well each target answers over it, in the order of their addresses; empty where nobody compares.
     pub(crate) qualities: Vec<(IpAddr, Quality)>,
 }
 
@@ -157,7 +157,7 @@ fn rank_by_metric(
 
 impl Ranking {
     /// It stands, or would but for the preferred one.
-    fn stood(&self, id: UplinkId) -> bool {
+    pub(crate) fn stood(&self, id: UplinkId) -> bool {
         self.standing.contains(&id) || self.passed_over.contains(&id)
     }
 
@@ -175,8 +175,8 @@ impl Candidate {
     /// By the margin in delay or in loss, and not worse by the margin in the other. Only what both reach is compared.
     fn is_better_than(&self, other: &Self, margins: &PreferBetter) -> bool {
         let of = |qualities: &[(IpAddr, Quality)], target: IpAddr| {
-            let found = qualities.iter().find(|(address, _)| *address == target);
-            found.map(|(_, quality)| *quality)
+            let place = qualities.binary_search_by_key(&target, |(address, _)| *address);
+            place.ok().map(|place| qualities[place].1)
         };
         let pairs = || {
             let pair =

@@ -12,8 +12,10 @@ use crate::{
     engine::{
         bursts::{self, Bursts},
         health::{State, Verdict},
+        phase::Phase,
         record::Record,
         rolling::{self, Rolling},
+        wants::Wants,
         way_out::Readiness,
     },
     probe::{ProbeOrder, ProbeTransport, SendResult},
@@ -30,6 +32,8 @@ pub(crate) struct Path {
     pub(crate) counted: Option<State>,
     /// Since when its failure waits for other uplinks to say whether the target is dead.
     pub(crate) waits_since: Option<Instant>,
+    /// Orders of it are being handed over: until it is told what became of them, nothing that came back is read.
+    pub(crate) is_sending: bool,
     course: Course,
 }
 
@@ -40,6 +44,10 @@ enum Course {
     /// Boxed: paths in bursts may be a hundred thousand.
     Rolling(Box<Rolling>),
 }
+
+/// What one path takes of memory: itself, its place in the tables of the engine, 128 recent round-trip times, a histogram of some twenty
+/// buckets, and its bursts on their way.
+pub(crate) const PATH_BYTES: usize = size_of::<Path>() + 160 + 512 + 192 + 512;
 
 /// How many slots a path needs.
 pub(crate) fn slots_needed(probe: &ProbeConfig) -> u32 {
@@ -55,7 +63,7 @@ impl Path {
         target: IpAddr,
         first_slot: u32,
         probe: &ProbeConfig,
-        now: Instant,
+        phase: Phase,
     ) -> Self {
         Self {
             uplink,
@@ -63,22 +71,24 @@ impl Path {
             record: Record::new(first_slot, slots_needed(probe)),
             counted: Some(State::Down),
             waits_since: None,
+            is_sending: false,
             course: match &probe.mode {
-                ProbeMode::Burst(_) => Course::Bursts(Bursts::new(now)),
-                ProbeMode::Rolling(_) => Course::Rolling(Box::new(Rolling::new(now))),
+                ProbeMode::Burst(_) => Course::Bursts(Bursts::new(phase)),
+                ProbeMode::Rolling(_) => Course::Rolling(Box::new(Rolling::new(phase))),
             },
         }
     }
 
-    /// Takes a new answer to "can this path be probed". A path that was blocked starts over: nothing is known, and a probe is due.
-    pub(crate) fn set_readiness(&mut self, readiness: Readiness, now: Instant) {
+    /// Takes a new answer to "can this path be probed". A path that was blocked starts over: nothing is known, and its first probe is
+    /// due at `first`.
+    pub(crate) fn set_readiness(&mut self, readiness: Readiness, first: Instant, now: Instant) {
         let was_blocked = self.record.is_blocked();
         self.record.set_readiness(readiness, now);
         match (&mut self.course, self.record.is_blocked()) {
             (Course::Bursts(bursts), true) => bursts.block(),
             (Course::Rolling(rolling), true) => rolling.block(),
-            (Course::Bursts(bursts), false) if was_blocked => bursts.start_over(now),
-            (Course::Rolling(rolling), false) if was_blocked => rolling.start_over(now),
+            (Course::Bursts(bursts), false) if was_blocked => bursts.start_over(first),
+            (Course::Rolling(rolling), false) if was_blocked => rolling.start_over(first),
             (Course::Bursts(_) | Course::Rolling(_), false) => {}
         }
     }
@@ -156,22 +166,56 @@ impl Path {
     /// Takes the kernel's answers to the last orders of this path, and the time at which they had been handed over: deadlines count
     /// from there.
     pub(crate) fn sent(&mut self, results: &[SendResult], timeout: Duration, now: Instant) {
+        self.is_sending = false;
         match &mut self.course {
             Course::Bursts(bursts) => bursts.sent(&mut self.record, results, timeout, now),
             Course::Rolling(rolling) => rolling.sent(&mut self.record, results, now),
         }
     }
 
-    /// When this path wants to be looked at again; none while it is blocked and nothing is on its way.
-    pub(crate) fn next_wake(
+    /// When this path wants to be looked at again; never while it is blocked and nothing is on its way.
+    pub(crate) fn wants(
         &mut self,
         probe: &ProbeConfig,
         health: &HealthConfig,
         now: Instant,
-    ) -> Option<Instant> {
+    ) -> Wants {
         match &mut self.course {
-            Course::Bursts(bursts) => bursts.next_wake(&self.record, (probe, health), now),
-            Course::Rolling(rolling) => rolling.next_wake(&self.record, (probe, health), now),
+            Course::Bursts(bursts) => bursts.wants(&self.record, (probe, health), now),
+            Course::Rolling(rolling) => rolling.wants(&self.record, (probe, health), now),
+        }
+    }
+
+    /// When passing time alone may decide something next.
+    pub(crate) fn deadline(
+        &self,
+        probe: &ProbeConfig,
+        health: &HealthConfig,
+        now: Instant,
+    ) -> Option<Instant> {
+        match &self.course {
+            Course::Bursts(bursts) => bursts.deadline(&self.record, health),
+            Course::Rolling(rolling) => rolling.deadline(&self.record, (probe, health), now),
         }
     }
 }
+
+/// How long a verdict that passing time brings may wait for others. Of the 50 ms behind its deadline, most is left for the machine, and a
+/// short timeout is not made much longer.
+pub(crate) fn patience(probe: &ProbeConfig) -> Duration {
+    let suspects = match &probe.mode {
+        ProbeMode::Burst(_) => None,
+        ProbeMode::Rolling(rolling) => rolling.suspect_interval,
+    };
+    let of_interval = suspects.map(|interval| interval / PATIENCE_SHARE);
+    let of_timeout = probe.timeout / PATIENCE_SHARE;
+    of_interval
+        .unwrap_or(of_timeout)
+        .min(of_timeout)
+        .min(PATIENCE_MAX)
+}
+
+/// A sixteenth of the time that a verdict takes anyway.
+const PATIENCE_SHARE: u32 = 16;
+
+const PATIENCE_MAX: Duration = Duration::from_millis(20);

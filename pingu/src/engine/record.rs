@@ -10,6 +10,7 @@ use crate::{
         causes::{CauseKind, Causes, Detail},
         evidence::{Evidence, Judged},
         health::Health,
+        histogram::Histogram,
         way_out::Readiness,
         window::{Recent, Window},
     },
@@ -71,6 +72,7 @@ pub(crate) struct Record {
     pub(crate) tally: Tally,
     pub(crate) window: Window,
     pub(crate) recent: Recent,
+    pub(crate) histogram: Histogram,
     /// The last judgement.
     pub(crate) judged: Option<Judged>,
     pub(crate) evidence: Evidence,
@@ -91,6 +93,7 @@ impl Record {
             tally: Tally::default(),
             window: Window::default(),
             recent: Recent::default(),
+            histogram: Histogram::default(),
             judged: None,
             evidence: Evidence::default(),
             skipped: 0,
@@ -119,6 +122,12 @@ impl Record {
     /// It has no way out.
     pub(crate) fn is_blocked(&self) -> bool {
         self.readiness == Readiness::Blocked
+    }
+
+    /// Takes the round-trip time of an answered probe, in order of sending.
+    pub(crate) fn answered(&mut self, rtt: Duration) {
+        self.window.push(rtt);
+        self.histogram.push(rtt);
     }
 
     /// Until when what is due waits for the next hop's link-layer address: for one timeout. After that its probes count as without

@@ -20,6 +20,7 @@ use crate::{
     engine::{
         bursts::LOOK_AGAIN_MIN,
         causes::{self, CauseId, CauseKind, Detail},
+        phase::Phase,
         record::{Record, Shape},
     },
     probe::{ProbeOrder, ProbeTransport, SendResult},
@@ -35,6 +36,7 @@ const LATE_SLOTS_MAX: u32 = 128;
 /// What a path that is probed one by one knows.
 #[derive(Debug)]
 pub(crate) struct Rolling {
+    phase: Phase,
     /// When the next regular probe is due.
     next_send: Instant,
     last_sent: Option<Instant>,
@@ -67,9 +69,10 @@ pub(crate) fn slots_needed(probe: &ProbeConfig) -> u32 {
 }
 
 impl Rolling {
-    pub(crate) fn new(now: Instant) -> Self {
+    pub(crate) fn new(phase: Phase) -> Self {
         Self {
-            next_send: now,
+            phase,
+            next_send: phase.0,
             last_sent: None,
             probes: Sliding::default(),
             first_pending: 0,
@@ -95,9 +98,9 @@ impl Rolling {
         self.awaited = None;
     }
 
-    /// There is a way out again: a probe is due.
-    pub(crate) fn start_over(&mut self, now: Instant) {
-        self.next_send = now;
+    /// There is a way out again: a probe is due then.
+    pub(crate) fn start_over(&mut self, first: Instant) {
+        self.next_send = first;
     }
 
     /// Sees to it that a probe leaves as soon as may be, unless one sent after `began` is on its way already or follows soon. Returns
@@ -169,12 +172,9 @@ impl Rolling {
         }
         if self.next_send <= now {
             let interval = probe.mode.rolling().interval;
-            let on_time = self.next_send + interval;
-            self.next_send = if on_time > now {
-                on_time
-            } else {
-                now + interval
-            };
+            self.next_send = self
+                .phase
+                .next(self.next_send, now, interval, Duration::ZERO);
         }
         self.last_sent = Some(now);
         self.look_again = LOOK_AGAIN_MIN;
@@ -304,7 +304,7 @@ impl Rolling {
                     record.causes.count(CauseKind::Late, Detail::None, 1, now);
                 } else {
                     record.tally.answered += 1;
-                    record.window.push(rtt);
+                    record.answered(rtt);
                 }
             }
             Fate::Lost(cause) => {

@@ -268,7 +268,7 @@ impl Engine {
 
     /// Whether a family works over an uplink, as far as is known.
     pub(super) fn carries(&self, id: UplinkId, ipv6: bool) -> bool {
-        self.uplink(id).family_state(ipv6, &self.paths) != State::Down
+        self.uplink(id).family_state(ipv6) != State::Down
     }
 }
 

@@ -15,6 +15,7 @@ use crate::{
         passive::{self, Source},
         path::Path,
         uplink::Uplink,
+        wants::Wants,
     },
     probe::ProbeTransport,
     units::{PathId, UplinkId},
@@ -94,11 +95,13 @@ impl Watch {
 mod tests;
 
 impl Uplink {
-    /// Reads its counters, where there are any.
-    pub(crate) fn sample(&mut self, transport: &impl ProbeTransport, now: Instant) {
-        if let Some(ifindex) = self.passive.wanted(now) {
+    /// Reads its counters, where there are any. Whether it did.
+    pub(crate) fn sample(&mut self, transport: &impl ProbeTransport, now: Instant) -> bool {
+        let wanted = self.passive.wanted(now);
+        if let Some(ifindex) = wanted {
             self.passive.take(transport.traffic(ifindex), now);
         }
+        wanted.is_some()
     }
 
     /// What handshakes say against the pings.
@@ -115,7 +118,7 @@ impl Uplink {
             Handshakes::Report => false,
             Handshakes::Judge => true,
         };
-        match self.state_by_pings(paths) {
+        match self.state_by_pings() {
             State::Down if self.state_noted == State::Up => {
                 self.kept(paths, now).unwrap_or(Sign::None)
             }
@@ -328,7 +331,7 @@ impl Engine {
         if path.record.health.state() == State::Up
             && let Some(at) = path.probe_since(began, probe, now)
         {
-            self.schedule(id, at);
+            self.timetable.note(id, &Wants::to_send(at));
         }
     }
 

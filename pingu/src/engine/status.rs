@@ -10,17 +10,16 @@ use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    engine::{
-        CauseStatus, CheckStatus, DirectionsStatus, Engine, PassiveStatus, RttSummary, State,
-        causes::status::{statuses, time_of},
-        directions::worst_direction,
-        path::Path,
-        reconcile,
-    },
-    network::{Link, Route},
+    engine::{CheckStatus, Engine, PassiveStatus, State, causes::status::time_of, reconcile},
+    network::Route,
     probe::EngineKind,
     units::{GroupId, Metric, TableId, UplinkId},
 };
+
+mod targets;
+
+pub use targets::TargetStatus;
+pub(super) use targets::target_status;
 
 /// Which hooks serve an uplink.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,45 +114,16 @@ pub struct DampingStatus {
     pub reuse_in_s: Option<f64>,
 }
 
-/// One target as seen over one uplink, since the daemon started: sent = answered + lost + late + `not_sent` + pending.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TargetStatus {
-    /// Its address.
-    pub address: IpAddr,
-    /// Its state over this uplink.
-    pub state: State,
-    /// Probes ordered.
-    pub sent: u64,
-    /// Answered within the timeout.
-    pub answered: u64,
-    /// Not answered.
-    pub lost: u64,
-    /// Answered after the timeout.
-    pub late: u64,
-    /// Never left: refused by the kernel, vanished before the egress hook, or without a neighbour.
-    pub not_sent: u64,
-    /// Those of `not_sent` whose next hop had no link-layer address.
-    pub no_neighbour: u64,
-    /// On their way.
-    pub pending: u64,
-    /// Bursts that were due and left out: traffic proved life, or the budget asked for it.
-    #[serde(default)]
-    pub skipped: u64,
-    /// The share of the last 100 judged probes that were not answered in time, in percent; null before the first.
-    pub recent_loss_percent: Option<f64>,
-    /// Recent round-trip times in microseconds; null before the first answer.
-    pub rtt_us: Option<RttSummary>,
-    /// Which direction loses what, where the target is a reflector that is asked; null where nothing is known of that.
-    #[serde(default)]
-    pub directions: Option<DirectionsStatus>,
-    /// Why probes were not answered, the commonest cause first.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub causes: Vec<CauseStatus>,
-}
-
 impl Engine {
     /// The published view. `wall` is the time of day at `now`.
     pub fn status(&self, now: Instant, wall: SystemTime) -> Status {
+        let mut status = self.status_without_targets(now, wall);
+        self.add_targets(&mut status, (0, self.paths.len()), (now, wall));
+        status
+    }
+
+    /// The same but for the targets, which [`Engine::add_targets`] adds.
+    pub fn status_without_targets(&self, now: Instant, wall: SystemTime) -> Status {
         let active = self.active();
         let groups = 0..self.config.groups.len();
         let active_in: Vec<Vec<UplinkId>> = groups
@@ -232,9 +202,9 @@ impl Engine {
         if let Some(remark) = self.remark(id, damping.as_ref(), now) {
             reason = format!("{reason}; {remark}");
         }
-        let targets = self.target_statuses(id, (now, wall));
-        if let Some(fault) = worst_direction(&targets) {
-            reason = format!("{reason}; {fault}");
+        let passive = self.passive_status(id, now);
+        if let Some(seconds) = passive.stretched_to_s {
+            reason = format!("{reason}; probed each {seconds:.0} s for its budget");
         }
         UplinkStatus {
             name: config.name.clone(),
@@ -250,7 +220,7 @@ impl Engine {
             },
             engine_reason: uplink.engine_reason.clone(),
             metric: config.metric,
-            targets,
+            targets: Vec::new(),
             checks: self
                 .checks
                 .of(id)
@@ -259,7 +229,7 @@ impl Engine {
                 .collect(),
             preferred: self.rankings[config.group.index()].preferred == Some(id),
             damping,
-            passive: self.passive_status(id, now),
+            passive,
         }
     }
 
@@ -295,6 +265,7 @@ impl Engine {
             &self.nexthop_set(),
             self.config.protocol,
         ));
+        warnings.extend(self.checks.warnings());
         warnings.extend(self.refusals.iter().cloned());
         warnings.sort();
         warnings.dedup();
@@ -348,29 +319,5 @@ fn rivalry(rival: &Route, wanted: &Route) -> String {
              pingu decides; give it a higher metric, or set learned_routes = \"adopt\" if it was learned over an uplink",
             rival.protocol, rival.metric, wanted.metric
         )
-    }
-}
-
-pub(super) fn target_status(
-    path: &Path,
-    links: &[Link],
-    clock: (Instant, SystemTime),
-) -> TargetStatus {
-    let tally = path.record.tally;
-    TargetStatus {
-        address: path.target,
-        state: path.record.health.state(),
-        sent: tally.sent,
-        answered: tally.answered,
-        lost: tally.lost,
-        late: tally.late,
-        not_sent: tally.not_sent,
-        no_neighbour: tally.no_neighbour,
-        skipped: path.record.skipped,
-        pending: tally.sent - tally.answered - tally.lost - tally.late - tally.not_sent,
-        recent_loss_percent: path.record.recent.loss_percent(),
-        rtt_us: path.record.window.summary(),
-        directions: None,
-        causes: statuses(&path.record.causes, links, clock),
     }
 }

@@ -6,13 +6,14 @@ use crate::{
     config::{DampingConfig, Quorum, UplinkConfig},
     engine::{
         GatewayHint,
+        census::UplinkCensus,
         check::Check,
         damping::Penalty,
         decide::{Candidate, Quality},
         health::{State, Verdict},
         passive::Passive,
         path::Path,
-        quorum, reason,
+        reason,
         signs::Sign,
         spending::Spending,
         status::HookState,
@@ -26,8 +27,10 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Uplink {
     /// Its paths, in the engine's order.
-    paths: Range<usize>,
+    pub(crate) paths: Range<usize>,
     quorum: Quorum,
+    /// Its paths, counted.
+    pub(crate) census: UplinkCensus,
     /// The way out of each family: IPv4, IPv6.
     pub(crate) ways: [Result<WayOut, Obstacle>; 2],
     /// The last way found of each family, while there is none.
@@ -66,6 +69,7 @@ impl Uplink {
         Self {
             paths,
             quorum: config.health.quorum,
+            census: UplinkCensus::default(),
             ways: [Err(Obstacle::NoInterface); 2],
             ways_before: [None; 2],
             hook: HookState::Detached,
@@ -126,37 +130,31 @@ impl Uplink {
     }
 
     /// Up as soon as enough paths are, unless a required check is down; a path without a way out counts as down.
-    pub(crate) fn state(&self, paths: &[Path]) -> State {
+    pub(crate) fn state(&self) -> State {
         if self.failed_check {
             State::Down
         } else {
-            self.sign.heed(self.state_by_pings(paths))
+            self.sign.heed(self.state_by_pings())
         }
     }
 
     /// The same by the pings alone.
-    pub(crate) fn state_by_pings(&self, paths: &[Path]) -> State {
-        self.judge(self.own_paths(paths))
+    pub(crate) fn state_by_pings(&self) -> State {
+        self.census.state(self.quorum)
     }
 
     /// What is known of one family: by its own targets, where there are any.
-    pub(crate) fn family_state(&self, ipv6: bool, paths: &[Path]) -> State {
-        let of_family = |path: &&Path| path.target.is_ipv6() == ipv6;
-        if !self.failed_check && self.own_paths(paths).any(|path| of_family(&path)) {
-            self.sign
-                .heed(self.judge(self.own_paths(paths).filter(of_family)))
+    pub(crate) fn family_state(&self, ipv6: bool) -> State {
+        if self.failed_check {
+            State::Down
         } else {
-            self.state(paths)
+            self.sign.heed(self.census.family_state(self.quorum, ipv6))
         }
     }
 
-    /// Targets that are left out count where there is nothing else to judge by.
-    fn judge<'a>(&self, paths: impl Iterator<Item = &'a Path> + Clone) -> State {
-        if paths.clone().any(|path| path.counted.is_some()) {
-            quorum::judge(self.quorum, paths.filter_map(|path| path.counted))
-        } else {
-            quorum::judge(self.quorum, paths.map(Path::state))
-        }
+    /// It was up, fell, and is up again: when it draws traffic depends on each verdict.
+    pub(crate) fn is_returning(&self) -> bool {
+        self.fell && self.state_noted == State::Up
     }
 
     /// Since when every burst was good to as many targets as it needs.
@@ -178,14 +176,14 @@ impl Uplink {
         now: Instant,
     ) -> bool {
         let before = (self.state_noted, self.families_noted);
-        self.fell_by_pings = match self.state_by_pings(paths) {
+        self.fell_by_pings = match self.state_by_pings() {
             State::Down => self.fell_by_pings.or(Some(now)),
             State::Up | State::Unknown => None,
         };
         let sign = self.read_sign(paths, now);
         let sign_before = std::mem::replace(&mut self.sign, sign);
-        let state = self.state(paths);
-        self.families_noted = [false, true].map(|ipv6| self.family_state(ipv6, paths));
+        let state = self.state();
+        self.families_noted = [false, true].map(|ipv6| self.family_state(ipv6));
         if state != self.state_noted {
             if self.state_noted == State::Up {
                 self.fell = true;
@@ -199,26 +197,30 @@ impl Uplink {
         before != (self.state_noted, self.families_noted) || !sign_before.is_like(self.sign)
     }
 
-    /// What the decision needs to know of it, but for its qualities.
-    pub(crate) fn candidate(
-        &self,
-        id: UplinkId,
-        config: &UplinkConfig,
-        paths: &[Path],
-        damping: Option<&DampingConfig>,
-        now: Instant,
-    ) -> Candidate {
-        // A first rise after the start is no return.
-        let hold_down = self.fell.then(|| self.hold_down_ends(config, paths));
-        let suppressed = damping.and_then(|damping| self.penalty.suppressed_until(damping, now));
+    /// What the decision needs to know of it, but for its qualities and until when it is held.
+    pub(crate) fn candidate(&self, id: UplinkId, config: &UplinkConfig) -> Candidate {
         Candidate {
             id,
             metric: config.metric,
             state: self.state_noted,
             usable: self.ways.iter().any(Result::is_ok),
-            held_until: hold_down.max(suppressed),
+            held_until: None,
             qualities: Vec::new(),
         }
+    }
+
+    /// Until when it draws no traffic although it is up. Looks at each of its paths.
+    pub(crate) fn held_until(
+        &self,
+        config: &UplinkConfig,
+        paths: &[Path],
+        damping: Option<&DampingConfig>,
+        now: Instant,
+    ) -> Option<Instant> {
+        // A first rise after the start is no return.
+        let hold_down = self.fell.then(|| self.hold_down_ends(config, paths));
+        let suppressed = damping.and_then(|damping| self.penalty.suppressed_until(damping, now));
+        hold_down.max(suppressed)
     }
 
     fn hold_down_ends(&self, config: &UplinkConfig, paths: &[Path]) -> Instant {
@@ -239,7 +241,7 @@ impl Uplink {
         }
     }
 
-    /// How well each target that is up answers over it.
+    /// How well each target that is up answers over it, by their addresses.
     pub(crate) fn qualities(&self, paths: &[Path]) -> Vec<(IpAddr, Quality)> {
         let quality = |path: &Path| {
             let quality = Quality {
@@ -248,20 +250,17 @@ impl Uplink {
             };
             Some((path.target, quality))
         };
-        self.own_paths(paths)
-            .filter(|path| path.state() == State::Up)
-            .filter_map(quality)
-            .collect()
+        let up = self
+            .own_paths(paths)
+            .filter(|path| path.state() == State::Up);
+        let mut qualities: Vec<_> = up.filter_map(quality).collect();
+        qualities.sort_unstable_by_key(|(target, _)| *target);
+        qualities
     }
 
     /// The numbers of its paths.
     pub(crate) fn path_ids(&self) -> impl Iterator<Item = PathId> + use<> {
         self.paths.clone().map(|index| PathId(index as u32))
-    }
-
-    /// The place of its first path in the engine's order.
-    pub(crate) fn first_path(&self) -> usize {
-        self.paths.start
     }
 
     /// Its paths.
@@ -298,7 +297,7 @@ impl Uplink {
         let said =
             |check: &Check| format!("check {}: {}", check.config.name, check.verdicts.text());
         if self.failed_check
-            && self.judge(self.own_paths(paths)) != State::Down
+            && self.census.state(self.quorum) != State::Down
             && let Some(check) = checks.iter().find(|check| check.fells())
         {
             return said(check);

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     config::UplinkConfig,
     engine::{
-        CauseStatus, DampingStatus, Engine, State,
+        CauseStatus, DampingStatus, Engine, PassiveStatus, State,
         causes::status::{statuses, time_of},
         path::Path,
         reason,
@@ -47,6 +47,9 @@ pub struct WhyUplink {
     pub routes: String,
     /// Its targets.
     pub targets: Vec<WhyTarget>,
+    /// What traffic says of it, and what probing it costs.
+    #[serde(flatten)]
+    pub passive: PassiveStatus,
 }
 
 /// What there is to say of one target over one uplink.
@@ -133,6 +136,7 @@ impl Engine {
                 .own_paths(&self.paths)
                 .map(|path| self.why_target(path, config, clock))
                 .collect(),
+            passive: self.passive_status(id, clock.0),
         }
     }
 

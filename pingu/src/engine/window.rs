@@ -1,14 +1,21 @@
 //! The recent round-trip times of one path, and what they amount to.
 
-use std::{collections::VecDeque, time::Duration};
+use std::time::Duration;
 
-/// How many round-trip times are kept: enough that a 99th percentile means something, 4 KiB a path.
-const SAMPLES_MAX: usize = 512;
+/// How many round-trip times are kept: more than [`RECENT_MAX`], of which a 99th percentile is the second longest.
+const SAMPLES_MAX: usize = 128;
 
-/// A sliding window over the last [`SAMPLES_MAX`] round-trip times, and the running jitter.
+/// Round-trip times are kept in this many nanoseconds: finer than any stamp, and 429 seconds fit into 32 bits.
+const SAMPLE_NS: u64 = 100;
+
+/// A sliding window over the last [`SAMPLES_MAX`] round-trip times, and the running jitter. It grows as answers come: 512 bytes at most.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Window {
-    rtt_ns: VecDeque<u64>,
+    /// A ring once it is full.
+    samples: Vec<u32>,
+    /// The next place to be written in a full ring: the oldest.
+    next: u8,
+    previous_ns: u64,
     jitter_ns: f64,
 }
 
@@ -46,6 +53,9 @@ pub struct RttSummary {
     pub min: f64,
     /// The median (nearest rank).
     pub p50: f64,
+    /// The 90th percentile (nearest rank).
+    #[serde(default)]
+    pub p90: f64,
     /// The 99th percentile (nearest rank).
     pub p99: f64,
     /// The longest.
@@ -60,35 +70,43 @@ impl Window {
     /// Adds the round-trip time of an answered probe, in order of sending.
     pub(crate) fn push(&mut self, rtt: Duration) {
         let rtt_ns = u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX);
-        if let Some(&previous) = self.rtt_ns.back() {
-            self.jitter_ns += (rtt_ns.abs_diff(previous) as f64 - self.jitter_ns) / 16.0;
+        if !self.samples.is_empty() {
+            self.jitter_ns += (rtt_ns.abs_diff(self.previous_ns) as f64 - self.jitter_ns) / 16.0;
         }
-        if self.rtt_ns.len() == SAMPLES_MAX {
-            self.rtt_ns.pop_front();
+        self.previous_ns = rtt_ns;
+        let sample = u32::try_from((rtt_ns + SAMPLE_NS / 2) / SAMPLE_NS).unwrap_or(u32::MAX);
+        if self.samples.len() < SAMPLES_MAX {
+            self.samples.push(sample);
+        } else {
+            self.samples[usize::from(self.next)] = sample;
+            self.next = (self.next + 1) % SAMPLES_MAX as u8;
         }
-        self.rtt_ns.push_back(rtt_ns);
     }
 
     /// The mean of the last [`RECENT_MAX`], or none before the first.
     pub(crate) fn recent_mean(&self) -> Option<Duration> {
-        let recent = || self.rtt_ns.iter().rev().take(RECENT_MAX as usize);
+        let (newer, older) = self.samples.split_at(usize::from(self.next));
+        let from_new = newer.iter().rev().chain(older.iter().rev());
+        let recent = || from_new.clone().take(RECENT_MAX as usize);
         let count = recent().count() as u64;
-        (count > 0).then(|| Duration::from_nanos(recent().sum::<u64>() / count))
+        let sum: u64 = recent().map(|&sample| u64::from(sample)).sum();
+        (count > 0).then(|| Duration::from_nanos(sum * SAMPLE_NS / count))
     }
 
     /// The figures, or none before the first answer.
     pub(crate) fn summary(&self) -> Option<RttSummary> {
-        let mut sorted: Vec<u64> = self.rtt_ns.iter().copied().collect();
+        let mut sorted = self.samples.clone();
         sorted.sort_unstable();
-        let us = |ns: u64| ns as f64 / 1000.0;
+        let us = |sample: u32| f64::from(sample) * SAMPLE_NS as f64 / 1000.0;
         let rank = |percent: usize| us(sorted[(sorted.len() * percent).div_ceil(100).max(1) - 1]);
-        let mean_ns = sorted.iter().map(|&ns| ns as f64).sum::<f64>() / sorted.len() as f64;
+        let sum: f64 = sorted.iter().map(|&sample| f64::from(sample)).sum();
         Some(RttSummary {
             min: us(*sorted.first()?),
             p50: rank(50),
+            p90: rank(90),
             p99: rank(99),
             max: us(*sorted.last()?),
-            mean: mean_ns / 1000.0,
+            mean: sum / sorted.len() as f64 * SAMPLE_NS as f64 / 1000.0,
             jitter: self.jitter_ns / 1000.0,
         })
     }
@@ -115,18 +133,37 @@ mod tests {
     fn percentiles_are_nearest_ranks() {
         let summary = filled(1..=100).summary().expect("filled");
         assert_eq!(
-            (summary.min, summary.p50, summary.p99, summary.max),
-            (1.0, 50.0, 99.0, 100.0)
+            [
+                summary.min,
+                summary.p50,
+                summary.p90,
+                summary.p99,
+                summary.max
+            ],
+            [1.0, 50.0, 90.0, 99.0, 100.0]
         );
         assert_eq!(summary.mean, 50.5);
     }
 
     #[test]
     fn only_the_recent_samples_count() {
-        let summary = filled((0..600).map(|n| if n < 88 { 9_000 } else { 10 }))
+        let summary = filled((0..600).map(|n| if n < 600 - 128 { 9_000 } else { 10 }))
             .summary()
             .expect("filled");
         assert_eq!((summary.min, summary.max), (10.0, 10.0));
+    }
+
+    #[test]
+    fn a_recent_mean_is_that_of_the_last_hundred_however_often_the_ring_went_round() {
+        for end in [90, 100, 128, 129, 200, 255, 256, 300, 1000_u64] {
+            let first = end.saturating_sub(100);
+            let mean_us = (first + end - 1) as f64 / 2.0;
+            let mean = filled(0..end).recent_mean().expect("filled");
+            assert!(
+                (mean.as_secs_f64() * 1e6 - mean_us).abs() < 0.2,
+                "{end}: {mean:?}"
+            );
+        }
     }
 
     #[test]

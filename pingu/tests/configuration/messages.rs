@@ -68,7 +68,7 @@ fn each_rule_has_its_message() {
         ),
         (
             GOOD.replace("[\"192.0.2.1\"]", "[]"),
-            "f:2:11: error: `probe.targets` must be a list of 1 to 64 IP addresses, not []",
+            "f:2:11: error: `probe.targets` must be a list of 1 to 65536 IP addresses, not []",
         ),
         (
             GOOD.replace("[\"192.0.2.1\"]", "[\"192.0.2.1\", \"192.0.2.1\"]"),

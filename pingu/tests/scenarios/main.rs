@@ -1,8 +1,10 @@
 //! Replays tests/scenarios/*.toml against the engine in virtual time: a story of what happens to the uplinks, and what must be true when.
 
 mod causes;
+mod crowd;
 mod passive;
 mod properties;
+mod scale;
 mod wires;
 mod world;
 

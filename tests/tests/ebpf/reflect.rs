@@ -10,7 +10,8 @@ use pingu_common::{
 };
 
 use crate::{
-    harness::{self, Echo, HERE_V4, HERE_V6, IFINDEX, THERE_V4, THERE_V6},
+    harness::{self, IFINDEX},
+    packets::{Echo, HERE_V4, HERE_V6, THERE_V4, THERE_V6},
     reference,
 };
 

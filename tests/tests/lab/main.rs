@@ -26,6 +26,7 @@ mod memory;
 mod modes;
 mod mutators;
 mod network_managers;
+mod passive;
 mod pins;
 mod policy;
 mod redistribution;

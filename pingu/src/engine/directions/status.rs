@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     engine::{Engine, TargetStatus, status::target_status},
-    units::{PathId, UplinkId},
+    units::PathId,
 };
 
 /// Below this share of losses no direction is named, in percent.
@@ -63,24 +63,15 @@ impl DirectionsStatus {
 }
 
 impl Engine {
-    /// An uplink's targets, in the order of the configuration.
-    pub(crate) fn target_statuses(
-        &self,
-        id: UplinkId,
-        clock: (Instant, SystemTime),
-    ) -> Vec<TargetStatus> {
-        let timeout = self.config.uplinks[id.index()].probe.timeout;
-        let uplink = &self.uplinks[id.index()];
-        let own = uplink.own_paths(&self.paths).enumerate();
-        own.map(|(index, path)| {
-            let path_id = PathId((uplink.first_path() + index) as u32);
-            let directions = self.reflections.of(path_id);
-            TargetStatus {
-                directions: directions.and_then(|directions| directions.status(timeout, clock.0)),
-                ..target_status(path, &self.snapshot.links, clock)
-            }
-        })
-        .collect()
+    /// A path's target, with what is known of directions.
+    pub(crate) fn path_status(&self, id: PathId, clock: (Instant, SystemTime)) -> TargetStatus {
+        let path = &self.paths[id.index()];
+        let timeout = self.config.uplinks[path.uplink.index()].probe.timeout;
+        let directions = self.reflections.of(id);
+        TargetStatus {
+            directions: directions.and_then(|directions| directions.status(timeout, clock.0)),
+            ..target_status(path, &self.snapshot.links, clock)
+        }
     }
 }
 

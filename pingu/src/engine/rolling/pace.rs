@@ -8,13 +8,42 @@ use super::{
 };
 use crate::{
     config::{HealthConfig, ProbeConfig},
-    engine::{bursts::LOOK_AGAIN_MAX, health::State, record::Record},
+    engine::{
+        bursts::LOOK_AGAIN_MAX,
+        health::State,
+        record::Record,
+        wants::{Wants, sooner},
+    },
 };
 
 impl Rolling {
-    /// When this path wants to be looked at again; none while it is blocked and nothing is on its way.
-    pub(crate) fn next_wake(
+    /// When this path wants to be looked at again; never while it is blocked and nothing is on its way.
+    pub(crate) fn wants(
         &mut self,
+        record: &Record,
+        (probe, health): (&ProbeConfig, &HealthConfig),
+        now: Instant,
+    ) -> Wants {
+        let mut wants = Wants {
+            deadline: self.deadline(record, (probe, health), now),
+            ..Wants::default()
+        };
+        if record.is_blocked() {
+            return wants;
+        }
+        let due = self.due(record, (probe, health), now);
+        let waits_until = record.waits_until(probe.timeout, now);
+        wants.send = Some(waits_until.map_or(due, |until| until.max(due)));
+        if self.is_awaited(record, health) {
+            wants.look = Some(now + self.look_again);
+            self.look_again = (self.look_again * 2).min(LOOK_AGAIN_MAX);
+        }
+        wants
+    }
+
+    /// When passing time alone may decide something next.
+    pub(crate) fn deadline(
+        &self,
         record: &Record,
         (probe, health): (&ProbeConfig, &HealthConfig),
         now: Instant,
@@ -25,23 +54,11 @@ impl Rolling {
                 .map(|(sent, _)| (sent + probe.timeout).max(now));
         }
         let due = self.due(record, (probe, health), now);
-        let waits_until = record.waits_until(probe.timeout, now);
-        let mut wake = waits_until.map_or(due, |until| until.max(due));
-        if let Some(certain) = self.certain_at(record, (probe, health)) {
-            wake = wake.min(certain);
-        }
-        if let Some(suspicion) = self.suspicion_at(record, probe, now) {
-            // The look rides on the next probe where that is near.
-            let slack = probe.mode.rolling().suspect_interval.unwrap_or_default() / 2;
-            if due > suspicion + slack {
-                wake = wake.min(suspicion);
-            }
-        }
-        if self.is_awaited(record, health) {
-            wake = wake.min(now + self.look_again);
-            self.look_again = (self.look_again * 2).min(LOOK_AGAIN_MAX);
-        }
-        Some(wake)
+        // The look rides on the next probe where that is near.
+        let slack = probe.mode.rolling().suspect_interval.unwrap_or_default() / 2;
+        let suspicion = self.suspicion_at(record, probe, now);
+        let suspicion = suspicion.filter(|at| due > *at + slack);
+        sooner(self.certain_at(record, (probe, health)), suspicion)
     }
 
     /// When the next probe is due: at its regular time, or sooner in a suspicion, of which `fall` probes are enough.

@@ -88,7 +88,7 @@ impl Driver {
         };
         record.set_readiness(ready, start);
         Self {
-            rolling: Rolling::new(start),
+            rolling: Rolling::new(Phase(start)),
             record,
             wire: Wire {
                 start,
@@ -125,7 +125,11 @@ impl Driver {
             self.rolling
                 .order(record, to, health, || 1, now, &mut self.orders);
         }
-        self.wake = self.rolling.next_wake(record, (probe, health), now);
+        let wants = self.rolling.wants(record, (probe, health), now);
+        self.wake = [wants.send, wants.deadline, wants.look]
+            .into_iter()
+            .flatten()
+            .min();
         for order in &self.orders {
             let result = match self.wire.errno {
                 Some(errno) => SendResult::NotSent(errno),

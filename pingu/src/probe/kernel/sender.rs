@@ -35,6 +35,8 @@ const FAN_RUN_MIN: usize = 16;
 pub(in crate::probe) struct Sender {
     /// In order of their interfaces' numbers.
     outlets: Vec<Outlet>,
+    /// Places of outlets that have something to send; empty between calls.
+    busy: Vec<usize>,
     batch: Batch,
     /// Places of orders that leave each for itself; empty between calls.
     single: Vec<u32>,
@@ -87,6 +89,7 @@ impl Sender {
     pub(in crate::probe) fn new(first_word: Option<u32>) -> Self {
         Self {
             outlets: Vec::new(),
+            busy: Vec::new(),
             batch: Batch::new(),
             single: Vec::new(),
             cookies: Cookies::new(first_word),
@@ -156,10 +159,13 @@ impl Sender {
                 .outlets
                 .binary_search_by_key(&order.ifindex, |outlet| outlet.ifindex)
             {
+                if self.outlets[outlet].queue.is_empty() {
+                    self.busy.push(outlet);
+                }
                 self.outlets[outlet].queue.push(place as u32);
             }
         }
-        for outlet in 0..self.outlets.len() {
+        while let Some(outlet) = self.busy.pop() {
             self.send_by(outlet, slots, stamping, orders, results);
         }
     }

@@ -1,0 +1,126 @@
+//! The loop's alarm clock: a timer of the kernel's. Tokio's own rounds up to milliseconds, which is as long as the shortest period, and
+//! wakes twice for what is further ahead than 64 of them.
+
+use std::{
+    io,
+    os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    ptr,
+    time::Instant,
+};
+
+use tokio::io::{Interest, unix::AsyncFd};
+
+/// A timer.
+#[derive(Debug)]
+pub(super) struct Alarm {
+    timer: AsyncFd<OwnedFd>,
+    /// What it is set to.
+    at: Option<Instant>,
+}
+
+impl Alarm {
+    /// A timer that is not set.
+    pub(super) fn new() -> io::Result<Self> {
+        // SAFETY: a plain system call.
+        let timer = unsafe {
+            libc::timerfd_create(
+                libc::CLOCK_MONOTONIC,
+                libc::TFD_CLOEXEC | libc::TFD_NONBLOCK,
+            )
+        };
+        if timer < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: the descriptor was opened just above and is nobody else's.
+        let timer = unsafe { OwnedFd::from_raw_fd(timer) };
+        Ok(Self {
+            timer: AsyncFd::with_interest(timer, Interest::READABLE)?,
+            at: None,
+        })
+    }
+
+    /// Waits until `at`; `now` is the time. Safe to cancel: the next call may wait for another time.
+    pub(super) async fn wait(&mut self, at: Instant, now: Instant) {
+        if at <= now {
+            return;
+        }
+        if self.at != Some(at) {
+            self.set(at, now);
+        }
+        // A timer of this kind cannot fail to become readable; setting it anew takes back what it had to say.
+        if let Ok(mut ready) = self.timer.readable().await {
+            ready.clear_ready();
+        }
+        self.at = None;
+    }
+
+    fn set(&mut self, at: Instant, now: Instant) {
+        let left = at - now;
+        let setting = libc::itimerspec {
+            it_interval: libc::timespec {
+                tv_sec: 0,
+                tv_nsec: 0,
+            },
+            it_value: libc::timespec {
+                tv_sec: left.as_secs() as libc::time_t,
+                tv_nsec: left.subsec_nanos() as libc::c_long,
+            },
+        };
+        // SAFETY: the setting outlives the call, and nothing is written back.
+        let done =
+            unsafe { libc::timerfd_settime(self.timer.as_raw_fd(), 0, &setting, ptr::null_mut()) };
+        // It fails for descriptors that are no timers and times that are none.
+        debug_assert_eq!(done, 0, "a timer takes every time");
+        self.at = Some(at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![expect(
+        clippy::disallowed_methods,
+        reason = "what is tested is that a clock of the kernel's keeps the time"
+    )]
+
+    use std::time::Duration;
+
+    use super::*;
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn it_wakes_in_time_whatever_it_was_set_to_before() {
+        let mut alarm = Alarm::new().unwrap();
+        for (cancelled_ms, us) in [(50, 300), (1, 2_000), (500, 100_000), (0, 1)] {
+            let now = Instant::now();
+            let first = alarm.wait(now + Duration::from_millis(cancelled_ms), now);
+            tokio::select! {
+                biased;
+                () = std::future::ready(()) => {}
+                () = first => {}
+            }
+            let now = Instant::now();
+            let at = now + Duration::from_micros(us);
+            tokio::time::timeout(Duration::from_secs(10), alarm.wait(at, now))
+                .await
+                .expect("it wakes");
+            assert!(Instant::now() >= at, "{us} us");
+        }
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn what_passed_unheard_wakes_nobody_later() {
+        let mut alarm = Alarm::new().unwrap();
+        let now = Instant::now();
+        {
+            let waits = std::pin::pin!(alarm.wait(now + Duration::from_millis(1), now));
+            tokio::select! {
+                biased;
+                () = async { std::thread::sleep(Duration::from_millis(5)) } => {}
+                () = waits => {}
+            }
+        }
+        let now = Instant::now();
+        let at = now + Duration::from_millis(30);
+        alarm.wait(at, now).await;
+        assert!(Instant::now() >= at);
+    }
+}
