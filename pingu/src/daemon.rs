@@ -101,8 +101,6 @@ struct Daemon {
     checks: Checks,
     /// Some interface may want its hooks.
     hooks_due: bool,
-    /// When it was last asked whether hooks are blind.
-    hooks_checked: Instant,
     alarm: Alarm,
     control: Control,
     telling: Telling,
@@ -177,7 +175,6 @@ impl Daemon {
             hooks: Hooks::default(),
             checks,
             hooks_due: false,
-            hooks_checked: now,
             alarm: Alarm::new().context("cannot have a timer")?,
             control,
             telling: Telling::default(),
@@ -209,14 +206,7 @@ impl Daemon {
             if clock() >= self.look_at {
                 self.look().await?;
             }
-            let now = clock();
-            if now >= self.hooks_checked + hooks::CHECK_EVERY {
-                self.hooks_checked = now;
-                let engine = &self.engine;
-                self.hooks_due |= engine.blind().next().is_some()
-                    || engine.silent().next().is_some()
-                    || self.hooks.are_watched();
-            }
+            self.hooks_due |= self.hooks.may_be_blind(&self.engine, clock());
             if self.hooks_due {
                 self.hooks_due = self
                     .hooks

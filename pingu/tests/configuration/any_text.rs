@@ -24,10 +24,12 @@ proptest! {
     fn no_keys_and_values_make_it_panic_and_what_is_accepted_reads_back(
         lines in prop::collection::vec((
             prop::sample::select(vec![
-                "protocol", "engine", "receive_hook", "learned_routes", "mark_connections", "flush_connections", "fwmark", "table",
+                "protocol", "engine", "receive_hook", "learned_routes", "mark_connections", "flush_connections", "fwmark",
+                "table",
                 "[damping]", "half_life", "suppress", "reuse", "max_suppress",
                 "[prefer_better]", "by_delay", "by_loss", "for", "[probe]", "targets", "period", "count", "spacing", "timeout",
-                "size", "reflect", "mode", "interval", "suspect_interval", "[health]", "max_lost", "max_loss", "recover_loss", "max_delay", "max_jitter", "recover_lost", "recover_delay", "recover_jitter", "fall",
+                "size", "reflect", "mode", "interval", "suspect_interval", "[health]", "max_lost", "max_loss",
+                "recover_loss", "max_delay", "max_jitter", "recover_lost", "recover_delay", "recover_jitter", "fall",
                 "rise", "window", "max_failed", "min_consecutive", "quorum", "hold_down", "[[uplink]]", "gateway", "metric",
             ]),
             value(),

@@ -2,7 +2,9 @@
 
 use std::{net::IpAddr, path::Path, time::Duration};
 
-use pingu::config::{Config, Gateway, LossLimit, ProbeMode, Quorum, Rule, UplinkConfig};
+use pingu::config::{
+    Config, EngineChoice, Gateway, LossLimit, ProbeMode, Quorum, Rule, UplinkConfig,
+};
 
 use crate::{GOOD, good, problems};
 
@@ -250,5 +252,23 @@ fn a_reflection_may_be_asked_for_everywhere_or_over_one_uplink() {
         [
             "f:2:8: error: `size` 47 is too small for `reflect`: a reflector writes up to byte 48 of the payload"
         ]
+    );
+}
+
+#[test]
+fn probes_need_no_programs_where_the_file_says_so() {
+    for (line, expected) in [
+        ("", EngineChoice::Auto),
+        ("engine = \"auto\"", EngineChoice::Auto),
+        ("engine = \"ebpf\"", EngineChoice::Ebpf),
+        ("engine = \"socket\"", EngineChoice::Socket),
+    ] {
+        let config = good(&format!("{line}\n{GOOD}"));
+        assert_eq!(config.engine, expected);
+        assert_eq!(good(&config.to_toml()), config);
+    }
+    assert_eq!(
+        problems(&format!("engine = \"xdp\"\n{GOOD}")),
+        ["f:1:10: error: `engine` must be one of \"auto\", \"ebpf\", \"socket\", not \"xdp\""]
     );
 }

@@ -17,6 +17,7 @@ use pingu_common::{PROGRAM_REPLY_BARE, PROGRAM_REPLY_ETHERNET, PROGRAM_REPLY_XDP
 use crate::{
     packets::Echo,
     reference::{self, Decision, Entry},
+    sockets,
 };
 
 /// `BPF_PROG_TEST_RUN` runs a program as if on the loopback device.
@@ -158,6 +159,7 @@ impl Rig {
     /// reference says. Returns what that was.
     pub fn check(&mut self, receiver: Receiver, packet: &[u8]) -> Decision {
         let judged = reference::decide(packet, receiver.has_ethernet(), IFINDEX, &self.entries);
+        sockets::check(receiver, packet, &self.entries, &judged);
         let counted = reference::counted(packet, receiver, judged.decision);
         let before = self.transport.counters().unwrap();
         let traffic = self.transport.traffic(Ifindex(IFINDEX)).unwrap();

@@ -21,5 +21,7 @@ mod reference;
 mod reflect;
 mod remarks;
 mod requests;
+mod socket_engine;
+mod sockets;
 mod traffic;
 mod tun;

@@ -43,9 +43,9 @@ pub enum Decision {
 #[derive(Clone, Copy, Debug)]
 pub struct Judged {
     pub decision: Decision,
-    slot: usize,
-    error: Option<IcmpError>,
-    reflection: Option<Reflection>,
+    pub slot: usize,
+    pub error: Option<IcmpError>,
+    pub reflection: Option<Reflection>,
 }
 
 /// The counters after one more packet of this kind.

@@ -17,8 +17,8 @@ use crate::running::two_uplinks;
 
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// So many programs does a hook take (`BPF_MPROG_MAX`).
-const PROGRAMS_MAX: usize = 64;
+/// So many programs does a hook take (`bpf_mprog_max`).
+const PROGRAMS_MAX: usize = 63;
 
 /// What loading and attaching programs takes.
 const BPF: [&str; 3] = ["bpf", "sys_admin", "perfmon"];

@@ -103,7 +103,7 @@ impl FanOut {
             results[*place as usize] = result;
         }
         match results[last as usize] {
-            SendResult::NotSent(errno) if super::sender::takes_no_more(errno) => Some(errno),
+            SendResult::NotSent(errno) if super::sender::batch::takes_no_more(errno) => Some(errno),
             _ => None,
         }
     }

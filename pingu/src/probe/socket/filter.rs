@@ -1,7 +1,7 @@
 //! Which packets a receiving socket is woken by: a classic BPF program, which any process may put on its own socket.
 //!
-//! Every cookie of a process begins with the same 32 random bits. So what a flood of forged replies fills is a small queue of its own, whose
-//! overflow harms nobody, and never the one that true replies wait in. The other 96 bits differ from probe to probe.
+//! Every cookie of a process begins with the same 32 random bits. So a flood of forged replies fills a small queue of its own, whose overflow harms
+//! nobody, and never the one that true replies wait in. The other 96 bits differ from probe to probe.
 
 use std::{io, os::fd::BorrowedFd};
 
@@ -61,9 +61,16 @@ enum Label {
     Drop,
 }
 
+struct Instruction {
+    code: u16,
+    k: u32,
+    /// Where it jumps to, if what it asks is so, or is not.
+    jump: Option<(Label, bool)>,
+}
+
 #[derive(Default)]
 struct Program {
-    instructions: Vec<(u16, u32, Option<(Label, bool)>)>,
+    instructions: Vec<Instruction>,
     labels: Vec<(Label, usize)>,
 }
 
@@ -73,15 +80,18 @@ impl Program {
     }
 
     fn op(&mut self, code: u16, k: u32) {
-        self.instructions.push((code, k, None));
+        let jump = None;
+        self.instructions.push(Instruction { code, k, jump });
     }
 
     fn jump_if(&mut self, code: u16, k: u32, to: Label) {
-        self.instructions.push((code, k, Some((to, true))));
+        let jump = Some((to, true));
+        self.instructions.push(Instruction { code, k, jump });
     }
 
     fn jump_unless(&mut self, code: u16, k: u32, to: Label) {
-        self.instructions.push((code, k, Some((to, false))));
+        let jump = Some((to, false));
+        self.instructions.push(Instruction { code, k, jump });
     }
 
     fn finish(self) -> Vec<libc::sock_filter> {
@@ -90,22 +100,18 @@ impl Program {
             let found = labels.find(|(label, _)| *label == wanted);
             found.expect("every label that is jumped to is set").1
         };
-        let resolve = |(index, (code, k, jump)): (usize, &(u16, u32, Option<(Label, bool)>))| {
+        let resolve = |(index, instruction): (usize, &Instruction)| {
             let distance = |label| {
-                u8::try_from(place(label) - index - 1)
-                    .expect("the program is short, and jumps lead on")
+                let distance = place(label) - index - 1;
+                u8::try_from(distance).expect("the program is short, and jumps lead on")
             };
-            let (jt, jf) = match jump {
+            let (jt, jf) = match instruction.jump {
                 None => (0, 0),
-                Some((label, true)) => (distance(*label), 0),
-                Some((label, false)) => (0, distance(*label)),
+                Some((label, true)) => (distance(label), 0),
+                Some((label, false)) => (0, distance(label)),
             };
-            libc::sock_filter {
-                code: *code,
-                jt,
-                jf,
-                k: *k,
-            }
+            let Instruction { code, k, .. } = *instruction;
+            libc::sock_filter { code, jt, jf, k }
         };
         self.instructions.iter().enumerate().map(resolve).collect()
     }
@@ -208,3 +214,6 @@ fn skip_header(p: &mut Program, offset: u32) {
 fn always(p: &mut Program, label: Label) {
     p.jump_if(JUMP_AT_LEAST, 0, label);
 }
+
+#[cfg(test)]
+mod tests;

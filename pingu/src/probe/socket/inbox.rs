@@ -184,7 +184,7 @@ impl Inbox {
             ifindex: None,
             error: None,
         };
-        let mut rest = &self.controls[index].0[..header.msg_hdr.msg_controllen as usize];
+        let mut rest = &self.controls[index].0[..length(header.msg_hdr.msg_controllen)];
         while let Some((level, kind, data, next)) = control_message(rest) {
             message.note(level, kind, data);
             rest = next;
@@ -206,7 +206,7 @@ impl Message<'_> {
             (libc::SOL_PACKET, libc::PACKET_AUXDATA) => {
                 // `struct tpacket_auxdata`: status at 0, the tag at 16.
                 let status = word(data, 0).unwrap_or(0);
-                if status & libc::TP_STATUS_VLAN_VALID as u32 != 0 {
+                if status & libc::TP_STATUS_VLAN_VALID != 0 {
                     self.tag = half_word(data, 16);
                 }
             }
@@ -240,7 +240,7 @@ fn control_message(control: &[u8]) -> Option<(i32, i32, &[u8], &[u8])> {
     // SAFETY: there are as many bytes, and the header is plain numbers.
     let header: libc::cmsghdr =
         unsafe { control.as_ptr().cast::<libc::cmsghdr>().read_unaligned() };
-    let length = header.cmsg_len as usize;
+    let length = length(header.cmsg_len);
     let data = control.get(HEADER..length)?;
     let next = control.get(length.next_multiple_of(size_of::<usize>())..);
     Some((
@@ -270,6 +270,11 @@ fn address_of(bytes: &[u8]) -> Option<std::net::IpAddr> {
         }
         _ => None,
     }
+}
+
+/// The kernel's lengths have different types with different C libraries.
+fn length(bytes: impl TryInto<usize>) -> usize {
+    bytes.try_into().unwrap_or(0)
 }
 
 fn half_word(data: &[u8], offset: usize) -> Option<u16> {

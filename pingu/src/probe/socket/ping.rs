@@ -9,7 +9,9 @@ use std::{
     os::fd::{AsFd, AsRawFd, OwnedFd},
 };
 
-use pingu_common::{ICMP_HEADER_BYTES, PAYLOAD_BYTES_MAX, PAYLOAD_HEADER_BYTES};
+use pingu_common::{
+    COOKIE_WORDS, ICMP_HEADER_BYTES, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, Payload,
+};
 
 use super::{
     clockwork::Clockwork,
@@ -56,12 +58,12 @@ impl PingInterface {
     pub(super) fn send(
         &mut self,
         order: &ProbeOrder,
-        cookie: [u32; 4],
+        cookie: [u32; COOKIE_WORDS],
         slots: &Slots,
         clockwork: &mut Clockwork,
     ) -> (SendResult, Option<&OwnedFd>) {
         slots.forget(order.slot);
-        if !(order.payload_bytes_min()..=PAYLOAD_BYTES_MAX).contains(&order.payload_bytes) {
+        if !(PAYLOAD_BYTES_MIN..=PAYLOAD_BYTES_MAX).contains(&order.payload_bytes) {
             return (SendResult::NotSent(libc::EMSGSIZE), None);
         }
         if let LinkHeader::Vlan { .. } = order.link {
@@ -121,7 +123,7 @@ impl PingSocket {
     fn send(
         &self,
         order: &ProbeOrder,
-        cookie: [u32; 4],
+        cookie: [u32; COOKIE_WORDS],
         slots: &Slots,
         clockwork: &mut Clockwork,
     ) -> SendResult {
@@ -130,9 +132,11 @@ impl PingSocket {
             ident: self.ident,
             ..*order
         };
+        let mut packet = [0; packet::HEADER_BYTES_MAX + PAYLOAD_BYTES_MAX as usize];
+        let Some(message) = write(&mut packet, &order, cookie) else {
+            return SendResult::NotSent(libc::EAFNOSUPPORT);
+        };
         slots.arm(&order, cookie);
-        let mut bytes = [0; ICMP_HEADER_BYTES + PAYLOAD_BYTES_MAX as usize];
-        let message = write(&mut bytes, &order, cookie);
         let mut result = Ok(());
         for _ in 0..TRIES {
             clockwork.look();
@@ -183,19 +187,23 @@ impl PingSocket {
     }
 }
 
-/// An echo request without its identifier and its checksum, which are the kernel's.
-fn write<'a>(bytes: &'a mut [u8], order: &ProbeOrder, cookie: [u32; 4]) -> &'a [u8] {
-    let kind = if order.target.is_ipv4() { 8 } else { 128 };
-    bytes[0] = kind;
-    bytes[6..8].copy_from_slice(&order.sequence.to_be_bytes());
-    bytes[8..12].copy_from_slice(&order.slot.0.to_ne_bytes());
-    for (place, word) in bytes[12..].chunks_exact_mut(4).zip(cookie) {
-        place.copy_from_slice(&word.to_ne_bytes());
-    }
-    if let Some(path) = order.reflect {
-        packet::ask(&mut bytes[ICMP_HEADER_BYTES + PAYLOAD_HEADER_BYTES..], path);
-    }
-    &bytes[..ICMP_HEADER_BYTES + usize::from(order.payload_bytes)]
+/// The echo message of an order's packet; none if the packet can't be written.
+fn write<'a>(
+    packet: &'a mut [u8],
+    order: &ProbeOrder,
+    cookie: [u32; COOKIE_WORDS],
+) -> Option<&'a [u8]> {
+    let bare = ProbeOrder {
+        link: LinkHeader::Bare,
+        ..*order
+    };
+    let payload = Payload {
+        slot: order.slot.0,
+        cookie,
+    };
+    let bytes = packet::write(packet, &bare, &payload)?;
+    let icmp_bytes = ICMP_HEADER_BYTES + usize::from(order.payload_bytes);
+    Some(&packet[bytes - icmp_bytes..bytes])
 }
 
 fn open(ipv6: bool, ifindex: Ifindex) -> io::Result<OwnedFd> {
