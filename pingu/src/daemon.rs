@@ -10,7 +10,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     adopted::AdoptedNote,
-    config::{Config, EngineChoice},
+    config::Config,
     control::{Control, Request},
     daemon::{
         alarm::Alarm,
@@ -161,9 +161,6 @@ impl Daemon {
         let options = LoadOptions::new(engine.slots_needed(), receive).counting(uplinks);
         let mut transport =
             Transport::load(choice, options).context("cannot load the eBPF programs")?;
-        if let (EngineChoice::Auto, Some(reason)) = (choice, transport.refusal()) {
-            tracing::warn!(reason, "probing by sockets, without eBPF");
-        }
         packet_log::follow(&mut transport);
         let checks = Checks::start(engine.check_count()).context("cannot start a thread")?;
         let states = vec![State::Unknown; engine.config().uplinks.len()];

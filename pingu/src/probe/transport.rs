@@ -58,7 +58,11 @@ impl Transport {
             EngineChoice::Socket => (None, Some("engine = \"socket\"".to_owned())),
             EngineChoice::Auto => match KernelTransport::load(options) {
                 Ok(kernel) => (Some(kernel), None),
-                Err(error) => (None, Some(first_line(error))),
+                Err(error) => {
+                    let reason = first_line(error);
+                    tracing::warn!(reason, "probing by sockets, without eBPF");
+                    (None, Some(reason))
+                }
             },
         };
         // Early, so that the kernel takes times by the time of the first probe. If it fails, so does the first attachment, which says why.

@@ -52,7 +52,7 @@ fn count_losses(engine: &str) {
 
     site.providers[0].lose_no_more();
     let sent = counter(
-        status::target(&daemon.status().unwrap(), "fibre", 0),
+        status::target(&daemon.status().expect("it runs"), "fibre", 0),
         "sent",
     );
     // Two bursts more: what was under way when the loss ended has been settled by then.
