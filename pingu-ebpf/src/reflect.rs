@@ -149,7 +149,7 @@ fn is_served<P: Rewrite>(packet: P, message: &Message, target: [u32; 4]) -> bool
         address: target,
     };
     // SAFETY: an entry that user space changes meanwhile is at worst another own address.
-    let Some(served) = (unsafe { SERVED.get(&key) }) else {
+    let Some(served) = (unsafe { SERVED.get(key) }) else {
         return false;
     };
     if message.ip_offset == 0 {

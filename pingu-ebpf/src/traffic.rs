@@ -84,7 +84,7 @@ pub fn count_v4<L: LinkLayer, P: Packet, D: Direction>(packet: P, ip: &Ipv4Bytes
     let Some(entry) = entry(packet.ifindex()) else {
         return;
     };
-    if ip[0] != IPV4_PLAIN {
+    if ip[0] != IPV4_PLAIN || has_tag_beside::<L, P>(packet) {
         return count_slowly::<L, P, D>(packet);
     }
     if !L::is_unicast_v4(packet, ip[IPV4_DESTINATION]).unwrap_or(false)
@@ -112,6 +112,9 @@ pub fn count_v6<L: LinkLayer, P: Packet, D: Direction>(packet: P, ip: &Ipv6Bytes
     let Some(entry) = entry(packet.ifindex()) else {
         return;
     };
+    if has_tag_beside::<L, P>(packet) {
+        return count_slowly::<L, P, D>(packet);
+    }
     if ip[0] >> 4 != 6
         || !L::is_unicast_v6(packet, ip[IPV6_DESTINATION]).unwrap_or(false)
         || !is_for_us::<L, P, D>(packet)
@@ -175,6 +178,12 @@ fn flags_of_counted<L: LinkLayer, P: Packet, D: Direction>(packet: P) -> Option<
     // Two bytes for one: see `Bare::network`.
     let head = packet.read::<[u8; 2]>(next + TCP_FLAGS - 1);
     Some(head.map_or(0, |head| head[1]))
+}
+
+/// Whether the kernel or the hardware took a VLAN tag out of the packet, which then looks like one without.
+#[inline(always)]
+fn has_tag_beside<L: LinkLayer, P: Packet>(packet: P) -> bool {
+    L::HAS_ADDRESSES && packet.tag().is_some()
 }
 
 /// A packet that comes in must be for this host, as far as the hook knows that.

@@ -26,7 +26,7 @@ use crate::{
         sticky::Sticky,
         telling::Telling,
     },
-    engine::{Engine, State, check::CheckChange},
+    engine::{Engine, State},
     memory::{Memory, MemoryFile},
     netlink::{KernelRoutes, NetlinkError, RouteTable, watch::Watch},
     network::{Interference, News},
@@ -357,31 +357,6 @@ impl Daemon {
             if let Err(error) = self.routes.doubt(ifindex, address).await {
                 tracing::debug!(%ifindex, %address, %error, "cannot ask anew for a neighbour");
             }
-        }
-    }
-
-    /// Ends the checks that nobody waits for, and starts those that are due.
-    fn check(&mut self) {
-        for run in self.engine.cancelled_checks() {
-            self.checks.cancel(run);
-        }
-        for order in self.engine.check_orders(clock()) {
-            self.checks.begin(order);
-        }
-    }
-
-    fn take_check(&mut self, result: CheckResult) {
-        let CheckResult { run, outcome, took } = result;
-        tracing::debug!(?run, ?outcome, ?took, "check ended");
-        if let Some(change) = self.engine.checked(run, outcome, took, clock()) {
-            let CheckChange {
-                uplink,
-                check,
-                from,
-                to,
-                text,
-            } = change;
-            tracing::info!(%uplink, check, ?from, ?to, text, "check changed");
         }
     }
 

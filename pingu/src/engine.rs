@@ -39,6 +39,7 @@ mod ledger;
 mod looking;
 mod memory;
 mod neighbours;
+mod pacing;
 mod passive;
 mod path;
 mod phase;

@@ -2,6 +2,8 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use pingu_common::{PAYLOAD_BYTES_MIN, reflector::REFLECTED_PAYLOAD_BYTES_MIN};
+
 use crate::units::{Ifindex, SlotId};
 
 pub mod checks;
@@ -32,6 +34,16 @@ pub struct ProbeOrder {
     pub payload_bytes: u16,
     /// The number under which a reflector counts this path's requests; none: no reflection is asked for.
     pub reflect: Option<u32>,
+}
+
+impl ProbeOrder {
+    /// Bytes that its ICMP payload needs at least.
+    pub(crate) fn payload_bytes_min(&self) -> u16 {
+        match self.reflect {
+            Some(_) => REFLECTED_PAYLOAD_BYTES_MIN,
+            None => PAYLOAD_BYTES_MIN,
+        }
+    }
 }
 
 /// What stands before the IP header of a probe.

@@ -1,6 +1,7 @@
 //! What the benchmarks and the tests of the probe path stand on.
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 
+pub mod accuracy;
 mod bare_loop;
 pub mod bpf;
 pub mod cpu;
@@ -12,7 +13,9 @@ pub mod idle;
 mod link;
 pub mod namespace;
 mod peers;
+pub mod plot;
 pub mod probe;
 pub mod report;
 pub mod routes;
+pub mod saved;
 mod watched;

@@ -7,6 +7,7 @@
 pub mod advertisement;
 pub mod bird;
 pub mod capture;
+pub mod chatter;
 pub mod daemon;
 pub mod delay;
 pub mod dhclient;

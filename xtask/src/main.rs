@@ -62,7 +62,10 @@ enum Verb {
     },
     /// Measure pingu beside its peers in network namespaces, as root
     Bench {
-        /// Handed to the benchmarks: probe, forward or routes, and --help after any for more
+        /// Only draw the plots in docs/plots again, from the results in docs/plots/data
+        #[arg(long)]
+        plot: bool,
+        /// Handed to the benchmarks: probe, idle, accuracy, forward, detect, routes or all, and --help after any for more
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
@@ -86,7 +89,8 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::Check => check::run(&workspace)?,
         Verb::Test { arguments } => test::run(&workspace, &arguments)?,
         Verb::Demo { arguments } => return release::run(&workspace, "demo", &arguments),
-        Verb::Bench { arguments } => return release::run(&workspace, "bench", &arguments),
+        Verb::Bench { plot: true, .. } => return release::plot(&workspace),
+        Verb::Bench { arguments, .. } => return release::run(&workspace, "bench", &arguments),
     }
     Ok(ExitCode::SUCCESS)
 }

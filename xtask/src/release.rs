@@ -13,14 +13,35 @@ use crate::{
 
 /// Builds the program that is named for the verb and gives it the arguments and root; its exit status is ours.
 pub(crate) fn run(workspace: &Workspace, verb: &str, arguments: &[String]) -> Result<ExitCode> {
-    setup::require(workspace, &[Need::LabTools])?;
+    match verb {
+        "bench" => setup::require(workspace, &[Need::LabTools, Need::Peers])?,
+        _ => setup::require(workspace, &[Need::LabTools])?,
+    }
     invocation::require_root(verb)?;
     build_ebpf::run(workspace, true)?;
     let program = format!("pingu-{verb}");
     build(workspace, &["pingu", &program])?;
-    Invocation::new(workspace.release_binary(&program))
-        .arguments(arguments)
-        .privileged()
+    let mut invocation = Invocation::new(workspace.release_binary(&program)).arguments(arguments);
+    if verb == "bench" {
+        // Results are kept below the workspace, wherever this was called from.
+        invocation = invocation.directory(&workspace.root);
+    }
+    invocation.privileged().exit_code()
+}
+
+/// Draws the plots of the documentation from the results that are kept there; needs neither root nor peers.
+pub(crate) fn plot(workspace: &Workspace) -> Result<ExitCode> {
+    Invocation::new(cargo())
+        .arguments([
+            "run",
+            "--quiet",
+            "--locked",
+            "--bin",
+            "pingu-bench",
+            "--",
+            "plot",
+        ])
+        .directory(&workspace.root)
         .exit_code()
 }
 

@@ -26,6 +26,7 @@ pub(crate) enum Need {
     EbpfCompiler,
     BpfLinker,
     LabTools,
+    Peers,
     NetworkManager,
     CargoDeny,
 }
@@ -46,6 +47,7 @@ impl Need {
             Self::EbpfCompiler => "a compiler for the eBPF programs",
             Self::BpfLinker => "bpf-linker",
             Self::LabTools => "the programs that the tests run",
+            Self::Peers => "the probers that only benchmarks run",
             Self::NetworkManager => "NetworkManager for a test",
             Self::CargoDeny => "cargo-deny",
         }
@@ -63,6 +65,7 @@ impl Need {
                 None => State::Later(linker::without_compiler()),
             },
             Self::LabTools => lab_tools::state(lists),
+            Self::Peers => lab_tools::state_of_peers(lists),
             Self::NetworkManager => debian::fetch_network_manager(workspace, lists),
             Self::CargoDeny => deny::state(workspace),
         }

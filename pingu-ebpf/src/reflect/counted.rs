@@ -25,7 +25,7 @@ pub fn count(key: &CountedKey, now_ns: u64) -> Option<u32> {
         begin,
         padding: 0,
     };
-    if COUNTED.insert(key, &first, BPF_NOEXIST.into()).is_ok() {
+    if COUNTED.insert(key, first, BPF_NOEXIST.into()).is_ok() {
         return Some(begin.wrapping_add(1));
     }
     // Another CPU was faster.

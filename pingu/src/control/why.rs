@@ -55,6 +55,14 @@ fn write_target(text: &mut String, target: &WhyTarget) {
     )
     .expect(INFALLIBLE);
     writeln!(text, "    It takes {}.", target.limits).expect(INFALLIBLE);
+    if let Some(limit) = target.rate_limited {
+        writeln!(
+            text,
+            "    It is rate-limited: it answers {limit} probes at a time and drops more, so it is asked for no more, and now and then \
+             for all again."
+        )
+        .expect(INFALLIBLE);
+    }
     if target.left_out {
         writeln!(
             text,

@@ -33,10 +33,9 @@ impl Alarm {
         }
         // SAFETY: the descriptor was opened just above and is nobody else's.
         let timer = unsafe { OwnedFd::from_raw_fd(timer) };
-        Ok(Self {
-            timer: AsyncFd::with_interest(timer, Interest::READABLE)?,
-            at: None,
-        })
+        // SAFETY: the descriptor is owned by what it is registered with, and so stays open as long as it is registered.
+        let timer = unsafe { AsyncFd::register_with_interest(timer, Interest::READABLE) }?;
+        Ok(Self { timer, at: None })
     }
 
     /// Waits until `at`; `now` is the time. Safe to cancel: the next call may wait for another time.

@@ -18,8 +18,8 @@ use tokio::{
 
 use crate::{
     config::CheckKind,
-    daemon::clock,
-    engine::check::{CheckOrder, CheckOutcome, Failure, RunId},
+    daemon::{Daemon, clock},
+    engine::check::{CheckChange, CheckOrder, CheckOutcome, Failure, RunId},
     probe::checks,
 };
 
@@ -116,6 +116,34 @@ impl Checks {
         let result = result.expect("this holds a sender itself");
         self.runs.remove(&result.run);
         result
+    }
+}
+
+impl Daemon {
+    /// Ends the checks that nobody waits for, and starts those that are due.
+    pub(super) fn check(&mut self) {
+        for run in self.engine.cancelled_checks() {
+            self.checks.cancel(run);
+        }
+        for order in self.engine.check_orders(clock()) {
+            self.checks.begin(order);
+        }
+    }
+
+    /// Takes what a check came to.
+    pub(super) fn take_check(&mut self, result: CheckResult) {
+        let CheckResult { run, outcome, took } = result;
+        tracing::debug!(?run, ?outcome, ?took, "check ended");
+        if let Some(change) = self.engine.checked(run, outcome, took, clock()) {
+            let CheckChange {
+                uplink,
+                check,
+                from,
+                to,
+                text,
+            } = change;
+            tracing::info!(%uplink, check, ?from, ?to, text, "check changed");
+        }
     }
 }
 

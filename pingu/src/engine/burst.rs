@@ -7,6 +7,7 @@ use crate::{
     engine::{
         causes::{self, CauseId, CauseKind, Causes, Detail},
         health::Verdict,
+        pacing::Plan,
     },
     probe::ProbeTransport,
     units::SlotId,
@@ -75,33 +76,41 @@ pub(crate) struct Burst {
     pub(crate) ident: u16,
     /// How many probes it is to have.
     count: u16,
+    /// How many a whole one has: limits are for that.
+    whole: u16,
+    spacing: Duration,
     pub(crate) outcomes: Vec<Outcome>,
     /// Its verdict has been given, or is not wanted any more.
     pub(crate) decided: bool,
+    /// Nothing is concluded from it.
+    pub(crate) abandoned: bool,
 }
 
 impl Burst {
-    pub(crate) fn new(started: Instant, ident: u16, count: u16) -> Self {
+    pub(crate) fn new(started: Instant, ident: u16, plan: Plan, whole: u16) -> Self {
         Self {
             started,
             ident,
-            count,
-            outcomes: Vec::with_capacity(usize::from(count)),
+            count: plan.count,
+            whole,
+            spacing: plan.spacing,
+            outcomes: Vec::with_capacity(usize::from(plan.count)),
             decided: false,
+            abandoned: false,
         }
     }
 
     /// When the next probe is due; none once all have been handed over.
-    pub(crate) fn next_send(&self, spacing: Duration) -> Option<Instant> {
+    pub(crate) fn next_send(&self) -> Option<Instant> {
         let sent = self.outcomes.len() as u32;
-        (sent < u32::from(self.count)).then(|| self.started + spacing * sent)
+        (sent < u32::from(self.count)).then(|| self.started + self.spacing * sent)
     }
 
     /// How many of its probes are due and not handed over yet.
-    pub(crate) fn due(&self, spacing: Duration, now: Instant) -> u32 {
+    pub(crate) fn due(&self, now: Instant) -> u32 {
         let sent = self.outcomes.len() as u32;
         let passed =
-            now.saturating_duration_since(self.started).as_nanos() / spacing.as_nanos().max(1);
+            now.saturating_duration_since(self.started).as_nanos() / self.spacing.as_nanos().max(1);
         let due = u32::try_from(passed).unwrap_or(u32::MAX).saturating_add(1);
         due.min(self.count.into()).saturating_sub(sent)
     }
@@ -110,6 +119,7 @@ impl Burst {
     pub(crate) fn abandon(&mut self) {
         self.count = self.outcomes.len() as u16;
         self.decided = true;
+        self.abandoned = true;
     }
 
     /// Reads the pending probes' stamps. Returns the round-trip times of those answered since the last look, in order of sending.
@@ -192,7 +202,7 @@ impl Burst {
     }
 
     /// When its losses began: with the first probe of those after the last answer, else with the first that was lost.
-    pub(crate) fn failure_began(&self, spacing: Duration) -> Instant {
+    pub(crate) fn failure_began(&self) -> Instant {
         let is_answered = |outcome: &Outcome| matches!(outcome, Outcome::Answered(_));
         let behind_answers = self
             .outcomes
@@ -208,7 +218,7 @@ impl Burst {
                 .position(|outcome| !is_answered(outcome));
             lost.unwrap_or(0)
         };
-        self.started + spacing * first as u32
+        self.started + self.spacing * first as u32
     }
 
     /// All sent, none pending.
@@ -238,9 +248,18 @@ impl Burst {
         })
     }
 
+    /// How many probes it is to have.
+    pub(crate) fn count(&self) -> u16 {
+        self.count
+    }
+
     /// How many of its probes may be lost.
     fn max_lost(&self, limits: &Limits) -> u32 {
-        limits.loss.of(self.count.into())
+        let of_whole = limits.loss.of(self.whole.into());
+        match self.count {
+            count if count >= self.whole => of_whole,
+            count => of_whole * u32::from(count) / u32::from(self.whole.max(1)),
+        }
     }
 
     /// The earliest instant at which passing time alone can decide the verdict: when so many pending probes have met
@@ -277,7 +296,12 @@ mod tests {
 
     /// A burst of so many probes of which the first were answered after so many milliseconds, or lost where there is none.
     fn burst(count: u16, rtts_ms: &[Option<u64>]) -> Burst {
-        let mut burst = Burst::new(crate::engine::test_clock(), 1, count);
+        let plan = Plan {
+            count,
+            spacing: Duration::from_millis(20),
+        };
+        let mut burst = Burst::new(crate::engine::test_clock(), 1, plan, count);
+
         let mut causes = Causes::default();
         let lost = causes.count(CauseKind::NoReply, Detail::None, 1, burst.started);
         for rtt_ms in rtts_ms {

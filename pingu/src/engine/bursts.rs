@@ -15,6 +15,7 @@ use crate::{
         causes::{CauseId, CauseKind, Detail},
         evidence::{Basis, Judged},
         health::State,
+        pacing::Pacing,
         phase::Phase,
         record::{Record, Shape},
         wants::{Wants, sooner},
@@ -46,6 +47,8 @@ pub(crate) struct Bursts {
     /// Slots of lost probes and why, oldest first, until they are armed again: a reply seen there was late.
     lost: VecDeque<(SlotId, CauseId)>,
     look_again: Duration,
+    /// How fast the target may be asked.
+    pacing: Pacing,
 }
 
 /// How many slots a path needs: its bursts in flight, one being sent, and as many again for replies that come late.
@@ -71,7 +74,13 @@ impl Bursts {
             bursts: VecDeque::new(),
             lost: VecDeque::new(),
             look_again: LOOK_AGAIN_MIN,
+            pacing: Pacing::default(),
         }
+    }
+
+    /// So many probes at a time are all that the target answers; none if no limit is known.
+    pub(crate) fn rate_limit(&self, probe: &ProbeConfig) -> Option<u16> {
+        self.pacing.limit(probe.mode.burst())
     }
 
     /// There is no way out any more: what is on its way says nothing.
@@ -100,8 +109,9 @@ impl Bursts {
         if on_its_way || self.extra_burst.is_some() {
             return (!was_awaited).then_some(now);
         }
-        let sending = probe.mode.burst().spacing * u32::from(probe.mode.burst().count);
-        let unsent = newest.filter(|burst| burst.next_send(probe.mode.burst().spacing).is_some());
+        let pace = probe.mode.burst();
+        let sending = pace.spacing * u32::from(pace.count);
+        let unsent = newest.filter(|burst| burst.next_send().is_some());
         let at = unsent.map_or(now, |burst| now.max(burst.started + sending));
         // One extra burst on its way at a time: the slots are counted for that.
         let flight = sending + probe.timeout + DEADLINE_GRACE;
@@ -122,9 +132,8 @@ impl Bursts {
         now: Instant,
         transport: &impl ProbeTransport,
     ) {
-        let spacing = probe.mode.burst().spacing;
         self.sweep_late(record, now, transport);
-        record.sweep_slots(self.slots_due(spacing, now), transport, now);
+        record.sweep_slots(self.slots_due(now), transport, now);
         for burst in &mut self.bursts {
             let before = burst.report();
             for rtt in burst.collect(&mut record.causes, probe.timeout, now, transport) {
@@ -147,12 +156,13 @@ impl Bursts {
                     basis: Basis::Burst,
                     verdict,
                     report: after,
+                    of: burst.count().into(),
                     was_up,
                     started: burst.started,
                     cause: burst.main_cause(&record.causes),
                 });
                 self.awaited = false;
-                let began = burst.failure_began(spacing);
+                let began = burst.failure_began();
                 record.evidence.note(verdict, burst.started, began);
                 record.health.judge(verdict, &health.rule, now);
             } else if let Some(judged) = &mut record.judged
@@ -165,6 +175,9 @@ impl Bursts {
         }
         while self.bursts.front().is_some_and(Burst::complete) {
             let burst = self.bursts.pop_front().expect("the front was just seen");
+            if !burst.abandoned {
+                self.pacing.judge(&burst, probe.mode.burst());
+            }
             self.lost
                 .extend(burst.outcomes.iter().filter_map(|outcome| match outcome {
                     Outcome::Lost(slot, cause) => Some((*slot, *cause)),
@@ -182,6 +195,7 @@ impl Bursts {
         now: Instant,
         orders: &mut Vec<ProbeOrder>,
     ) {
+        let pace = probe.mode.burst();
         let waits = record.waits_until(probe.timeout, now).is_some();
         let extra_due = self.extra_burst.is_some_and(|at| at <= now);
         if (now >= self.next_burst || extra_due) && !waits {
@@ -189,19 +203,19 @@ impl Bursts {
             if let Some(unfinished) = self
                 .bursts
                 .back_mut()
-                .filter(|burst| burst.next_send(probe.mode.burst().spacing).is_some())
+                .filter(|burst| burst.next_send().is_some())
             {
                 // This program was stopped for longer than a period: nothing is concluded from what it could not send.
                 unfinished.abandon();
             }
             self.last_burst = Some(now);
             self.bursts
-                .push_back(Burst::new(now, ident(), probe.mode.burst().count));
+                .push_back(Burst::new(now, ident(), self.pacing.plan(pace), pace.count));
             self.look_again = LOOK_AGAIN_MIN;
             if self.next_burst <= now {
-                let burst = probe.mode.burst().spacing * u32::from(probe.mode.burst().count);
+                let burst = pace.spacing * u32::from(pace.count);
                 let due = self.next_burst;
-                self.next_burst = self.phase.next(due, now, probe.mode.burst().period, burst);
+                self.next_burst = self.phase.next(due, now, pace.period, burst);
             }
         }
         let Some(burst) = self.bursts.back_mut() else {
@@ -213,11 +227,7 @@ impl Bursts {
             payload_bytes: probe.size_bytes,
             now,
         };
-        while !waits
-            && burst
-                .next_send(probe.mode.burst().spacing)
-                .is_some_and(|due| due <= now)
-        {
+        while !waits && burst.next_send().is_some_and(|due| due <= now) {
             let Some(slot) = record.order(&shape, orders) else {
                 burst.outcomes.push(Outcome::NoNeighbour);
                 continue;
@@ -266,13 +276,10 @@ impl Bursts {
     }
 
     /// How many slots may be taken in this look.
-    fn slots_due(&self, spacing: Duration, now: Instant) -> u32 {
+    fn slots_due(&self, now: Instant) -> u32 {
         let is_due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let begins = self.next_burst <= now || is_due(self.extra_burst);
-        let of_burst = self
-            .bursts
-            .back()
-            .map_or(0, |burst| burst.due(spacing, now));
+        let of_burst = self.bursts.back().map_or(0, |burst| burst.due(now));
         of_burst.max(u32::from(begins))
     }
 
@@ -293,7 +300,7 @@ impl Bursts {
             look: None,
         };
         for burst in &self.bursts {
-            if let Some(due) = burst.next_send(probe.mode.burst().spacing) {
+            if let Some(due) = burst.next_send() {
                 wants.send = sooner(wants.send, Some(not_before(due)));
             } else if !burst.decided && (!is_up || self.awaited) {
                 wants.look = sooner(wants.look, Some(now + self.look_again));

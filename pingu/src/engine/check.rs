@@ -3,27 +3,27 @@
 use std::{
     cmp::Reverse,
     collections::{BinaryHeap, HashMap},
-    fmt,
-    net::IpAddr,
     ops::Range,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use serde::{Deserialize, Serialize};
-
 use crate::{
-    config::{CheckConfig, CheckKind, Config},
+    config::{CheckConfig, Config},
     engine::{Engine, State},
-    network::{Route, Rule, Selector},
-    units::{Ifindex, TableId, UplinkId},
+    units::UplinkId,
 };
 
+mod outcome;
 mod status;
 mod verdicts;
+mod ways;
 
+pub use outcome::{Cause, CheckOutcome, Failure};
 pub use status::CheckStatus;
 pub(crate) use verdicts::Verdicts;
+use ways::Standing;
+pub use ways::{CheckWay, Exit};
 
 /// One run of one check; no two have the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -40,127 +40,6 @@ pub struct CheckOrder {
     pub check: Arc<CheckConfig>,
     /// How it leaves.
     pub way: CheckWay,
-}
-
-/// How a check leaves by its uplink: its sockets are bound to the interface and to the source of their family.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CheckWay {
-    /// The interface's name in the kernel.
-    pub interface: String,
-    /// Its number.
-    pub ifindex: Ifindex,
-    /// Its largest IP packet in bytes.
-    pub mtu_bytes: u32,
-    /// The table that leads out.
-    pub table: TableId,
-    /// That table is there for checks alone: no rule leads answers back by it.
-    pub is_lent: bool,
-    /// By IPv4; none: it cannot be left by.
-    pub v4: Option<Exit>,
-    /// By IPv6.
-    pub v6: Option<Exit>,
-}
-
-/// How packets of one family leave.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Exit {
-    /// Their source.
-    pub source: IpAddr,
-    /// The next hop; none where the device itself is it.
-    pub gateway: Option<IpAddr>,
-}
-
-impl CheckWay {
-    /// The exit of an address's family.
-    pub fn exit(&self, ipv6: bool) -> Option<&Exit> {
-        if ipv6 { &self.v6 } else { &self.v4 }.as_ref()
-    }
-
-    /// What of it a check can use; none if it cannot run.
-    fn for_check(&self, kind: &CheckKind) -> Option<Self> {
-        let peers = kind.peers();
-        let is_used = |ipv6: bool| {
-            let of_family = |peer: &IpAddr| peer.is_ipv6() == ipv6;
-            // A name may have addresses of either family, whoever resolves it.
-            let any = match kind {
-                CheckKind::Http(http) => http.address.or(http.url.address()).is_none(),
-                CheckKind::Exec(_) => true,
-                CheckKind::Tcp(_) | CheckKind::Dns(_) | CheckKind::Mtu(_) => false,
-            };
-            any || peers.iter().any(of_family)
-        };
-        let can_start = peers.is_empty() || peers.iter().any(|p| self.exit(p.is_ipv6()).is_some());
-        let own = Self {
-            v4: self.v4.filter(|_| is_used(false)),
-            v6: self.v6.filter(|_| is_used(true)),
-            ..self.clone()
-        };
-        (can_start && (own.v4.is_some() || own.v6.is_some())).then_some(own)
-    }
-}
-
-/// What one run came to.
-pub type CheckOutcome = Result<String, Failure>;
-
-/// Why a run failed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failure {
-    /// What kind of failure.
-    pub cause: Cause,
-    /// For people.
-    pub text: String,
-}
-
-/// What kind of failure.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Cause {
-    /// No answer in time.
-    Timeout,
-    /// The connection was refused.
-    Refused,
-    /// The network, or a router on the way, says that it cannot be reached.
-    Unreachable,
-    /// The connection broke.
-    Broken,
-    /// TLS failed: a certificate that is not right, or no TLS at all.
-    Tls,
-    /// Somebody on the way answers in place of the one who was asked.
-    Portal,
-    /// The server answers with another status.
-    Status,
-    /// The server answers with another body.
-    Body,
-    /// The host's name could not be resolved.
-    Resolve,
-    /// There is no such name.
-    Nxdomain,
-    /// The resolver failed.
-    Servfail,
-    /// The resolver answers, but not what was asked for.
-    Dns,
-    /// The program failed.
-    Exit,
-    /// Large packets do not pass.
-    Mtu,
-    /// This machine could not try: it says nothing of the uplink.
-    Local,
-}
-
-impl Failure {
-    /// Pingu itself made a mistake.
-    pub(crate) fn fault() -> Self {
-        Self {
-            cause: Cause::Local,
-            text: "a fault of pingu's own: its log says more".to_owned(),
-        }
-    }
-}
-
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.text)
-    }
 }
 
 /// A change of a check's state, for the log.
@@ -439,66 +318,6 @@ impl Engine {
         self.unsettled.uplinks.insert(id);
         let group = self.config.uplinks[id.index()].group;
         self.unsettled.restless.insert(group);
-    }
-}
-
-/// The rules and tables for checks that the kernel has.
-struct Standing<'a> {
-    engine: &'a Engine,
-    rules: HashMap<(TableId, bool), Vec<&'a Rule>>,
-    /// The own defaults of each table and family.
-    defaults: HashMap<(TableId, bool), Vec<&'a Route>>,
-}
-
-impl<'a> Standing<'a> {
-    fn new(engine: &'a Engine) -> Self {
-        let mut rules: HashMap<(TableId, bool), Vec<&Rule>> = HashMap::new();
-        let all = engine.snapshot.rules.iter();
-        for rule in all.filter(|rule| matches!(rule.selector, Selector::Bound { .. })) {
-            rules.entry((rule.table, rule.ipv6)).or_default().push(rule);
-        }
-        let own = engine.config.protocol;
-        let mut defaults: HashMap<(TableId, bool), Vec<&Route>> = HashMap::new();
-        let all = engine.snapshot.routes.iter();
-        for route in all.filter(|route| route.protocol == own && route.is_default()) {
-            let place = (route.table, route.ipv6());
-            defaults.entry(place).or_default().push(route);
-        }
-        Self {
-            engine,
-            rules,
-            defaults,
-        }
-    }
-
-    fn way(&self, id: UplinkId) -> Option<CheckWay> {
-        let engine = self.engine;
-        if engine.checks.of(id).is_empty() {
-            return None;
-        }
-        let table = engine.config.table_of(id)?;
-        let link = engine.link_of(id)?;
-        let exit = |ipv6: bool| {
-            let way = engine.uplinks[id.index()].ways[usize::from(ipv6)].as_ref();
-            let way = way.ok()?;
-            let rule = engine.check_rule(id, link, way.source, table);
-            let leads_there = self.rules.get(&(table, ipv6))?.contains(&&rule);
-            let mut defaults = self.defaults.get(&(table, ipv6))?.iter();
-            let leads_out = defaults.any(|route| route.next_hop.leads_as(&way.next_hop()));
-            (leads_there && leads_out).then_some(Exit {
-                source: way.source,
-                gateway: way.gateway,
-            })
-        };
-        Some(CheckWay {
-            interface: link.name.clone(),
-            ifindex: link.ifindex,
-            mtu_bytes: link.mtu_bytes,
-            table,
-            is_lent: engine.config.uplinks[id.index()].table.is_none(),
-            v4: exit(false),
-            v6: exit(true),
-        })
     }
 }
 

@@ -21,6 +21,8 @@ pub(crate) struct Judged {
     pub(crate) basis: Basis,
     pub(crate) verdict: Verdict,
     pub(crate) report: Report,
+    /// How many probes were judged together.
+    pub(crate) of: u32,
     /// The path was up before: the limits for failing were applied, not those for recovering.
     pub(crate) was_up: bool,
     /// The commonest cause of what was not answered, and of how many.

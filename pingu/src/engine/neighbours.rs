@@ -217,6 +217,7 @@ mod tests {
             basis: Basis::Burst,
             verdict: Verdict::Bad,
             report,
+            of: answered + lost,
             was_up: true,
             cause: None,
             started: test_clock(),

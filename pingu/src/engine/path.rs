@@ -126,6 +126,14 @@ impl Path {
         }
     }
 
+    /// So many probes at a time are all that the target answers; none if no limit is known.
+    pub(crate) fn rate_limit(&self, probe: &ProbeConfig) -> Option<u16> {
+        match &self.course {
+            Course::Bursts(bursts) => bursts.rate_limit(probe),
+            Course::Rolling(_) => None,
+        }
+    }
+
     /// Reads what came back since the last look, and judges what can be judged.
     pub(crate) fn collect(
         &mut self,

@@ -16,7 +16,13 @@ use crate::{
 /// What was judged last of a path, and where probes were not answered the main cause; none if nothing was judged yet.
 pub(crate) fn of_path(path: &Path, config: &UplinkConfig, links: &[Link]) -> Option<String> {
     let judged = path.record.judged.as_ref()?;
-    let told = describe(judged, config);
+    let mut told = describe(judged, config);
+    if let Some(limit) = path.rate_limit(&config.probe) {
+        told = format!(
+            "{told}; rate-limited: {} answers {limit} at a time",
+            path.target
+        );
+    }
     Some(match cause_of(path, judged, config, links) {
         Some(cause) => format!("{told}; {cause}"),
         None => told,
@@ -51,11 +57,14 @@ pub(crate) fn describe(judged: &Judged, config: &UplinkConfig) -> String {
     let limits = config.health.limits(judged.was_up);
     let to_recover = ToRecover::new(judged, &config.health);
     let (missing, rtt) = (report.missing(), report.rtt_mean);
-    let judged_together = match judged.basis {
-        Basis::Burst => config.probe.mode.burst().count.into(),
-        Basis::Row | Basis::Window => missing + report.answered,
+    let judged_together = judged.of;
+    let allowed = match &config.probe.mode {
+        // Of a burst that is cut short, as large a share as of a whole one.
+        ProbeMode::Burst(burst) => {
+            limits.loss.of(burst.count.into()) * judged_together / u32::from(burst.count)
+        }
+        ProbeMode::Rolling(_) => limits.loss.of(judged_together),
     };
-    let allowed = limits.loss.of(judged_together);
     match (missing, report.answered) {
         (0, 0) => match report.errno {
             Some(errno) => format!("nothing sent: {}", std::io::Error::from_raw_os_error(errno)),

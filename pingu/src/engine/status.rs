@@ -202,6 +202,10 @@ impl Engine {
         if let Some(remark) = self.remark(id, damping.as_ref(), now) {
             reason = format!("{reason}; {remark}");
         }
+        let passive = self.passive_status(id, now);
+        if let Some(seconds) = passive.stretched_to_s {
+            reason = format!("{reason}; probed each {seconds:.0} s for its budget");
+        }
         UplinkStatus {
             name: config.name.clone(),
             interface: config.interface.clone(),
@@ -225,7 +229,7 @@ impl Engine {
                 .collect(),
             preferred: self.rankings[config.group.index()].preferred == Some(id),
             damping,
-            passive: self.passive_status(id, now),
+            passive,
         }
     }
 
@@ -261,6 +265,7 @@ impl Engine {
             &self.nexthop_set(),
             self.config.protocol,
         ));
+        warnings.extend(self.checks.warnings());
         warnings.extend(self.refusals.iter().cloned());
         warnings.sort();
         warnings.dedup();

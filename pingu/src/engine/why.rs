@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     config::UplinkConfig,
     engine::{
-        CauseStatus, DampingStatus, Engine, State,
+        CauseStatus, DampingStatus, Engine, PassiveStatus, State,
         causes::status::{statuses, time_of},
         path::Path,
         reason,
@@ -47,6 +47,9 @@ pub struct WhyUplink {
     pub routes: String,
     /// Its targets.
     pub targets: Vec<WhyTarget>,
+    /// What traffic says of it, and what probing it costs.
+    #[serde(flatten)]
+    pub passive: PassiveStatus,
 }
 
 /// What there is to say of one target over one uplink.
@@ -62,6 +65,9 @@ pub struct WhyTarget {
     pub judgement: Option<String>,
     /// What it takes to be up, for people.
     pub limits: String,
+    /// The target answers only so many probes at a time; null where no such limit is known.
+    #[serde(default)]
+    pub rate_limited: Option<u16>,
     /// It is left out of the quorum: it fails over every uplink while others answer.
     pub left_out: bool,
     /// Probes ordered.
@@ -133,6 +139,7 @@ impl Engine {
                 .own_paths(&self.paths)
                 .map(|path| self.why_target(path, config, clock))
                 .collect(),
+            passive: self.passive_status(id, clock.0),
         }
     }
 
@@ -156,6 +163,7 @@ impl Engine {
             since: record.health.since().map(|since| time_of(since, clock)),
             judgement: reason::of_path(path, config, links),
             limits: reason::limits(config),
+            rate_limited: path.rate_limit(&config.probe),
             left_out: path.counted.is_none(),
             sent: record.tally.sent,
             answered: record.tally.answered,

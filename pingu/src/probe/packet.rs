@@ -97,13 +97,18 @@ pub fn write(frame: &mut [u8], order: &ProbeOrder, payload: &Payload) -> Option<
     let mut beyond = 0;
     if let Some(path) = order.reflect {
         let asked = tail.get_mut(..REFLECTED_BYTES)?;
-        asked[..4].copy_from_slice(&MAGIC_REQUEST.to_ne_bytes());
-        asked[REFLECTED_PATH..].copy_from_slice(&path.to_be_bytes());
+        ask(asked, path);
         beyond = sum(asked);
     }
     let checksum = !fold(sum(head) + beyond + pseudo_header);
     head[2..4].copy_from_slice(&checksum.to_ne_bytes());
     Some(link_bytes + ip_bytes + icmp_bytes)
+}
+
+/// Writes what is asked of a reflector into zeros: so many bytes as it has, behind the cookie.
+pub(super) fn ask(asked: &mut [u8], path: u32) {
+    asked[..4].copy_from_slice(&MAGIC_REQUEST.to_ne_bytes());
+    asked[REFLECTED_PATH..REFLECTED_BYTES].copy_from_slice(&path.to_be_bytes());
 }
 
 /// The constant part of the checksums of all probes of an order's shape: those of one whose other fields are 0.

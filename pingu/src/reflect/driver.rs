@@ -1,5 +1,5 @@
-//! What an interface's driver can do, asked of the kernel: its XDP features by the netdev family of generic netlink (Linux 6.3), its name by
-//! ethtool.
+//! What an interface's driver can do, asked of the kernel: its XDP features by the netdev family of generic netlink (Linux 6.3), its name
+//! by ethtool.
 
 use std::{
     io,

@@ -2,6 +2,7 @@
 
 mod causes;
 mod crowd;
+mod directions;
 mod passive;
 mod properties;
 mod scale;

@@ -9,7 +9,7 @@ use std::{
 
 use pingu::{
     network::Link,
-    probe::{ProbeOrder, ProbeTransport, Remarks, SendResult, Stamps, Traffic},
+    probe::{ProbeOrder, ProbeTransport, Reflection, Remarks, SendResult, Stamps, Traffic},
     units::{Ifindex, SlotId},
 };
 
@@ -39,6 +39,38 @@ pub(crate) struct Wire {
     pub(crate) refusal: Option<SendResult>,
     /// Probes never pass the egress hook.
     pub(crate) vanish: bool,
+    /// Answers in the targets' place, for probes that ask for it.
+    pub(crate) reflector: Option<Reflector>,
+}
+
+/// Counts requests, and loses some before it counts them and some replies after.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Reflector {
+    pub(crate) count: u32,
+    pub(crate) forward_loss_percent: u8,
+    pub(crate) backward_loss_percent: u8,
+    pub(crate) forward_lost: u64,
+    pub(crate) backward_lost: u64,
+}
+
+impl Reflector {
+    /// The reply to a request, if it comes back; `chance` is below 10,000.
+    fn reflect(&mut self, sent_ns: u64, chance: u16) -> Option<Reflection> {
+        if chance % 100 < u16::from(self.forward_loss_percent) {
+            self.forward_lost += 1;
+            return None;
+        }
+        self.count = self.count.wrapping_add(1);
+        if chance / 100 < u16::from(self.backward_loss_percent) {
+            self.backward_lost += 1;
+            return None;
+        }
+        Some(Reflection {
+            received_ns: sent_ns.wrapping_add(1 << 40),
+            sent_ns: sent_ns.wrapping_add((1 << 40) + 500),
+            requests: self.count,
+        })
+    }
 }
 
 /// What passes on a wire in a second. Nothing comes in by one that does not answer.
@@ -109,15 +141,25 @@ impl Wires {
     }
 }
 
+impl Wires {
+    /// Two chances in a hundred each. Drawn only where a reflector is: other lives stay as they are.
+    fn percent_back(&mut self) -> u16 {
+        if self.wires.iter().all(|wire| wire.reflector.is_none()) {
+            return 0;
+        }
+        u16::from(self.percent()) * 100 + u16::from(self.percent())
+    }
+}
+
 impl ProbeTransport for Wires {
     fn send(&mut self, orders: &[ProbeOrder], results: &mut Vec<SendResult>) {
         results.clear();
         for order in orders {
-            let chance = self.percent();
+            let (chance, chance_back) = (self.percent(), self.percent_back());
             let sent_ns = self.now_ns();
             let wire = self
                 .wires
-                .iter()
+                .iter_mut()
                 .find(|wire| wire.link.ifindex == order.ifindex)
                 .expect("an interface");
             let answered = wire.answers
@@ -126,16 +168,24 @@ impl ProbeTransport for Wires {
                 && chance >= wire.loss_percent
                 && !wire.dead_targets.contains(&order.target);
             let jitter = wire.jitter * u32::from(order.sequence % 2);
-            let answered = answered && !wire.vanish && wire.refusal.is_none();
+            let mut answered = answered && !wire.vanish && wire.refusal.is_none();
+            let mut remarks = if answered {
+                wire.answered
+            } else {
+                wire.unanswered
+            };
+            if answered
+                && order.reflect.is_some()
+                && let Some(reflector) = &mut wire.reflector
+            {
+                remarks.reflection = reflector.reflect(sent_ns, chance_back);
+                answered = remarks.reflection.is_some();
+            }
             let reply_ns = answered.then(|| sent_ns + (wire.rtt + jitter).as_nanos() as u64);
             let probe = Probe {
                 sent_ns: (!wire.vanish).then_some(sent_ns),
                 reply_ns,
-                remarks: if answered {
-                    wire.answered
-                } else {
-                    wire.unanswered
-                },
+                remarks,
             };
             results.push(wire.refusal.unwrap_or(SendResult::Sent));
             self.slots.insert(order.slot, probe);

@@ -415,5 +415,6 @@ fn wire(start: Instant, ifindex: u32, name: &str, gateway: IpAddr, lease: bool) 
         answered: Remarks::default(),
         refusal: None,
         vanish: false,
+        reflector: None,
     }
 }

@@ -29,7 +29,7 @@ pub struct Options {
     #[arg(long, default_value_t = 200)]
     pub cuts: u32,
     /// Cuts for each peer: theirs take seconds, since BFD begins slowly anew
-    #[arg(long, default_value_t = 15)]
+    #[arg(long, default_value_t = 10)]
     pub peer_cuts: u32,
     /// Probe intervals in milliseconds
     #[arg(long, value_delimiter = ',', default_values_t = [10, 50])]
@@ -40,7 +40,7 @@ pub struct Options {
     /// Whether every core is kept busy
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Beside::Nothing, Beside::Hogs])]
     pub beside: Vec<Beside>,
-    /// Lines of `[probe]` instead of the benchmark's own; INTERVAL stands for the interval
+    /// Lines of `[probe]` instead of the benchmark's own; INTERVAL and SUSPECT stand for times
     #[arg(long)]
     pub probe: Option<String>,
     /// Measure pingu alone
@@ -106,8 +106,8 @@ pub fn run(options: &Options) -> Result<Report> {
     let mut rows = Vec::new();
     for beside in &options.beside {
         for interval_ms in &options.intervals_ms {
-            let peers = [Who::Pingu, Who::Bird, Who::Frr];
-            let count = if options.alone { 1 } else { peers.len() };
+            let peers = [Who::Pingu, Who::Suspecting, Who::Bird, Who::Frr];
+            let count = if options.alone { 2 } else { peers.len() };
             for who in &peers[..count] {
                 rows.push(case(options, *who, *interval_ms, *beside)?);
             }
@@ -122,28 +122,32 @@ pub fn run(options: &Options) -> Result<Report> {
     })
 }
 
-fn probing(options: &Options, interval_ms: u64) -> Probing {
+fn probing(options: &Options, who: Who, interval_ms: u64) -> Probing {
     let text = options.probe.as_deref().unwrap_or(PROBE);
     Probing {
         interval: Duration::from_millis(interval_ms),
         lines: [
             text.replace("INTERVAL", &format!("{interval_ms}ms"))
+                .replace(
+                    "SUSPECT",
+                    &format!("{}ms", who.suspect_interval_ms(interval_ms)),
+                )
                 .replace("\\n", "\n"),
-            format!("max_lost = 0\nfall = {MULTIPLIER}\nrise = {MULTIPLIER}"),
+            format!("max_loss = 90\nfall = {MULTIPLIER}\nrise = {MULTIPLIER}"),
         ],
     }
 }
 
-/// A request each interval, of which three in a row go unanswered.
-const PROBE: &str = "count = 1\nperiod = \"INTERVAL\"\ntimeout = \"INTERVAL\"";
+/// A request each interval; three in a row that go unanswered, overdue by the path's own round-trip times, are a failure.
+const PROBE: &str = "mode = \"rolling\"\ninterval = \"INTERVAL\"\ntimeout = \"INTERVAL\"\nwindow = \"10s\"\nsuspect_interval = \"SUSPECT\"";
 
 fn case(options: &Options, who: Who, interval_ms: u64, beside: Beside) -> Result<Row> {
-    let probing = probing(options, interval_ms);
+    let probing = probing(options, who, interval_ms);
     let site = Plan::new(&["wan1", "wan2"]).without_defaults().build();
     let knife = Knife::new(&site.providers[0])?;
     let mut running = who::start(who, &site, &probing)?;
     let cuts = match who {
-        Who::Pingu => options.cuts,
+        Who::Pingu | Who::Suspecting => options.cuts,
         Who::Bird | Who::Frr => options.peer_cuts,
     };
     let _hogs = (beside == Beside::Hogs).then(|| Load::start(HOGS_AT_MOST));
@@ -218,8 +222,9 @@ fn goals(rows: &[Row], fast_ms: u64) -> Vec<Goal> {
         };
         rows.iter().find(same)
     };
-    for row in rows.iter().filter(|row| row.who == Who::Pingu) {
-        let when = format!("{} ms x 3, beside {:?}", row.interval_ms, row.beside).to_lowercase();
+    for row in rows.iter().filter(|row| row.who.is_own()) {
+        let (who, beside) = (row.who.name(), format!("{:?}", row.beside).to_lowercase());
+        let when = format!("{who}, {} ms x 3, beside {beside}", row.interval_ms);
         if row.interval_ms == fast_ms {
             let what = format!("{when}: cut to new route, median");
             goals.push(Goal::at_most(what, row.median_ms, 3.0, "ms"));
@@ -242,7 +247,7 @@ fn goals(rows: &[Row], fast_ms: u64) -> Vec<Goal> {
 /// The report as a table.
 pub fn table(report: &Report) -> String {
     let mut lines = vec![format!(
-        "{:<14} {:>9} {:>9} {:>6} {:>10} {:>9} {:>9} {:>9} {:>16} {:>13}",
+        "{:<18} {:>9} {:>9} {:>6} {:>10} {:>9} {:>9} {:>9} {:>16} {:>13}",
         "who",
         "interval",
         "beside",
@@ -258,7 +263,7 @@ pub fn table(report: &Report) -> String {
         let latency = row.decision_p99_us.map(|us| format!("{us:.0}"));
         let alarms = row.false_alarms.map(|count| count.to_string());
         lines.push(format!(
-            "{:<14} {:>6} ms {:>9} {:>6} {:>10.1} {:>9.1} {:>9.1} {:>9.1} {:>16} {:>13}",
+            "{:<18} {:>6} ms {:>9} {:>6} {:>10.1} {:>9.1} {:>9.1} {:>9.1} {:>16} {:>13}",
             row.who.name(),
             row.interval_ms,
             format!("{:?}", row.beside).to_lowercase(),

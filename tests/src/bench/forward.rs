@@ -25,6 +25,7 @@ use super::{
     bare_loop::{message, packet_socket},
     bpf::{self, Hook, Kind},
     cpu,
+    goal::{self, Goal},
     namespace::Namespace,
     probe::receive_hook,
     report::median,
@@ -68,8 +69,14 @@ pub struct Report {
     pub forwarded_ns: f64,
     /// What an empty program at TCX ingress and another at TCX egress add.
     pub empty_added: Added,
-    /// What pingu's programs add, ingress and egress together.
+    /// What pingu's programs add, ingress and egress together, when they count no traffic.
+    pub silent_added: Added,
+    /// What they add with all that the daemon asks of them: they count traffic and handshakes as well.
     pub added: Added,
+    /// The share of a forwarded packet that this is, in percent.
+    pub share_percent: f64,
+    /// What is promised.
+    pub goals: Vec<Goal>,
     /// Pairs of runs.
     pub pairs: usize,
     /// The core that everything ran on.
@@ -90,10 +97,11 @@ pub struct Added {
 enum Setup {
     Nothing,
     Empty,
+    Silent,
     Programs,
 }
 
-const SETUPS: [Setup; 3] = [Setup::Nothing, Setup::Empty, Setup::Programs];
+const SETUPS: [Setup; 4] = [Setup::Nothing, Setup::Empty, Setup::Silent, Setup::Programs];
 
 /// Measures, in namespaces that vanish with the process.
 pub fn run(options: &Options) -> Result<Report> {
@@ -108,7 +116,7 @@ pub fn run(options: &Options) -> Result<Report> {
             times[place].push(lab.forward(SETUPS[place], options)?);
         }
     }
-    let [without, empty, with] = &times;
+    let [without, empty, silent, with] = &times;
     let differences = |times: &[f64]| {
         let mut differences: Vec<f64> = times
             .iter()
@@ -126,14 +134,28 @@ pub fn run(options: &Options) -> Result<Report> {
         }
     };
     let [empty_ns, request_ns, reply_ns, forged_ns] = test_runs(options, &lab)?;
+    let forwarded_ns = median(without.iter().copied());
+    let added = differences(with);
+    let share_percent = added.median_ns / forwarded_ns * 100.0;
     Ok(Report {
         empty_ns,
         request_ns,
         reply_ns,
         forged_ns,
-        forwarded_ns: median(without.iter().copied()),
+        forwarded_ns,
         empty_added: differences(empty),
-        added: differences(with),
+        silent_added: differences(silent),
+        added,
+        share_percent,
+        goals: vec![
+            Goal::at_most(
+                "added to a forwarded packet, both directions",
+                added.median_ns,
+                70.0,
+                "ns",
+            ),
+            Goal::at_most("share of a forwarded packet", share_percent, 3.7, "%"),
+        ],
         pairs: options.pairs,
         core,
     })
@@ -257,10 +279,14 @@ impl Lab {
         match setup {
             Setup::Nothing => self.flood(options.packets),
             Setup::Empty => self.with(options.packets, empty_pair),
-            Setup::Programs => {
-                let receive = options.receive;
+            Setup::Silent | Setup::Programs => {
+                let load = LoadOptions::new(64, options.receive);
+                let load = match setup {
+                    Setup::Programs => load.counting(self.interfaces.len() as u32),
+                    Setup::Nothing | Setup::Empty | Setup::Silent => load,
+                };
                 self.with(options.packets, move |interfaces| {
-                    programs(interfaces, receive)
+                    programs(interfaces, load)
                 })
             }
         }
@@ -312,8 +338,8 @@ fn empty_pair([inside, outside]: [Ifindex; 2]) -> Result<[OwnedFd; 2]> {
 /// The uplink alone has pingu's programs: a packet that comes in by the other interface passes the egress hook, and its answer the
 /// ingress hook. To
 /// see both with one packet, both interfaces have them.
-fn programs(interfaces: [Ifindex; 2], receive: ReceiveHook) -> Result<KernelTransport> {
-    let mut transport = KernelTransport::load(LoadOptions::new(64, receive))?;
+fn programs(interfaces: [Ifindex; 2], load: LoadOptions) -> Result<KernelTransport> {
+    let mut transport = KernelTransport::load(load)?;
     for ifindex in interfaces {
         transport.attach(ifindex, false)?;
     }
@@ -394,11 +420,20 @@ pub fn table(report: &Report) -> String {
             "an empty TCX pair adds            {}",
             added(report.empty_added)
         ),
+        format!(
+            "pingu's pair, counting nothing    {}",
+            added(report.silent_added)
+        ),
         format!("pingu's pair adds                 {}", added(report.added)),
+        format!(
+            "which is of a forwarded packet    {:>7.2} %",
+            report.share_percent
+        ),
         format!(
             "medians; {} pairs in turns; all on core {}",
             report.pairs, report.core
         ),
+        goal::lines(&report.goals),
     ]
     .join("\n")
 }

@@ -75,6 +75,8 @@ pub struct Report {
     pub usual: Row,
     /// One rate over ever more targets.
     pub sizes: Vec<Row>,
+    /// What could not be measured, and why.
+    pub unmeasured: Vec<String>,
     /// What is promised.
     pub goals: Vec<Goal>,
     /// Looks at each daemon.
@@ -91,14 +93,18 @@ const STEADY_LOOK: Duration = Duration::from_secs(2);
 /// Measures, in namespaces that vanish with the process.
 pub fn run(options: &Options) -> Result<Report> {
     let usual = usual(options)?;
-    let mut sizes = Vec::new();
+    let (mut sizes, mut unmeasured) = (Vec::new(), Vec::new());
     for targets in &options.sizes {
-        sizes.push(size(options, *targets)?);
+        match size(options, *targets) {
+            Ok(row) => sizes.push(row),
+            Err(error) => unmeasured.push(format!("{targets} targets: {error:#}")),
+        }
     }
     Ok(Report {
         goals: goals(&usual, &sizes, options.rate),
         usual,
         sizes,
+        unmeasured,
         runs: options.runs,
     })
 }
@@ -301,6 +307,12 @@ pub fn table(report: &Report) -> String {
         "medians of {} looks at the release daemon",
         report.runs
     ));
+    lines.extend(
+        report
+            .unmeasured
+            .iter()
+            .map(|what| format!("not measured: {what}")),
+    );
     lines.push(goal::lines(&report.goals));
     lines.join("\n")
 }

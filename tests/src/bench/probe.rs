@@ -12,6 +12,7 @@ use pingu::{config::ReceiveHook, probe::EngineKind};
 use serde::Serialize;
 
 use self::measure::Lab;
+pub(super) use self::measure::is_here;
 use super::{
     goal::{self, Goal},
     report::median,

@@ -174,11 +174,15 @@ impl Provider {
     }
 
     fn lose(&self, kind: &str, percent: u8) {
+        let chance = match percent {
+            100.. => String::new(),
+            percent => format!("numgen random mod 100 < {percent}"),
+        };
         let rules: String = ["icmp", "icmpv6"]
             .map(|family| {
                 format!(
                     "{family} type {kind} counter name seen\n\
-                     {family} type {kind} numgen random mod 100 < {percent} counter name dropped drop\n"
+                     {family} type {kind} {chance} counter name dropped drop\n"
                 )
             })
             .concat();
@@ -200,6 +204,49 @@ impl Provider {
     #[track_caller]
     pub fn lose_first(&self, lost: u32) {
         self.lose_of_each(lost, u32::MAX);
+    }
+
+    /// Pings are lost in silence, and all else passes.
+    #[track_caller]
+    pub fn lose_pings(&self) {
+        self.fault("chain forward { type filter hook forward priority 0; icmp type { echo-request, echo-reply } drop; }");
+    }
+
+    /// A portal, or a contract that has run out: pings are answered, and TCP is not.
+    #[track_caller]
+    pub fn refuse_tcp(&self, with_reset: bool) {
+        let verdict = if with_reset {
+            "reject with tcp reset"
+        } else {
+            "drop"
+        };
+        self.fault(&format!(
+            "chain forward {{ type filter hook forward priority 0; meta l4proto tcp {verdict}; }}"
+        ));
+    }
+
+    /// Counts the pings that pass, requests and replies, by their bytes from the IP header on.
+    #[track_caller]
+    pub fn count_pings(&self) {
+        self.fault(
+            "counter pings { }\nchain forward { type filter hook forward priority 0;\n\
+             icmp type { echo-request, echo-reply } counter name pings\n}",
+        );
+    }
+
+    /// What [`Provider::count_pings`] has counted: packets and bytes.
+    #[track_caller]
+    pub fn pings(&self) -> (u64, u64) {
+        let listing = self
+            .namespace
+            .run(&["nft", "list", "counters", "table", "inet", "fault"]);
+        let words: Vec<&str> = listing.split_whitespace().collect();
+        let after = |name: &str| {
+            let place = words.iter().position(|word| *word == name);
+            let number = words.get(place.expect("nft prints a counter") + 1);
+            number.and_then(|word| word.parse().ok()).expect("a number")
+        };
+        (after("packets"), after("bytes"))
     }
 
     /// Nothing passes to these addresses.

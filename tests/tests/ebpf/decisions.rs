@@ -5,7 +5,8 @@ use std::net::IpAddr;
 use pingu_common::PAYLOAD_BYTES_MAX;
 
 use crate::{
-    harness::{COOKIE, Echo, OTHER_IFINDEX, RECEIVERS, Receiver, Rig, SENT_NS, SLOTS},
+    harness::{OTHER_IFINDEX, RECEIVERS, Receiver, Rig, SENT_NS, SLOTS},
+    packets::{COOKIE, Echo},
     reference::Decision,
 };
 

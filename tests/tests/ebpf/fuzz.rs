@@ -3,9 +3,8 @@
 use pingu::{probe::ProbeTransport, units::Ifindex};
 
 use crate::{
-    harness::{
-        Echo, HERE_V4, HERE_V6, IFINDEX, OTHER_IFINDEX, RECEIVERS, Receiver, Rig, SENT_NS, SLOTS,
-    },
+    harness::{IFINDEX, OTHER_IFINDEX, RECEIVERS, Receiver, Rig, SENT_NS, SLOTS},
+    packets::{Echo, HERE_V4, HERE_V6},
     reference::Decision,
 };
 

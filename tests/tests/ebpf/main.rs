@@ -7,12 +7,16 @@
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
 
 mod decisions;
+mod device;
 mod errors;
 mod fan;
+mod flows;
 mod fuzz;
 mod harness;
 mod hooks;
 mod live;
+mod packets;
+mod quotes;
 mod reference;
 mod reflect;
 mod remarks;

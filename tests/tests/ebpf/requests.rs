@@ -3,7 +3,10 @@
 use pingu::{probe::ProbeTransport, units::SlotId};
 use pingu_common::{MARK, PROGRAM_REQUEST_BARE, PROGRAM_REQUEST_ETHERNET};
 
-use crate::harness::{Echo, IFINDEX, OTHER_IFINDEX, Receiver, Rig};
+use crate::{
+    harness::{IFINDEX, OTHER_IFINDEX, Receiver, Rig},
+    packets::Echo,
+};
 
 /// TCX_NEXT.
 const PASS: u32 = u32::MAX;

@@ -1,234 +1,11 @@
-//! Probes over tun and tap devices, whose far end is the test: layer-3 devices, VLAN tags as the kernel takes them out of a packet, and
-//! packets in pieces.
+//! Probes over tun and tap devices: layer-3 devices, VLAN tags as the kernel takes them out of a packet, and packets in pieces.
 
-use std::{
-    fs::{File, OpenOptions},
-    io::{self, Read, Write},
-    os::fd::AsRawFd,
-};
-
-use pingu::{
-    config::ReceiveHook,
-    probe::{
-        EngineKind, LinkHeader, ProbeOrder, ProbeTransport, SendResult, Stamps,
-        kernel::{KernelCounters, KernelTransport, LoadOptions},
-    },
-    units::{Ifindex, SlotId},
-};
-use pingu_tests::bench::namespace::Namespace;
+use pingu::probe::{IcmpError, LinkHeader};
 
 use crate::{
-    harness::{HERE_V4, HERE_V6, THERE_V4, THERE_V6},
-    live::{DEADLINE, assert_answered},
-    reference,
+    device::{Device, Frame, error_to, icmp_offset, whole},
+    live::assert_answered,
 };
-
-const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
-const IFF_TUN: u16 = 0x0001;
-const IFF_TAP: u16 = 0x0002;
-const IFF_NO_PI: u16 = 0x1000;
-const IFF_VNET_HDR: u16 = 0x4000;
-const VNET_HEADER_BYTES: usize = 10;
-
-/// A device and its far end.
-struct Device {
-    namespace: Namespace,
-    ifindex: Ifindex,
-    far_end: File,
-    is_tap: bool,
-}
-
-impl Device {
-    fn new(is_tap: bool) -> Self {
-        let namespace = Namespace::new().unwrap();
-        let far_end = namespace.run(move || {
-            let file = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .open("/dev/net/tun")
-                .unwrap();
-            let flags = if is_tap {
-                IFF_TAP | IFF_VNET_HDR
-            } else {
-                IFF_TUN
-            } | IFF_NO_PI;
-            let mut request = [0_u8; 40];
-            request[..4].copy_from_slice(b"tun0");
-            request[16..18].copy_from_slice(&flags.to_ne_bytes());
-            // SAFETY: the request is a `struct ifreq` and lives through the call.
-            let result = unsafe { libc::ioctl(file.as_raw_fd(), TUNSETIFF, request.as_mut_ptr()) };
-            assert_eq!(result, 0, "{}", io::Error::last_os_error());
-            file
-        });
-        namespace.ip("link set tun0 mtu 9000 up").unwrap();
-        let ifindex = Ifindex(namespace.ifindex("tun0").unwrap());
-        Self {
-            namespace,
-            ifindex,
-            far_end,
-            is_tap,
-        }
-    }
-
-    fn link(&self) -> LinkHeader {
-        if self.is_tap {
-            LinkHeader::Ethernet {
-                source: self.namespace.mac("tun0").unwrap(),
-                destination: [2, 0, 0, 0, 0, 9],
-            }
-        } else {
-            LinkHeader::Bare
-        }
-    }
-
-    fn vlan(&self, outer: u16, inner: u16) -> LinkHeader {
-        let source = self.namespace.mac("tun0").unwrap();
-        LinkHeader::Vlan {
-            source,
-            destination: [2, 0, 0, 0, 0, 9],
-            outer,
-            inner,
-        }
-    }
-
-    /// One order of each family.
-    fn orders(&self, link: LinkHeader, payload_bytes: u16) -> [ProbeOrder; 2] {
-        [(0, HERE_V4, THERE_V4), (1, HERE_V6, THERE_V6)].map(|(slot, source, target)| ProbeOrder {
-            slot: SlotId(slot),
-            ifindex: self.ifindex,
-            link,
-            source,
-            target,
-            ident: 0x4321,
-            sequence: 7,
-            payload_bytes,
-            reflect: None,
-        })
-    }
-
-    /// Sends the orders, lets `answer` make frames of each request's reply, and returns what became of them once all frames that
-    /// it made have been counted.
-    fn exchange(
-        &mut self,
-        orders: [ProbeOrder; 2],
-        mut answer: impl FnMut(Vec<u8>) -> Vec<Frame>,
-    ) -> (Vec<Stamps>, KernelCounters) {
-        let (ifindex, bare) = (self.ifindex, !self.is_tap);
-        let transport = self.namespace.run(move || {
-            let mut transport =
-                KernelTransport::load(LoadOptions::new(4, ReceiveHook::Auto)).unwrap();
-            assert_eq!(transport.attach(ifindex, bare).unwrap(), EngineKind::Tcx);
-            let mut results = Vec::new();
-            transport.send(&orders, &mut results);
-            assert_eq!(results, [SendResult::Sent; 2]);
-            transport
-        });
-        for _ in orders {
-            for frame in answer(reply_to(self.next_request(), self.is_tap)) {
-                self.write(&frame);
-            }
-        }
-        self.namespace.run(move || {
-            // A write to the device returns when its frame has passed the hooks, so nothing is awaited but what should come.
-            let stamps = orders
-                .iter()
-                .map(|order| transport.read(order.slot))
-                .collect();
-            (stamps, transport.counters().unwrap())
-        })
-    }
-
-    /// The next echo request that leaves by the device; the kernel sends things of its own there.
-    fn next_request(&mut self) -> Vec<u8> {
-        loop {
-            let mut poll = libc::pollfd {
-                fd: self.far_end.as_raw_fd(),
-                events: libc::POLLIN,
-                revents: 0,
-            };
-            // SAFETY: one descriptor, which lives through the call.
-            let ready = unsafe { libc::poll(&mut poll, 1, DEADLINE.as_millis() as i32) };
-            assert_eq!(ready, 1, "no request came");
-            let mut frame = vec![0; 16 * 1024];
-            let length = self.far_end.read(&mut frame).unwrap();
-            frame.truncate(length);
-            if self.is_tap {
-                frame.drain(..VNET_HEADER_BYTES);
-            }
-            if let Some(icmp) = icmp_offset(&frame, self.is_tap)
-                && [8, 128].contains(&frame[icmp])
-            {
-                return frame;
-            }
-        }
-    }
-
-    fn write(&mut self, frame: &Frame) {
-        let mut bytes = Vec::new();
-        if self.is_tap {
-            bytes.resize(VNET_HEADER_BYTES, 0);
-            bytes[2..4].copy_from_slice(&frame.first_piece_bytes.to_ne_bytes());
-        }
-        bytes.extend(&frame.bytes);
-        assert_eq!(self.far_end.write(&bytes).unwrap(), bytes.len());
-    }
-}
-
-struct Frame {
-    bytes: Vec<u8>,
-    /// How much of it lies in the first piece; 0 is all.
-    first_piece_bytes: u16,
-}
-
-fn whole(bytes: Vec<u8>) -> Vec<Frame> {
-    vec![Frame {
-        bytes,
-        first_piece_bytes: 0,
-    }]
-}
-
-/// Where an ICMP header of either family begins, if the frame has one.
-fn icmp_offset(frame: &[u8], is_tap: bool) -> Option<usize> {
-    let mut offset = 0;
-    if is_tap {
-        offset = 14;
-        while [[0x81, 0x00], [0x88, 0xa8]]
-            .contains(&[*frame.get(offset - 2)?, *frame.get(offset - 1)?])
-        {
-            offset += 4;
-        }
-    }
-    match frame.get(offset)? >> 4 {
-        4 if *frame.get(offset + 9)? == 1 => Some(offset + 20),
-        6 if *frame.get(offset + 6)? == 58 => Some(offset + 40),
-        _ => None,
-    }
-}
-
-/// What a host answers to an echo request.
-fn reply_to(mut frame: Vec<u8>, is_tap: bool) -> Vec<u8> {
-    let icmp = icmp_offset(&frame, is_tap).unwrap();
-    if is_tap {
-        let (destination, source) = frame[..12].split_at_mut(6);
-        destination.swap_with_slice(source);
-    }
-    let is_v4 = frame[icmp] == 8;
-    let address_bytes = if is_v4 { 4 } else { 16 };
-    let (source, destination) = frame[icmp - 2 * address_bytes..icmp].split_at_mut(address_bytes);
-    source.swap_with_slice(destination);
-    frame[icmp] = if is_v4 { 0 } else { 129 };
-    frame[icmp + 2..icmp + 4].fill(0);
-    let mut summed = Vec::new();
-    if !is_v4 {
-        summed.extend(&frame[icmp - 32..icmp]);
-        summed.extend(((frame.len() - icmp) as u32).to_be_bytes());
-        summed.extend([0, 0, 0, 58]);
-    }
-    summed.extend(&frame[icmp..]);
-    let checksum = !reference::sum(&summed);
-    frame[icmp + 2..icmp + 4].copy_from_slice(&checksum.to_be_bytes());
-    frame
-}
 
 #[test]
 fn a_layer_3_device_is_probed_without_a_link_header() {
@@ -319,6 +96,101 @@ fn a_corrupt_reply_in_pieces_does_not_count() {
         });
         assert!(stamps.iter().all(|stamps| stamps.received_ns.is_none()));
         assert_eq!((counters.matched, counters.corrupt), (0, 2));
+    }
+}
+
+#[test]
+fn errors_are_noted_bare_under_tags_and_wherever_they_are_cut() {
+    for is_tap in [false, true] {
+        let mut device = Device::new(is_tap);
+        let links = if is_tap {
+            vec![device.link(), device.vlan(100, 0), device.vlan(100, 200)]
+        } else {
+            vec![LinkHeader::Bare]
+        };
+        for link in links {
+            for (payload_bytes, first_piece_bytes) in [
+                (24, 0),
+                (1_472, 0),
+                (56, 14),
+                (57, 35),
+                (56, 63),
+                (56, 90),
+                (500, 120),
+            ] {
+                let orders = device.orders(link, payload_bytes);
+                let seen = device.exchange_requests(orders, |request| {
+                    let mut bytes = error_to(request, is_tap);
+                    if first_piece_bytes != 0 {
+                        bytes.resize(5_000, 0);
+                    }
+                    vec![Frame {
+                        bytes,
+                        first_piece_bytes,
+                    }]
+                });
+                assert!(
+                    seen.stamps
+                        .iter()
+                        .all(|stamps| stamps.received_ns.is_none())
+                );
+                assert_eq!(seen.counters.error, 2, "{link:?} {payload_bytes}");
+                for (remarks, order) in seen.remarks.iter().zip(orders) {
+                    let error = IcmpError {
+                        from: order.target,
+                        kind: if order.target.is_ipv4() { 11 } else { 3 },
+                        code: 0,
+                    };
+                    assert_eq!(remarks.error, Some(error));
+                }
+                assert_eq!(seen.traffic.ingress_packets, 0);
+            }
+        }
+    }
+}
+
+#[test]
+fn what_comes_under_a_tag_or_in_pieces_is_counted_or_not_as_it_should() {
+    let mut device = Device::new(true);
+    let own = device.namespace.mac("tun0").unwrap();
+    let frame = |tags: &[u8]| {
+        // An answer to a TCP handshake, from anybody.
+        let mut frame = [&own[..], &[2, 0, 0, 0, 0, 9], tags, &[0x08, 0x00]].concat();
+        frame.extend([
+            0x45, 0, 0, 40, 0, 0, 0, 0, 64, 6, 0, 0, 198, 51, 100, 7, 192, 0, 2, 1,
+        ]);
+        frame.extend([
+            0, 80, 0, 81, 0, 0, 0, 0, 0, 0, 0, 0, 0x50, 0x12, 0, 0, 0, 0, 0, 0,
+        ]);
+        frame
+    };
+    let orders = device.orders(device.link(), 24);
+    for (tags, first_piece_bytes, counted) in [
+        (&[][..], 0, 1),
+        (&[], 14, 1),
+        (&[], 40, 1),
+        (&[0x81, 0, 0, 100], 0, 0),
+        (&[0x88, 0xa8, 0, 100, 0x81, 0, 0, 5], 0, 0),
+        (&[0x81, 0, 0xe0, 0], 0, 1),
+        (&[0x81, 0, 0xe0, 0], 18, 1),
+    ] {
+        let mut bytes = frame(tags);
+        if first_piece_bytes != 0 {
+            bytes.resize(5_000, 0);
+        }
+        let seen = device.exchange_requests(orders, |_| {
+            vec![Frame {
+                bytes: bytes.clone(),
+                first_piece_bytes,
+            }]
+        });
+        let traffic = seen.traffic;
+        let counts = (traffic.ingress_packets, traffic.handshakes_answered);
+        assert_eq!(
+            counts,
+            (2 * counted, 2 * counted),
+            "{tags:x?} {first_piece_bytes}"
+        );
     }
 }
 

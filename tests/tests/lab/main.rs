@@ -3,6 +3,7 @@
 
 mod accuracy;
 mod advertisements;
+mod causes;
 mod checks;
 mod connections;
 mod diagnosis;
@@ -26,11 +27,13 @@ mod memory;
 mod modes;
 mod mutators;
 mod network_managers;
+mod passive;
 mod pins;
 mod policy;
 mod redistribution;
 mod reflector;
 mod rivals;
+mod rolling;
 mod routing_suite;
 mod running;
 mod steering;

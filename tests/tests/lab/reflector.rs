@@ -129,6 +129,24 @@ fn losses_are_told_of_their_direction_to_the_probe() {
 }
 
 #[test]
+fn without_ebpf_the_directions_are_told_as_well() {
+    let _turn = turn::shared();
+    let site = Plan::new(&["wan1"]).build();
+    let _reflector = Reflector::start(&site.internet, &["--interface", FAR_INTERFACE]);
+    let settings = far_settings(FAR_V4).top("engine = \"socket\"");
+    let mut daemon = Daemon::start(&site.router, &settings);
+    daemon.wait_for("a first reflection", START_DEADLINE, is_told);
+    site.providers[0].lose_replies(40);
+    pass_probes(&mut daemon, 60);
+    site.providers[0].lose_no_more();
+    let status = pass_probes(&mut daemon, 20);
+    let found = directions(&status);
+    let dropped = site.providers[0].replies().dropped;
+    assert_eq!(found["backward_lost"], dropped, "{found:#}");
+    assert_eq!(found["forward_lost"], 0, "{found:#}");
+}
+
+#[test]
 fn an_outage_tells_its_direction_as_soon_as_something_returns() {
     let _turn = turn::shared();
     for is_forward in [true, false] {
@@ -292,10 +310,10 @@ fn an_interface_and_addresses_that_come_later_are_served() {
     provider.ip("address add 10.8.0.1/24 dev late0");
     provider.ip("link set late0 up");
     wait_for_addresses(&reflector, &["10.8.0.1"]);
-    provider.ip("address add 10.8.0.9/24 dev late0");
-    wait_for_addresses(&reflector, &["10.8.0.1", "10.8.0.9"]);
+    provider.ip("address add 10.9.0.9/24 dev late0");
+    wait_for_addresses(&reflector, &["10.8.0.1", "10.9.0.9"]);
     provider.ip("address del 10.8.0.1/24 dev late0");
-    wait_for_addresses(&reflector, &["10.8.0.9"]);
+    wait_for_addresses(&reflector, &["10.9.0.9"]);
     provider.ip("link del late0");
     wait_for_addresses(&reflector, &[]);
     reflector.stop();

@@ -20,3 +20,4 @@ mod news;
 mod policy;
 mod restore;
 mod router;
+mod rules;

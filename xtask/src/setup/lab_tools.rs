@@ -67,6 +67,13 @@ const TOOLS: [Tool; 17] = [
     ),
 ];
 
+/// What only benchmarks run: `cargo xtask bench` asks for them, `cargo xtask test` does not.
+const PEERS: [Tool; 3] = [
+    tool("oping", "oping", "a prober to compare with"),
+    tool("masscan", "masscan", "another one"),
+    tool("zmap", "zmap", "another one"),
+];
+
 const fn tool(command: &'static str, package: &'static str, purpose: &'static str) -> Tool {
     Tool {
         command,
@@ -76,12 +83,21 @@ const fn tool(command: &'static str, package: &'static str, purpose: &'static st
 }
 
 pub(super) fn state(lists: PackageLists) -> State {
-    let missing: Vec<_> = TOOLS
+    state_of(&TOOLS, lists)
+}
+
+pub(super) fn state_of_peers(lists: PackageLists) -> State {
+    state_of(&PEERS, lists)
+}
+
+fn state_of(tools: &[Tool], lists: PackageLists) -> State {
+    let missing: Vec<_> = tools
         .iter()
         .filter(|tool| find_program(tool.command).is_none())
         .collect();
     if missing.is_empty() {
-        return State::Present(TOOLS.map(|tool| tool.command).join(", "));
+        let commands: Vec<_> = tools.iter().map(|tool| tool.command).collect();
+        return State::Present(commands.join(", "));
     }
     let mut packages: Vec<_> = missing.iter().map(|tool| tool.package).collect();
     packages.dedup();

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::engine::{
     State,
-    check::{Cause, Check},
+    check::{Cause, Check, Checks},
 };
 
 /// One check of an uplink.
@@ -28,6 +28,20 @@ pub struct CheckStatus {
     pub cause: Option<Cause>,
     /// How long its last run took, in milliseconds; null before the first.
     pub took_ms: Option<f64>,
+}
+
+impl Checks {
+    /// Checks that this machine cannot even run, for people: they say nothing of their uplinks.
+    pub(in crate::engine) fn warnings(&self) -> impl Iterator<Item = String> + '_ {
+        let of = |check: &Check| {
+            let (outcome, _) = check.verdicts.last()?;
+            let failure = outcome.as_ref().err()?;
+            let (name, uplink) = (&check.config.name, &check.uplink_name);
+            let text = || format!("check {name} of {uplink} cannot be run: {failure}");
+            (failure.cause == Cause::Local).then(text)
+        };
+        self.list.iter().filter_map(of)
+    }
 }
 
 impl Check {

@@ -6,6 +6,7 @@ use super::*;
 use crate::{
     engine::{routes::RouteSet, test_clock},
     network::{Address, Link, LinkLayer, Snapshot},
+    units::{Ifindex, TableId},
 };
 
 const MS: Duration = Duration::from_millis(1);

@@ -66,10 +66,11 @@ impl Engine {
     /// A path's target, with what is known of directions.
     pub(crate) fn path_status(&self, id: PathId, clock: (Instant, SystemTime)) -> TargetStatus {
         let path = &self.paths[id.index()];
-        let timeout = self.config.uplinks[path.uplink.index()].probe.timeout;
+        let probe = &self.config.uplinks[path.uplink.index()].probe;
         let directions = self.reflections.of(id);
         TargetStatus {
-            directions: directions.and_then(|directions| directions.status(timeout, clock.0)),
+            directions: directions.and_then(|directions| directions.status(probe.timeout, clock.0)),
+            rate_limited: path.rate_limit(probe),
             ..target_status(path, &self.snapshot.links, clock)
         }
     }

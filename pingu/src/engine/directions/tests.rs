@@ -34,14 +34,16 @@ enum Way {
     Echoed,
 }
 
+/// When a slot's probe left, when its reply is there, and what that says.
+type Slot = (Option<u64>, Option<u64>, Option<Reflection>);
+
 /// A path, its network and the reflector behind it.
 struct Story {
     directions: Directions,
     start: Instant,
     now: Instant,
     next_slot: u32,
-    /// What each slot's probe comes to: when its reply is there, and what it says.
-    slots: BTreeMap<SlotId, (Option<u64>, Option<u64>, Option<Reflection>)>,
+    slots: BTreeMap<SlotId, Slot>,
     /// The reflector's count.
     count: u32,
     sent: u64,

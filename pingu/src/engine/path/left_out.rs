@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::engine::{
+    CauseKind,
     health::State,
     path::{Course, Path},
 };
@@ -52,9 +53,18 @@ impl Path {
         }
     }
 
-    /// Probes that left, and replies to them.
+    /// Probes that left, and replies to them, useless ones included.
     pub(crate) fn packets(&self) -> u64 {
-        let tally = &self.record.tally;
-        (tally.sent - tally.not_sent) + tally.answered + tally.late
+        let record = &self.record;
+        let tally = &record.tally;
+        let counted = |wanted: &[CauseKind]| -> u64 {
+            let causes = record.causes.list().iter();
+            causes
+                .filter(|cause| wanted.contains(&cause.kind))
+                .map(|cause| cause.count)
+                .sum()
+        };
+        let left = tally.sent - tally.not_sent - counted(&[CauseKind::DroppedLocally]);
+        left + tally.answered + tally.late + counted(&[CauseKind::Duplicate, CauseKind::Corrupt])
     }
 }

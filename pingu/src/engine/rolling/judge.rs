@@ -52,7 +52,8 @@ impl Rolling {
             });
             record.causes.commonest(ids)
         };
-        let judged = |basis, verdict, report, started| Judged {
+        let judged = |basis, verdict, report: Report, started| Judged {
+            of: report.answered + report.missing(),
             cause: match (verdict, basis) {
                 (Verdict::Good, _) => None,
                 (_, Basis::Row | Basis::Burst) => causes(ROW_LOOKED_AT),

@@ -50,6 +50,9 @@ pub struct TargetStatus {
     /// Which direction loses what, where the target is a reflector that is asked; null where nothing is known of that.
     #[serde(default)]
     pub directions: Option<DirectionsStatus>,
+    /// The target answers only so many probes at a time: it is asked for no more in a burst; null where no such limit is known.
+    #[serde(default)]
+    pub rate_limited: Option<u16>,
     /// Why probes were not answered, the commonest cause first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<CauseStatus>,
@@ -101,6 +104,7 @@ pub(in crate::engine) fn target_status(
         rtt_histogram: path.record.histogram.published(),
         directions: None,
         skipped: path.record.skipped,
+        rate_limited: None,
         causes: statuses(&path.record.causes, links, clock),
     }
 }

@@ -173,11 +173,17 @@ fn kill_group(child: &Child) {
     unsafe { libc::killpg(child.id() as libc::pid_t, libc::SIGKILL) };
 }
 
-/// Runs in the child before the program: it dies with pingu, and no descriptor but the first three outlives the exec.
+/// Runs in the child before the program: it dies with pingu, no descriptor but the first three outlives the exec, and what protects pingu
+/// where memory is short does not protect it.
 fn prepare() -> io::Result<()> {
-    // SAFETY: plain system calls that touch only the child.
+    // SAFETY: plain system calls that touch only the child; the texts are alive, and the path ends with a NUL.
     unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+        let score = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY);
+        if score >= 0 {
+            libc::write(score, c"0".as_ptr().cast(), 1);
+            libc::close(score);
+        }
         let flags = libc::CLOSE_RANGE_CLOEXEC;
         if libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, flags) == 0 {
             return Ok(());

@@ -6,10 +6,7 @@ use std::{
     ptr,
 };
 
-use pingu_common::{
-    COOKIE_WORDS, MARK, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN, Payload, fan::FAN_PROBES_MAX,
-    reflector::REFLECTED_PAYLOAD_BYTES_MIN,
-};
+use pingu_common::{COOKIE_WORDS, MARK, PAYLOAD_BYTES_MAX, Payload, fan::FAN_PROBES_MAX};
 use rand::{RngCore, SeedableRng, rngs::StdRng};
 
 use super::{
@@ -152,7 +149,7 @@ impl Sender {
             slots.forget(order.slot);
             if order.slot.0 >= slots.count() {
                 results[place] = SendResult::NotSent(libc::EINVAL);
-            } else if order.payload_bytes < payload_bytes_min(order)
+            } else if order.payload_bytes < order.payload_bytes_min()
                 || order.payload_bytes > PAYLOAD_BYTES_MAX
             {
                 results[place] = SendResult::NotSent(libc::EMSGSIZE);
@@ -375,13 +372,6 @@ impl Batch {
             }
         }
         refused
-    }
-}
-
-fn payload_bytes_min(order: &ProbeOrder) -> u16 {
-    match order.reflect {
-        Some(_) => REFLECTED_PAYLOAD_BYTES_MIN,
-        None => PAYLOAD_BYTES_MIN,
     }
 }
 

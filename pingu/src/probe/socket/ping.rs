@@ -9,14 +9,14 @@ use std::{
     os::fd::{AsFd, AsRawFd, OwnedFd},
 };
 
-use pingu_common::{ICMP_HEADER_BYTES, PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN};
+use pingu_common::{ICMP_HEADER_BYTES, PAYLOAD_BYTES_MAX, PAYLOAD_HEADER_BYTES};
 
 use super::{
     clockwork::Clockwork,
     inbox::{self, ask_for_times, set_option},
 };
 use crate::{
-    probe::{LinkHeader, ProbeOrder, SendResult, kernel::slots::Slots},
+    probe::{LinkHeader, ProbeOrder, SendResult, kernel::slots::Slots, packet},
     units::Ifindex,
 };
 
@@ -61,7 +61,7 @@ impl PingInterface {
         clockwork: &mut Clockwork,
     ) -> (SendResult, Option<&OwnedFd>) {
         slots.forget(order.slot);
-        if !(PAYLOAD_BYTES_MIN..=PAYLOAD_BYTES_MAX).contains(&order.payload_bytes) {
+        if !(order.payload_bytes_min()..=PAYLOAD_BYTES_MAX).contains(&order.payload_bytes) {
             return (SendResult::NotSent(libc::EMSGSIZE), None);
         }
         if let LinkHeader::Vlan { .. } = order.link {
@@ -191,6 +191,9 @@ fn write<'a>(bytes: &'a mut [u8], order: &ProbeOrder, cookie: [u32; 4]) -> &'a [
     bytes[8..12].copy_from_slice(&order.slot.0.to_ne_bytes());
     for (place, word) in bytes[12..].chunks_exact_mut(4).zip(cookie) {
         place.copy_from_slice(&word.to_ne_bytes());
+    }
+    if let Some(path) = order.reflect {
+        packet::ask(&mut bytes[ICMP_HEADER_BYTES + PAYLOAD_HEADER_BYTES..], path);
     }
     &bytes[..ICMP_HEADER_BYTES + usize::from(order.payload_bytes)]
 }

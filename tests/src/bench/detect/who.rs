@@ -10,8 +10,10 @@ use crate::lab::{bird::Bird, daemon::Daemon, frr::Frr, settings::Settings, site:
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Who {
-    /// pingu, whose peer only answers echo requests.
+    /// pingu, whose peer only answers echo requests, never probing faster than its interval.
     Pingu,
+    /// pingu that probes each millisecond from the first overdue answer on.
+    Suspecting,
     /// BIRD with BFD on either side.
     Bird,
     /// FRR's bfdd and bgpd; the other side is BIRD.
@@ -22,17 +24,31 @@ impl Who {
     /// As it is called in tables.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Pingu => "pingu, ICMP",
+            Self::Pingu => "pingu",
+            Self::Suspecting => "pingu, suspecting",
             Self::Bird => "BIRD, BFD",
             Self::Frr => "FRR, BFD",
         }
+    }
+
+    /// How fast it probes once an answer is overdue, in milliseconds.
+    pub(super) fn suspect_interval_ms(self, interval_ms: u64) -> u64 {
+        match self {
+            Self::Suspecting => 1,
+            Self::Pingu | Self::Bird | Self::Frr => interval_ms,
+        }
+    }
+
+    /// Whether it is pingu.
+    pub fn is_own(self) -> bool {
+        matches!(self, Self::Pingu | Self::Suspecting)
     }
 
     /// How long after the route is back all timers run as they should. BFD falls back to slow ones while a session is down and
     /// agrees on fast ones after it is up.
     pub(super) fn settle(self, interval: Duration) -> Duration {
         match self {
-            Self::Pingu => Duration::from_millis(50) + interval * 10,
+            Self::Pingu | Self::Suspecting => Duration::from_millis(50) + interval * 4,
             Self::Bird | Self::Frr => Duration::from_millis(500) + interval * 10,
         }
     }
@@ -65,7 +81,7 @@ pub(super) fn start(who: Who, site: &Site, probing: &Probing) -> Result<Running>
     };
     let [probe, health] = &probing.lines;
     Ok(match who {
-        Who::Pingu => {
+        Who::Pingu | Who::Suspecting => {
             let settings = Settings::new()
                 .probe("targets = [\"8.8.8.8\"]")
                 .probe(probe)

@@ -204,7 +204,7 @@ impl Lab {
 }
 
 /// Whether a program can be started.
-pub(crate) fn is_here(program: &str) -> bool {
+pub(in crate::bench) fn is_here(program: &str) -> bool {
     let directories = std::env::var_os("PATH").unwrap_or_default();
     program.contains('/') && std::path::Path::new(program).exists()
         || std::env::split_paths(&directories).any(|directory| directory.join(program).exists())
