@@ -54,7 +54,8 @@ fn at_a_hundred_probes_a_second_a_wake_up_carries_ten_however_many_targets_there
 }
 
 #[test]
-fn sixteen_uplinks_with_eight_targets_at_two_probes_a_second_wake_the_loop_eighteen_times_a_second() {
+fn sixteen_uplinks_with_eight_targets_at_two_probes_a_second_wake_the_loop_eighteen_times_a_second()
+{
     let probe = format!("[probe]\n{}\ncount = 1\nperiod = \"500ms\"\n", targets(8));
     let mut crowd = Crowd::new(&(probe + &uplinks(16, "")));
     crowd.run_until(seconds(5));
