@@ -5,9 +5,12 @@ use std::time::{Duration, Instant};
 
 use crate::config::{ProbeConfig, ProbeMode, UplinkConfig};
 
-/// So many paths begin their bursts in one wake-up, where there are so many of one period. Ten cost half of what one costs each;
-/// more would save little and come in waves.
-const TOGETHER: usize = 10;
+/// So many paths begin their bursts in one wake-up, where there are so many of one period, at [`TOGETHER_RATE`] and below. Ten cost a
+/// fifth of what one costs each. Where probes are more, more of them leave together, as the root of their rate: wake-ups grow as slowly.
+const TOGETHER: f64 = 10.0;
+
+/// In probes a second.
+const TOGETHER_RATE: f64 = 100.0;
 
 /// Wake-ups are not closer together than this: where paths are so many, more of them begin together.
 const APART_MIN: Duration = Duration::from_millis(1);
@@ -126,7 +129,9 @@ impl Rhythm {
     /// How far apart bursts begin where so many paths are probed so. The requests of a burst fall on the beginnings of others, where
     /// they can.
     fn apart(self, paths: usize) -> Duration {
-        let beginnings = ((paths + TOGETHER / 2) / TOGETHER).max(1);
+        let rate = paths as f64 * self.rate();
+        let together = TOGETHER * (rate / TOGETHER_RATE).max(1.0).sqrt();
+        let beginnings = ((paths as f64 / together).round() as usize).max(1);
         let wanted = (self.period / beginnings as u32).max(APART_MIN);
         if self.count == 1 || beginnings == 1 {
             return wanted;
