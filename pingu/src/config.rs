@@ -6,6 +6,7 @@ mod checks;
 mod compare;
 mod connections;
 mod duration;
+mod footprint;
 mod group;
 mod health;
 mod keys;
@@ -21,7 +22,6 @@ mod uplink;
 mod write;
 
 use std::{
-    fmt,
     fs::File,
     io::{self, Read},
     net::IpAddr,
@@ -36,6 +36,7 @@ pub use checks::{
     CheckConfig, CheckKind, DnsCheck, ExecCheck, HttpCheck, MtuCheck, RecordKind, StatusRange, Url,
 };
 pub use connections::Failback;
+pub use footprint::Footprint;
 pub use health::{HealthConfig, Quorum, Rule};
 pub use limits::{Limits, LossLimit};
 pub use pace::{BurstConfig, ProbeMode, RollingConfig};
@@ -141,19 +142,6 @@ impl Config {
         self.uplinks.iter().map(of_uplink).sum()
     }
 
-    /// What it takes of memory.
-    pub fn footprint(&self) -> Footprint {
-        let slots = |uplink: &UplinkConfig| {
-            let each = crate::engine::slots_needed(&uplink.probe) as usize;
-            each * uplink.probe.targets.len()
-        };
-        let paths = self.uplinks.iter().map(|uplink| uplink.probe.targets.len());
-        Footprint {
-            paths: paths.sum(),
-            slots: self.uplinks.iter().map(slots).sum(),
-        }
-    }
-
     /// The table that an uplink's traffic finds its way in: its own one, or if it has none but checks, the one for these.
     pub fn table_of(&self, id: UplinkId) -> Option<TableId> {
         let uplink = &self.uplinks[id.index()];
@@ -165,30 +153,6 @@ impl Config {
     /// The whole configuration with every default filled in, as TOML that reads back to the same.
     pub fn to_toml(&self) -> String {
         write::to_toml(self)
-    }
-}
-
-/// How much a configuration takes: `100000 paths, 900000 slots, 240 MB`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Footprint {
-    /// (Uplink, target) pairs.
-    pub paths: usize,
-    /// Probe slots, which lie in the kernel's memory.
-    pub slots: usize,
-}
-
-impl Footprint {
-    /// Of the slots and of the paths, once each has its figures, in bytes; the program itself takes some ten megabytes beside it.
-    pub fn bytes(&self) -> usize {
-        self.paths * crate::engine::PATH_BYTES + self.slots * size_of::<pingu_common::Slot>()
-    }
-}
-
-impl fmt::Display for Footprint {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let megabytes = self.bytes() as f64 / 1e6;
-        let Self { paths, slots } = self;
-        write!(f, "{paths} paths, {slots} slots, {megabytes:.1} MB")
     }
 }
 

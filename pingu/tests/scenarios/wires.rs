@@ -8,7 +8,7 @@ use std::{
 };
 
 use pingu::{
-    network::Link,
+    network::{Link, LinkLayer},
     probe::{ProbeOrder, ProbeTransport, Reflection, Remarks, SendResult, Stamps, Traffic},
     units::{Ifindex, SlotId},
 };
@@ -210,5 +210,37 @@ impl ProbeTransport for Wires {
     fn remarks(&self, slot: SlotId) -> Remarks {
         let probe = self.slots.get(&slot);
         probe.map_or(Remarks::default(), |probe| probe.remarks)
+    }
+}
+
+/// A wire to a neighbour that answers.
+pub(crate) fn wire(start: Instant, ifindex: u32, name: &str, gateway: IpAddr, lease: bool) -> Wire {
+    Wire {
+        link: Link {
+            ifindex: Ifindex(ifindex),
+            name: name.to_owned(),
+            layer: LinkLayer::Ethernet([2, 0, 0, 0, 0, ifindex as u8]),
+            admin_up: true,
+            carrier: true,
+            mtu_bytes: 1500,
+            alternative_names: Vec::new(),
+        },
+        exists: true,
+        answers: true,
+        loss_percent: 0,
+        rtt: Duration::from_millis(10),
+        jitter: Duration::ZERO,
+        neighbour: true,
+        lease,
+        dead_targets: Vec::new(),
+        gateway,
+        pings: true,
+        flow: None,
+        passed: (Traffic::default(), start),
+        unanswered: Remarks::default(),
+        answered: Remarks::default(),
+        refusal: None,
+        vanish: false,
+        reflector: None,
     }
 }

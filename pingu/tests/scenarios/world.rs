@@ -10,16 +10,13 @@ use std::{
 use pingu::{
     config::{Config, Gateway},
     engine::{Engine, HookState, State, Status, Why, reconcile},
-    network::{
-        Address, Change, DEFAULT_V4, Link, LinkLayer, Neighbour, NeighbourState, NextHop, Route,
-        Snapshot,
-    },
-    probe::{EngineKind, Remarks, Traffic},
-    units::{Ifindex, Metric, Protocol, TableId, UplinkId},
+    network::{Address, Change, DEFAULT_V4, Neighbour, NeighbourState, NextHop, Route, Snapshot},
+    probe::{EngineKind, Remarks},
+    units::{Metric, Protocol, TableId, UplinkId},
 };
 use serde::Deserialize;
 
-use crate::wires::{Wire, Wires};
+use crate::wires::{Wire, Wires, wire};
 
 /// Metrics of the routes that a DHCP client of this world installs: this plus the interface's number.
 const LEARNED_METRIC_BASE: u32 = 1000;
@@ -385,36 +382,5 @@ fn set_flow(wire: &mut Wire, setting: &Setting) {
     ];
     for (place, key) in places.into_iter().zip(keys) {
         *place = key.unwrap_or(*place);
-    }
-}
-
-fn wire(start: Instant, ifindex: u32, name: &str, gateway: IpAddr, lease: bool) -> Wire {
-    Wire {
-        link: Link {
-            ifindex: Ifindex(ifindex),
-            name: name.to_owned(),
-            layer: LinkLayer::Ethernet([2, 0, 0, 0, 0, ifindex as u8]),
-            admin_up: true,
-            carrier: true,
-            mtu_bytes: 1500,
-            alternative_names: Vec::new(),
-        },
-        exists: true,
-        answers: true,
-        loss_percent: 0,
-        rtt: Duration::from_millis(10),
-        jitter: Duration::ZERO,
-        neighbour: true,
-        lease,
-        dead_targets: Vec::new(),
-        gateway,
-        pings: true,
-        flow: None,
-        passed: (Traffic::default(), start),
-        unanswered: Remarks::default(),
-        answered: Remarks::default(),
-        refusal: None,
-        vanish: false,
-        reflector: None,
     }
 }

@@ -53,8 +53,11 @@ impl Reflector {
         let status = self.0.wait(STOP_DEADLINE);
         assert!(status.success(), "{status}");
         let log = self.0.log();
-        let last = log.lines().rfind(|line| line.starts_with('{')).unwrap();
-        serde_json::from_str(last).unwrap()
+        let last = log
+            .lines()
+            .rfind(|line| line.starts_with('{'))
+            .expect("it says something");
+        serde_json::from_str(last).expect("it says JSON")
     }
 }
 
@@ -77,7 +80,7 @@ fn is_told(status: &Value) -> bool {
 #[track_caller]
 fn pass_probes(daemon: &mut Daemon, probes: u64) -> Value {
     let sent = counter(
-        status::target(&daemon.status().unwrap(), "fibre", 0),
+        status::target(&daemon.status().expect("it runs"), "fibre", 0),
         "sent",
     );
     daemon.wait_for("probes to pass", DEADLINE, |status| {
@@ -226,7 +229,11 @@ fn pings_are_the_kernel_s_and_probes_the_reflector_s() {
 fn pings(site: &Site) -> bool {
     let mut command = site.router.command("ping");
     command.args(["-c", "1", "-W", "1", FAR_V4]);
-    command.output().unwrap().status.success()
+    command
+        .output()
+        .expect("there is such a program")
+        .status
+        .success()
 }
 
 #[test]

@@ -1,3 +1,5 @@
+//! Phases over an even spread, first bursts at a bounded rate, and ticks.
+
 use std::net::IpAddr;
 
 use super::*;

@@ -1,7 +1,7 @@
 //! Which packets a receiving socket is woken by: a classic BPF program, which any process may put on its own socket.
 //!
-//! Every cookie of a process begins with the same 32 random bits. So a flood of forged replies fills a small queue of its own, whose overflow harms
-//! nobody, and never the one that true replies wait in. The other 96 bits differ from probe to probe.
+//! Every cookie of a process begins with the same 32 random bits. So a flood of forged replies fills a small queue of its own, whose
+//! overflow harms nobody, and never the one that true replies wait in. The other 96 bits differ from probe to probe.
 
 use std::{io, os::fd::BorrowedFd};
 

@@ -97,3 +97,33 @@ fn an_ipv6_router_is_not_remembered_beyond_its_route() {
         "of several, the one that was in use stays in use"
     );
 }
+
+#[test]
+fn after_a_restart_an_own_table_or_nexthop_object_tells_the_gateway() {
+    let mut config = uplink(Gateway::Auto);
+    let mut left = route(136, 1, "192.0.2.5");
+    left.table = TableId(1001);
+    let object = |id: u32, protocol: u8, ifindex: u32| network::Nexthop {
+        id: crate::units::NexthopId(id),
+        protocol: Protocol(protocol),
+        ipv6: false,
+        kind: NexthopKind::Single(NextHop::Gateway {
+            ifindex: Ifindex(ifindex),
+            gateway: [192, 0, 2, id as u8].into(),
+            onlink: false,
+        }),
+    };
+    let mut seen = snapshot(vec![left]);
+    assert_eq!(auto(&seen, false, None), Err(Obstacle::NoGateway));
+    seen.nexthops = vec![object(6, 4, 2), object(7, 136, 3), object(8, 136, 2)];
+    assert_eq!(
+        gateway_of(auto(&seen, false, None)).as_deref(),
+        Some("192.0.2.8")
+    );
+    config.table = Some(crate::config::PolicyTable {
+        id: TableId(1001),
+        name: "fibre".to_owned(),
+    });
+    let found = find(&config, false, &seen, OWN, Known::default());
+    assert_eq!(gateway_of(found).as_deref(), Some("192.0.2.5"));
+}
