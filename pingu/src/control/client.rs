@@ -15,8 +15,8 @@ use crate::{
     engine::{Status, Why},
 };
 
-/// How long a daemon may take to answer; it answers between two bursts.
-const ANSWER_TIME_MAX: Duration = Duration::from_secs(5);
+/// How long a daemon may take to answer: it gathers the status of a hundred thousand targets between its other work.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// What is said of an answer that cannot be read.
 const NO_SENSE: &str = "the daemon's answer makes no sense: another version?";
