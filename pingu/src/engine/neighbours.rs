@@ -66,8 +66,9 @@ impl Engine {
             if self.paths_by(key).next().is_none() {
                 continue;
             }
+            // One that was set by hand is not asked for, but its turn is over as well.
+            self.solicited.insert(key, now);
             if !matches!(self.neighbours.get(&key), Some(NeighbourState::Fixed(_))) {
-                self.solicited.insert(key, now);
                 due.push(key);
             }
             self.ask_later(key, now);
@@ -241,6 +242,17 @@ mod tests {
         assert_eq!(engine.doubts(now), [GATEWAY]);
         assert_eq!(engine.doubts(now), [], "asked just now");
         assert_eq!(engine.doubts(now + DOUBT_EVERY), [GATEWAY]);
+    }
+
+    #[test]
+    fn one_that_was_set_by_hand_is_never_asked_for_and_others_in_turns() {
+        let now = test_clock() + CONFIRM_EVERY;
+        let mut set = engine(NeighbourState::Fixed([2; 6]));
+        assert_eq!(set.solicitations(now), []);
+        let mut found = engine(NeighbourState::Usable([2; 6]));
+        assert_eq!(found.solicitations(now), [GATEWAY]);
+        assert_eq!(found.solicitations(now), [], "asked just now");
+        assert_eq!(found.solicitations(now + CONFIRM_EVERY), [GATEWAY]);
     }
 
     #[test]
