@@ -156,9 +156,8 @@ impl Config {
     }
 }
 
-/// More groups than this are refused: one for each uplink would be as many.
+/// More groups than this are refused: one for each uplink.
 pub const GROUPS_MAX: usize = UPLINKS_MAX;
-
 /// More uplinks than this are refused: slots, hooks and sockets are sized from the count.
 pub const UPLINKS_MAX: usize = 1024;
 

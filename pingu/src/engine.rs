@@ -290,12 +290,13 @@ impl Engine {
         self.link_places.iter().enumerate().filter_map(of).collect()
     }
 
-    /// Uplinks whose last burst said nothing because its probes never left, with the errno if the kernel gave one: their hooks or
-    /// sockets may be dead.
-    pub fn blind(&self) -> impl Iterator<Item = (UplinkId, Option<i32>)> + '_ {
+    /// Uplinks whose last burst said nothing because its probes never left, with the errno if the kernel gave one, and when it began:
+    /// their hooks or sockets may be dead.
+    pub fn blind(&self) -> impl Iterator<Item = (UplinkId, Option<i32>, Instant)> + '_ {
         let of = |id: &PathId| {
             let path = &self.paths[id.index()];
-            Some((path.uplink, path.record.judged?.report.errno))
+            let judged = path.record.judged?;
+            Some((path.uplink, judged.report.errno, judged.started))
         };
         self.blind.iter().filter_map(of)
     }

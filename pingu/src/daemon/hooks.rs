@@ -89,14 +89,32 @@ impl Hooks {
     ) -> bool {
         let mut wanted = engine.hooks_wanted();
         self.detach_unwanted(&wanted, transport);
-        let blind: BTreeMap<UplinkId, Option<i32>> = engine.blind().collect();
+        let on: BTreeMap<UplinkId, Ifindex> = wanted
+            .iter()
+            .map(|&(uplink, ifindex, _)| (uplink, ifindex))
+            .collect();
+        // What a burst says that began before its hooks were attached is nothing against these.
+        let is_fresh = |uplink: &UplinkId, began: Instant| {
+            let hook = on
+                .get(uplink)
+                .and_then(|ifindex| self.attached.get(ifindex));
+            hook.is_some_and(|hook| began >= hook.tried)
+        };
+        let blind: BTreeMap<UplinkId, Option<i32>> = engine
+            .blind()
+            .filter(|(uplink, _, began)| is_fresh(uplink, *began))
+            .map(|(uplink, errno, _)| (uplink, errno))
+            .collect();
         let standing: BTreeSet<UplinkId> = engine
             .rankings()
             .iter()
             .flat_map(|ranking| ranking.standing.iter().copied())
             .collect();
-        // Uplinks that carry traffic first.
-        wanted.sort_by_key(|(uplink, ..)| (!standing.contains(uplink), *uplink));
+        // Those without any first, and of these and the others the ones that carry traffic.
+        wanted.sort_by_key(|(uplink, ifindex, _)| {
+            let is_served = self.attached.contains_key(ifindex);
+            (is_served, !standing.contains(uplink), *uplink)
+        });
         let may_fall_back =
             engine.config().engine == EngineChoice::Auto && transport.refusal().is_none();
         let silent: BTreeSet<UplinkId> = match may_fall_back {
@@ -128,10 +146,6 @@ impl Hooks {
             let hook = take(step, before, interface, (ifindex, bare), transport, now);
             self.attached.insert(ifindex, hook);
         }
-        let on: BTreeMap<UplinkId, Ifindex> = wanted
-            .iter()
-            .map(|&(uplink, ifindex, _)| (uplink, ifindex))
-            .collect();
         for index in 0..engine.config().uplinks.len() {
             let id = UplinkId(index as u16);
             let hook = on.get(&id).and_then(|ifindex| self.attached.get(ifindex));

@@ -229,11 +229,8 @@ fn pings_are_the_kernel_s_and_probes_the_reflector_s() {
 fn pings(site: &Site) -> bool {
     let mut command = site.router.command("ping");
     command.args(["-c", "1", "-W", "1", FAR_V4]);
-    command
-        .output()
-        .expect("there is such a program")
-        .status
-        .success()
+    let output = command.output().expect("there is such a program");
+    output.status.success()
 }
 
 #[test]
