@@ -199,7 +199,7 @@ fn series(
         thread::sleep(pause);
         // What fell meanwhile without a cut has come back.
         monitor.wait_until_by(wanted, RETURN_DEADLINE)?;
-        let cut = knife.cut(&site.providers[0].namespace)?;
+        let cut = knife.cut()?;
         let event = monitor.wait_until_by(spare, MOVE_DEADLINE)?;
         let event = event.context("the route had moved before the cut")?;
         series.push(Moved {
