@@ -20,6 +20,7 @@ use self::{
     sender::{Sender, Stamping},
     slots::Slots,
     traffic::{Layout, TrafficEntries},
+    verify::load_uninterrupted,
 };
 use super::{EngineKind, ProbeOrder, ProbeTransport, Remarks, SendResult, Stamps, Traffic};
 use crate::{
@@ -39,6 +40,7 @@ mod remarks;
 pub(super) mod sender;
 pub(super) mod slots;
 mod traffic;
+mod verify;
 
 pub use self::error::{AttachError, LoadError};
 
@@ -145,14 +147,12 @@ impl KernelTransport {
         );
         for name in classifiers {
             let program: &mut SchedClassifier = program(&mut ebpf, name)?;
-            program
-                .load()
+            load_uninterrupted(|| program.load())
                 .map_err(|source| LoadError::from_program(name, source))?;
         }
         for name in frames {
             let program: &mut Xdp = program(&mut ebpf, name)?;
-            program
-                .load()
+            load_uninterrupted(|| program.load())
                 .map_err(|source| LoadError::from_program(name, source))?;
         }
         let mut array = |name| match ebpf.take_map(name) {

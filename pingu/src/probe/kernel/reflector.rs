@@ -25,6 +25,7 @@ use super::{
     LoadError,
     attach::{self, LinkKind},
     object, program,
+    verify::load_uninterrupted,
 };
 use crate::units::Ifindex;
 
@@ -101,10 +102,10 @@ impl Reflector {
         let failed = |name| move |source| LoadError::from_program(name, source);
         let name = PROGRAM_REFLECT_XDP;
         let frames: &mut Xdp = program(&mut ebpf, name)?;
-        frames.load().map_err(failed(name))?;
+        load_uninterrupted(|| frames.load()).map_err(failed(name))?;
         for name in [PROGRAM_REFLECT_ETHERNET, PROGRAM_REFLECT_BARE] {
             let classifier: &mut SchedClassifier = program(&mut ebpf, name)?;
-            classifier.load().map_err(failed(name))?;
+            load_uninterrupted(|| classifier.load()).map_err(failed(name))?;
         }
         let mut clock: Array<_, u64> = map(&mut ebpf, MAP_CLOCK)?;
         let mut prefixes: LpmTrie<_, [u32; 4], u8> = map(&mut ebpf, MAP_FROM)?;
