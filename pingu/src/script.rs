@@ -1,0 +1,3 @@
+//! Lua scripts: those that decide alone, as failoverd's do, and those that advise the daemon.
+
+pub mod probe;
