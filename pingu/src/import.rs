@@ -8,10 +8,12 @@ mod findings;
 mod json;
 mod kind;
 mod multigateway;
+mod mwan3;
 mod py_pingu;
 mod python;
 mod shell;
 mod two_gateway;
+mod uci;
 mod verb;
 
 use std::{
@@ -128,10 +130,7 @@ pub fn import(original: Original<'_>, kind: Option<Kind>) -> Result<Imported, Re
         Kind::PyPingu => py_pingu::convert(text, &mut findings),
         Kind::Multigateway => multigateway::convert(text, &mut findings),
         Kind::TwoGateway => two_gateway::convert(text, &mut findings),
-        Kind::Mwan3 => {
-            findings.error(1, "cannot be imported");
-            Draft::default()
-        }
+        Kind::Mwan3 => mwan3::convert(text, original.network, &mut findings),
         Kind::Dpinger => dpinger::convert(text, &mut findings),
     };
     let config = load(&draft, &mut findings);
