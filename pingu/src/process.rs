@@ -30,6 +30,12 @@ const FILES_MAX: i32 = 65_536;
 /// Signals are numbered from 1 to this (signal(7), `SIGRTMAX`).
 const SIGNAL_MAX: i32 = 64;
 
+/// What the kernel takes for a signal's disposition is shorter on every machine, and all zeroes is `SIG_DFL` with nothing else said.
+const SIGACTION_WORDS_MAX: usize = 8;
+
+/// As the kernel has a set of signals: a bit for each.
+const SIGSET_BYTES: usize = 8;
+
 /// So much is read at once.
 const CHUNK_BYTES: usize = 4096;
 
@@ -153,9 +159,17 @@ fn prepare() -> io::Result<()> {
     // SAFETY: plain system calls that touch only the child; the texts are alive, and the path ends with a NUL.
     unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-        // Those two that have no other disposition refuse, which changes nothing.
+        // Not by the library, which keeps two for itself. The two that have no other disposition refuse, which changes nothing.
+        let default = [0_u64; SIGACTION_WORDS_MAX];
+        let previous: *mut u64 = ptr::null_mut();
         for signal in 1..=SIGNAL_MAX {
-            libc::signal(signal, libc::SIG_DFL);
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                &raw const default,
+                previous,
+                SIGSET_BYTES,
+            );
         }
         let mut none: libc::sigset_t = mem::zeroed();
         libc::sigemptyset(&raw mut none);

@@ -375,9 +375,9 @@ fn failures_are_logged_and_shown_with_what_the_command_wrote() {
     });
     assert_eq!(count(&yes, "failures"), 0, "{yes:#}");
     for text in [
-        "output: one",
-        "output: two \\u{1b}[2Jclear",
-        "output: oops",
+        "line=\"one\"",
+        "line=\"two \\u{1b}[2Jclear\"",
+        "line=\"oops\"",
         "outcome=\"exit status 3\"",
         "it writes more lines than are logged",
     ] {
@@ -385,7 +385,7 @@ fn failures_are_logged_and_shown_with_what_the_command_wrote() {
     }
     let log = daemon.process().log();
     assert!(!log.contains('\u{1b}'), "a terminal obeys nothing of it");
-    let lines = log.lines().filter(|line| line.ends_with("output: y"));
+    let lines = log.lines().filter(|line| line.contains("line=\"y\""));
     assert_eq!(lines.count(), 100);
     let table = daemon.table();
     assert!(

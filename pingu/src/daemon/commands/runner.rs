@@ -130,7 +130,7 @@ async fn run(
     stop: &mut watch::Receiver<()>,
 ) -> (Verdict, String) {
     let hook = config.name.as_str();
-    let log = |line: &str| tracing::info!(hook, event = facts.event(), "output: {line}");
+    let log = |line: &str| tracing::info!(hook, event = facts.event(), line, "hook says");
     let started = start(config, facts);
     let (mut group, mut output, input) = match started {
         Ok(started) => started,
