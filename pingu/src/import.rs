@@ -35,9 +35,6 @@ use findings::{Findings, printable};
 /// Thousands of interfaces have a tenth of this.
 const FILE_BYTES_MAX: usize = 1 << 20;
 
-/// Whether the configuration has `[[hook]]`.
-const HOOKS_ARE_READ: bool = false;
-
 /// The result.
 #[derive(Clone, Debug)]
 pub struct Imported {

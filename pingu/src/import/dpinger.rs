@@ -254,12 +254,7 @@ impl Uplink {
         hook.set("command", texts(words(command)), line, "-C");
         hook.own("uplinks", texts([&self.name]), "");
         let message = "`-C`: it is run without dpinger's arguments (target, alarm, delay, deviation, loss); PINGU_* variables tell them";
-        if super::HOOKS_ARE_READ {
-            findings.differs(line, message);
-        } else {
-            findings.lost(line, "`-C`: it is left as a comment");
-            hook.comment_out();
-        }
+        findings.differs(line, message);
         Some(hook)
     }
 
