@@ -10,7 +10,7 @@ use super::{
 };
 use crate::import::{
     findings::{Findings, quote},
-    uci::Section,
+    uci::{Entry, Section},
 };
 
 /// Options that say nothing about which packets a rule is for.
@@ -83,23 +83,27 @@ fn destination<'a>(
     let mut lose = |line, why: &str| {
         findings.lost(line, format!("the rule {}: {why}", quote(name)));
     };
-    for entry in &rule.entries {
+    let is_any = |entry: &&Entry| {
         let (key, value) = (entry.key.as_str(), entry.value.as_str());
-        let is_any = value.is_empty()
+        value.is_empty()
             || (key == "proto" && value == "all")
-            || (key == "sticky" && value == "0");
-        if key == "sticky" && !is_any {
-            lose(
-                entry.line,
-                "`sticky`: connections stay where they are, but new ones of a host are not kept together",
-            );
-        } else if !HARMLESS.contains(&key) && key != "timeout" && !is_any {
-            let why = format!(
-                "it is about `{key}`, and pingu's groups have destinations only; your firewall can set the uplink's `fwmark` instead"
-            );
-            lose(rule.line, &why);
-            return None;
-        }
+            || (key == "sticky" && value == "0")
+            || HARMLESS.contains(&key)
+    };
+    let others = rule.entries.iter().filter(|entry| !is_any(entry));
+    let (sticky, narrower): (Vec<_>, Vec<_>) =
+        others.partition(|entry| matches!(entry.key.as_str(), "sticky" | "timeout"));
+    if let Some(entry) = narrower.first() {
+        let why = format!(
+            "it is about `{}`, and pingu's groups have destinations only; your firewall can set the uplink's `fwmark` instead",
+            entry.key
+        );
+        lose(rule.line, &why);
+        return None;
+    }
+    if let Some(entry) = sticky.first() {
+        let why = "`sticky`: connections stay where they are, but new ones of a host are not kept together";
+        lose(entry.line, why);
     }
     let Some((used, line)) = rule.option("use_policy") else {
         lose(rule.line, "it uses no policy");
