@@ -161,7 +161,7 @@ fn number(settings: &Settings, key: &str, findings: &mut Findings) -> Scalar {
             text: number.clone(),
             line: Some(value.line),
         },
-        ExpressionKind::Unknown(_) => {
+        ExpressionKind::Unknown(_) | ExpressionKind::Call { .. } => {
             let message = format!(
                 "`{key}` is {}: taken for {default}, as documented",
                 value.found()
@@ -209,7 +209,7 @@ fn sticky(settings: &Settings, top: &mut Section, findings: &mut Findings) {
             let comment = "Beside the scripts, where their installer puts them.";
             top.set_with("sticky_file", text(&path), (value.line, KEY), comment);
         }
-        ExpressionKind::Unknown(_) => {
+        ExpressionKind::Unknown(_) | ExpressionKind::Call { .. } => {
             findings.lost(value.line, format!("`{KEY}` is {}", value.found()));
         }
         _ => findings.wrong(value.line, KEY, "a text in quotes", &value.found()),
