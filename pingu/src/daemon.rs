@@ -39,6 +39,7 @@ mod answers;
 mod back_off;
 mod budget;
 mod checks;
+mod chronicle;
 mod connections;
 mod hooks;
 mod instance;
@@ -120,7 +121,11 @@ struct Daemon {
     look_at: Instant,
     /// The engine's revision that the kernel was last made to agree with.
     converged: Option<u64>,
+    /// When the engine last thought.
+    decided: Instant,
     states: Vec<State>,
+    /// Some state has changed since connections were last looked at.
+    states_changed: bool,
     warnings: Vec<String>,
     _instance: Instance,
 }
@@ -189,7 +194,9 @@ impl Daemon {
             look_took: Duration::ZERO,
             look_at: now,
             converged: None,
+            decided: now,
             states,
+            states_changed: false,
             warnings: Vec::new(),
             _instance: instance,
         })
@@ -209,16 +216,19 @@ impl Daemon {
                     .hooks
                     .follow(&mut self.engine, &mut self.transport, clock());
             }
-            self.probe().await;
-            self.check();
-            let changed = self.log_states();
-            // An uplink may also die without a route that would move.
-            if changed || self.flows.next_wake().is_some_and(|wake| wake <= clock()) {
-                self.flows.observe(&self.engine, clock());
-            }
+            self.probe();
+            // First of all, routes: traffic waits for them.
             if self.converged != Some(self.engine.revision()) {
                 self.converge().await;
                 self.log_warnings();
+            }
+            self.log_states();
+            self.ask_neighbours().await;
+            self.check();
+            // An uplink may also die without a route that would move.
+            let changed = std::mem::take(&mut self.states_changed);
+            if changed || self.flows.next_wake().is_some_and(|wake| wake <= clock()) {
+                self.flows.observe(&self.engine, clock());
             }
             let (engine, pins) = (&self.engine, &self.pins);
             let memory = || memory_of(engine, pins);
@@ -331,10 +341,14 @@ impl Daemon {
         Ok(())
     }
 
-    async fn probe(&mut self) {
+    fn probe(&mut self) {
         self.engine.tell_time(time_of_day(), clock());
         self.engine.run(clock(), &mut self.transport);
-        self.engine.sent(clock());
+        self.decided = clock();
+        self.engine.sent(self.decided);
+    }
+
+    async fn ask_neighbours(&mut self) {
         for (ifindex, address) in self.engine.solicitations(clock()) {
             if let Err(error) = self.routes.solicit(ifindex, address).await {
                 tracing::debug!(%ifindex, %address, %error, "cannot ask for a neighbour");
@@ -345,30 +359,6 @@ impl Daemon {
                 tracing::debug!(%ifindex, %address, %error, "cannot ask anew for a neighbour");
             }
         }
-    }
-
-    /// Says once what stands in the way.
-    fn log_warnings(&mut self) {
-        let warnings = self.engine.warnings();
-        for warning in warnings.iter().filter(|new| !self.warnings.contains(new)) {
-            tracing::warn!("{warning}");
-        }
-        self.warnings = warnings;
-    }
-
-    /// Whether there was something to log.
-    fn log_states(&mut self) -> bool {
-        let mut changed = false;
-        for (id, state, reason) in self.engine.changes() {
-            let known = &mut self.states[id.index()];
-            if *known != state {
-                let uplink = &self.engine.config().uplinks[id.index()].name;
-                tracing::info!(uplink, from = ?*known, to = ?state, reason, "uplink changed");
-                *known = state;
-                changed = true;
-            }
-        }
-        changed
     }
 }
 
