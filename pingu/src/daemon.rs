@@ -6,7 +6,6 @@ use std::{
 };
 
 use anyhow::Context;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     adopted::AdoptedNote,
@@ -23,6 +22,7 @@ use crate::{
         pins::Pins,
         printer::Printer,
         saver::Saver,
+        signals::{Signals, Wish},
         sticky::Sticky,
         telling::Telling,
     },
@@ -49,6 +49,7 @@ mod pins;
 mod printer;
 mod routing;
 mod saver;
+mod signals;
 mod sticky;
 mod telling;
 
@@ -88,9 +89,7 @@ enum Event {
     Checked(CheckResult),
     /// The sticky file says something else.
     Sticky,
-    /// SIGUSR1: what is known is to be printed.
-    Print,
-    Stop(&'static str),
+    Wished(Wish),
 }
 
 struct Daemon {
@@ -105,8 +104,7 @@ struct Daemon {
     alarm: Alarm,
     control: Control,
     telling: Telling,
-    signals: [(&'static str, Signal); 3],
-    on_print: Signal,
+    signals: Signals,
     printer: Printer,
     note: AdoptedNote,
     saver: Saver,
@@ -132,12 +130,7 @@ struct Daemon {
 
 impl Daemon {
     async fn start(config: Config) -> anyhow::Result<Self> {
-        let signals = [
-            ("SIGINT", signal(SignalKind::interrupt())?),
-            ("SIGTERM", signal(SignalKind::terminate())?),
-            ("SIGHUP", signal(SignalKind::hangup())?),
-        ];
-        let on_print = signal(SignalKind::user_defined1())?;
+        let signals = Signals::catch()?;
         let instance = Instance::claim(config.protocol)?;
         limits::raise_open_files(&config);
         let now = clock();
@@ -181,7 +174,6 @@ impl Daemon {
             control,
             telling: Telling::default(),
             signals,
-            on_print,
             printer: Printer::default(),
             note,
             saver,
@@ -238,11 +230,11 @@ impl Daemon {
                 Event::Due => {}
                 Event::Checked(result) => self.take_check(result),
                 Event::Saved(outcome) => self.saver.take(outcome, clock()),
-                Event::Print => self.print_knowledge(),
+                Event::Wished(Wish::Print) => self.print_knowledge(),
                 Event::News(news) => self.take_news(news)?,
                 Event::Asked(request) => self.answer(request),
                 Event::Sticky => self.read_sticky_file(),
-                Event::Stop(signal) => {
+                Event::Wished(Wish::Stop(signal)) => {
                     tracing::info!(signal, "stopping");
                     return Ok(());
                 }
@@ -259,19 +251,18 @@ impl Daemon {
         let due = wakes.into_iter().flatten().fold(self.look_at, Instant::min);
         let at_once = self.hooks_due || self.telling.is_due();
         let due = if at_once { clock() } else { due };
-        let [(int, on_int), (term, on_term), (hup, on_hup)] = &mut self.signals;
+        // What cannot happen is not asked about: each costs some of every wake-up.
+        let (checking, saving) = (self.checks.any(), self.saver.is_under_way());
+        let sticking = self.pins.follows_a_file();
         tokio::select! {
             biased;
-            _ = on_int.recv() => Event::Stop(int),
-            _ = on_term.recv() => Event::Stop(term),
-            _ = on_hup.recv() => Event::Stop(hup),
+            wish = self.signals.next() => Event::Wished(wish),
             // Before news, which may come in a flood, and the timer, which may always be due; what is due is done in every turn anyway.
             request = self.control.next() => Event::Asked(request),
             news = self.watch.next() => Event::News(news),
-            result = self.checks.next() => Event::Checked(result),
-            outcome = self.saver.ended() => Event::Saved(outcome),
-            _ = self.on_print.recv() => Event::Print,
-            () = self.pins.changed() => Event::Sticky,
+            result = self.checks.next(), if checking => Event::Checked(result),
+            outcome = self.saver.ended(), if saving => Event::Saved(outcome),
+            () = self.pins.changed(), if sticking => Event::Sticky,
             () = self.alarm.wait(due, clock()) => Event::Due,
         }
     }
