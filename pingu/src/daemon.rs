@@ -6,7 +6,6 @@ use std::{
 };
 
 use anyhow::Context;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     adopted::AdoptedNote,
@@ -23,6 +22,7 @@ use crate::{
         pins::Pins,
         printer::Printer,
         saver::Saver,
+        signals::{Signals, Wish},
         sticky::Sticky,
         telling::Telling,
     },
@@ -39,6 +39,7 @@ mod answers;
 mod back_off;
 mod budget;
 mod checks;
+mod chronicle;
 mod connections;
 mod hooks;
 mod instance;
@@ -48,6 +49,7 @@ mod pins;
 mod printer;
 mod routing;
 mod saver;
+mod signals;
 mod sticky;
 mod telling;
 
@@ -87,9 +89,7 @@ enum Event {
     Checked(CheckResult),
     /// The sticky file says something else.
     Sticky,
-    /// SIGUSR1: what is known is to be printed.
-    Print,
-    Stop(&'static str),
+    Wished(Wish),
 }
 
 struct Daemon {
@@ -104,8 +104,7 @@ struct Daemon {
     alarm: Alarm,
     control: Control,
     telling: Telling,
-    signals: [(&'static str, Signal); 3],
-    on_print: Signal,
+    signals: Signals,
     printer: Printer,
     note: AdoptedNote,
     saver: Saver,
@@ -120,19 +119,18 @@ struct Daemon {
     look_at: Instant,
     /// The engine's revision that the kernel was last made to agree with.
     converged: Option<u64>,
+    /// When the engine last thought.
+    decided: Instant,
     states: Vec<State>,
+    /// Some state has changed since connections were last looked at.
+    states_changed: bool,
     warnings: Vec<String>,
     _instance: Instance,
 }
 
 impl Daemon {
     async fn start(config: Config) -> anyhow::Result<Self> {
-        let signals = [
-            ("SIGINT", signal(SignalKind::interrupt())?),
-            ("SIGTERM", signal(SignalKind::terminate())?),
-            ("SIGHUP", signal(SignalKind::hangup())?),
-        ];
-        let on_print = signal(SignalKind::user_defined1())?;
+        let signals = Signals::catch()?;
         let instance = Instance::claim(config.protocol)?;
         limits::raise_open_files(&config);
         let now = clock();
@@ -176,7 +174,6 @@ impl Daemon {
             control,
             telling: Telling::default(),
             signals,
-            on_print,
             printer: Printer::default(),
             note,
             saver,
@@ -189,7 +186,9 @@ impl Daemon {
             look_took: Duration::ZERO,
             look_at: now,
             converged: None,
+            decided: now,
             states,
+            states_changed: false,
             warnings: Vec::new(),
             _instance: instance,
         })
@@ -209,16 +208,19 @@ impl Daemon {
                     .hooks
                     .follow(&mut self.engine, &mut self.transport, clock());
             }
-            self.probe().await;
-            self.check();
-            let changed = self.log_states();
-            // An uplink may also die without a route that would move.
-            if changed || self.flows.next_wake().is_some_and(|wake| wake <= clock()) {
-                self.flows.observe(&self.engine, clock());
-            }
+            self.probe();
+            // First of all, routes: traffic waits for them.
             if self.converged != Some(self.engine.revision()) {
                 self.converge().await;
                 self.log_warnings();
+            }
+            self.log_states();
+            self.ask_neighbours().await;
+            self.check();
+            // An uplink may also die without a route that would move.
+            let changed = std::mem::take(&mut self.states_changed);
+            if changed || self.flows.next_wake().is_some_and(|wake| wake <= clock()) {
+                self.flows.observe(&self.engine, clock());
             }
             let (engine, pins) = (&self.engine, &self.pins);
             let memory = || memory_of(engine, pins);
@@ -228,11 +230,11 @@ impl Daemon {
                 Event::Due => {}
                 Event::Checked(result) => self.take_check(result),
                 Event::Saved(outcome) => self.saver.take(outcome, clock()),
-                Event::Print => self.print_knowledge(),
+                Event::Wished(Wish::Print) => self.print_knowledge(),
                 Event::News(news) => self.take_news(news)?,
                 Event::Asked(request) => self.answer(request),
                 Event::Sticky => self.read_sticky_file(),
-                Event::Stop(signal) => {
+                Event::Wished(Wish::Stop(signal)) => {
                     tracing::info!(signal, "stopping");
                     return Ok(());
                 }
@@ -249,19 +251,18 @@ impl Daemon {
         let due = wakes.into_iter().flatten().fold(self.look_at, Instant::min);
         let at_once = self.hooks_due || self.telling.is_due();
         let due = if at_once { clock() } else { due };
-        let [(int, on_int), (term, on_term), (hup, on_hup)] = &mut self.signals;
+        // What cannot happen is not asked about: each costs some of every wake-up.
+        let (checking, saving) = (self.checks.any(), self.saver.is_under_way());
+        let sticking = self.pins.follows_a_file();
         tokio::select! {
             biased;
-            _ = on_int.recv() => Event::Stop(int),
-            _ = on_term.recv() => Event::Stop(term),
-            _ = on_hup.recv() => Event::Stop(hup),
+            wish = self.signals.next() => Event::Wished(wish),
             // Before news, which may come in a flood, and the timer, which may always be due; what is due is done in every turn anyway.
             request = self.control.next() => Event::Asked(request),
             news = self.watch.next() => Event::News(news),
-            result = self.checks.next() => Event::Checked(result),
-            outcome = self.saver.ended() => Event::Saved(outcome),
-            _ = self.on_print.recv() => Event::Print,
-            () = self.pins.changed() => Event::Sticky,
+            result = self.checks.next(), if checking => Event::Checked(result),
+            outcome = self.saver.ended(), if saving => Event::Saved(outcome),
+            () = self.pins.changed(), if sticking => Event::Sticky,
             () = self.alarm.wait(due, clock()) => Event::Due,
         }
     }
@@ -331,10 +332,14 @@ impl Daemon {
         Ok(())
     }
 
-    async fn probe(&mut self) {
+    fn probe(&mut self) {
         self.engine.tell_time(time_of_day(), clock());
         self.engine.run(clock(), &mut self.transport);
-        self.engine.sent(clock());
+        self.decided = clock();
+        self.engine.sent(self.decided);
+    }
+
+    async fn ask_neighbours(&mut self) {
         for (ifindex, address) in self.engine.solicitations(clock()) {
             if let Err(error) = self.routes.solicit(ifindex, address).await {
                 tracing::debug!(%ifindex, %address, %error, "cannot ask for a neighbour");
@@ -345,30 +350,6 @@ impl Daemon {
                 tracing::debug!(%ifindex, %address, %error, "cannot ask anew for a neighbour");
             }
         }
-    }
-
-    /// Says once what stands in the way.
-    fn log_warnings(&mut self) {
-        let warnings = self.engine.warnings();
-        for warning in warnings.iter().filter(|new| !self.warnings.contains(new)) {
-            tracing::warn!("{warning}");
-        }
-        self.warnings = warnings;
-    }
-
-    /// Whether there was something to log.
-    fn log_states(&mut self) -> bool {
-        let mut changed = false;
-        for (id, state, reason) in self.engine.changes() {
-            let known = &mut self.states[id.index()];
-            if *known != state {
-                let uplink = &self.engine.config().uplinks[id.index()].name;
-                tracing::info!(uplink, from = ?*known, to = ?state, reason, "uplink changed");
-                *known = state;
-                changed = true;
-            }
-        }
-        changed
     }
 }
 

@@ -45,6 +45,7 @@ impl Engine {
             if uplink.state_noted != before {
                 self.changed.insert(id);
             }
+            self.note_waiting(id);
         }
         if self.turn.is_some_and(|turn| turn <= now) {
             for index in 0..self.rankings.len() {
