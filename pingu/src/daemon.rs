@@ -21,6 +21,7 @@ use crate::{
         connections::Flows,
         hooks::Hooks,
         instance::Instance,
+        notify::Notifier,
         pins::Pins,
         printer::Printer,
         saver::Saver,
@@ -46,6 +47,7 @@ mod hooks;
 mod instance;
 mod limits;
 mod log;
+mod notify;
 mod packet_log;
 mod pins;
 mod printer;
@@ -116,6 +118,7 @@ struct Daemon {
     printer: Printer,
     note: AdoptedNote,
     saver: Saver,
+    notifier: Notifier,
     pins: Pins,
     budget: WriteBudget,
     allowance: Allowance,
@@ -189,6 +192,7 @@ impl Daemon {
             printer: Printer::default(),
             note,
             saver,
+            notifier: Notifier::new(now),
             pins,
             budget,
             allowance: Allowance::default(),
@@ -209,6 +213,7 @@ impl Daemon {
         tracing::info!(uplinks = config.uplinks.len(), memory = %config.footprint(), "probing");
         self.read_sticky_file();
         loop {
+            self.notifier.turn(clock());
             if clock() >= self.look_at {
                 self.look().await?;
             }
@@ -233,6 +238,7 @@ impl Daemon {
             let memory = || memory_of(engine, pins);
             self.saver.follow(engine.revision(), memory, clock());
             self.command(clock());
+            self.notify(changed);
             self.tell();
             match self.next_event().await {
                 Event::Due => {}
@@ -245,6 +251,7 @@ impl Daemon {
                 Event::Sticky => self.read_sticky_file(),
                 Event::Stop(signal) => {
                     tracing::info!(signal, "stopping");
+                    self.notifier.stopping();
                     return Ok(());
                 }
             }

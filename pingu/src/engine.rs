@@ -268,6 +268,11 @@ impl Engine {
             .sum()
     }
 
+    /// There was a look at the kernel.
+    pub fn is_oriented(&self) -> bool {
+        self.oriented
+    }
+
     /// The last look at the kernel.
     pub fn snapshot(&self) -> &Snapshot {
         &self.snapshot

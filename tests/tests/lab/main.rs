@@ -28,6 +28,7 @@ mod memory;
 mod modes;
 mod mutators;
 mod network_managers;
+mod notifying;
 mod passive;
 mod pins;
 mod policy;
