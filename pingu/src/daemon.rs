@@ -16,9 +16,11 @@ use crate::{
         back_off::BackOff,
         budget::{Allowance, WriteBudget},
         checks::{CheckResult, Checks},
+        commands::Commands,
         connections::Flows,
         hooks::Hooks,
         instance::Instance,
+        notify::Notifier,
         pins::Pins,
         printer::Printer,
         saver::Saver,
@@ -40,10 +42,12 @@ mod back_off;
 mod budget;
 mod checks;
 mod chronicle;
+mod commands;
 mod connections;
 mod hooks;
 mod instance;
 mod limits;
+mod notify;
 mod packet_log;
 mod pins;
 mod printer;
@@ -74,6 +78,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     daemon.engine.note_spending(clock());
     let memory = memory_of(&daemon.engine, &daemon.pins);
     daemon.saver.finish(memory, clock()).await;
+    daemon.commands.stop();
     // After an error of our own everything stays as it is: routes without pingu are better than none.
     served?;
     daemon.withdraw().await
@@ -87,6 +92,8 @@ enum Event {
     Saved(saver::Outcome),
     /// A check has ended.
     Checked(CheckResult),
+    /// A hook's command has ended.
+    Ran(commands::Ran),
     /// The sticky file says something else.
     Sticky,
     Wished(Wish),
@@ -99,6 +106,7 @@ struct Daemon {
     watch: Watch,
     hooks: Hooks,
     checks: Checks,
+    commands: Commands,
     /// Some interface may want its hooks.
     hooks_due: bool,
     alarm: Alarm,
@@ -108,6 +116,7 @@ struct Daemon {
     printer: Printer,
     note: AdoptedNote,
     saver: Saver,
+    notifier: Notifier,
     pins: Pins,
     budget: WriteBudget,
     allowance: Allowance,
@@ -161,6 +170,7 @@ impl Daemon {
             Transport::load(choice, options).context("cannot load the eBPF programs")?;
         packet_log::follow(&mut transport);
         let checks = Checks::start(engine.check_count()).context("cannot start a thread")?;
+        let commands = Commands::start(engine.config()).context("cannot start a thread")?;
         let states = vec![State::Unknown; engine.config().uplinks.len()];
         Ok(Self {
             engine,
@@ -169,6 +179,7 @@ impl Daemon {
             watch,
             hooks: Hooks::default(),
             checks,
+            commands,
             hooks_due: false,
             alarm: Alarm::new().context("cannot have a timer")?,
             control,
@@ -177,6 +188,7 @@ impl Daemon {
             printer: Printer::default(),
             note,
             saver,
+            notifier: Notifier::new(now),
             pins,
             budget,
             allowance: Allowance::default(),
@@ -199,6 +211,7 @@ impl Daemon {
         tracing::info!(uplinks = config.uplinks.len(), memory = %config.footprint(), "probing");
         self.read_sticky_file();
         loop {
+            self.notifier.turn(clock());
             if clock() >= self.look_at {
                 self.look().await?;
             }
@@ -225,10 +238,13 @@ impl Daemon {
             let (engine, pins) = (&self.engine, &self.pins);
             let memory = || memory_of(engine, pins);
             self.saver.follow(engine.revision(), memory, clock());
+            self.command(clock());
+            self.notify(changed);
             self.tell();
             match self.next_event().await {
                 Event::Due => {}
                 Event::Checked(result) => self.take_check(result),
+                Event::Ran(ran) => self.commands.take(ran),
                 Event::Saved(outcome) => self.saver.take(outcome, clock()),
                 Event::Wished(Wish::Print) => self.print_knowledge(),
                 Event::News(news) => self.take_news(news)?,
@@ -236,6 +252,7 @@ impl Daemon {
                 Event::Sticky => self.read_sticky_file(),
                 Event::Wished(Wish::Stop(signal)) => {
                     tracing::info!(signal, "stopping");
+                    self.notifier.stopping();
                     return Ok(());
                 }
             }
@@ -253,7 +270,7 @@ impl Daemon {
         let due = if at_once { clock() } else { due };
         // What cannot happen is not asked about: each costs some of every wake-up.
         let (checking, saving) = (self.checks.any(), self.saver.is_under_way());
-        let sticking = self.pins.follows_a_file();
+        let (sticking, commanding) = (self.pins.follows_a_file(), self.commands.any());
         tokio::select! {
             biased;
             wish = self.signals.next() => Event::Wished(wish),
@@ -261,6 +278,7 @@ impl Daemon {
             request = self.control.next() => Event::Asked(request),
             news = self.watch.next() => Event::News(news),
             result = self.checks.next(), if checking => Event::Checked(result),
+            ran = self.commands.next(), if commanding => Event::Ran(ran),
             outcome = self.saver.ended(), if saving => Event::Saved(outcome),
             () = self.pins.changed(), if sticking => Event::Sticky,
             () = self.alarm.wait(due, clock()) => Event::Due,

@@ -1,7 +1,9 @@
 //! The real daemon, in a namespace.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsStr,
+    fs,
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
     time::Duration,
@@ -45,6 +47,19 @@ impl Daemon {
     pub fn start(namespace: &Namespace, settings: &Settings) -> Self {
         let mut command = namespace.command(binary());
         command.arg("--config").arg(settings.write());
+        Self::spawn(command, settings.socket())
+    }
+
+    /// Starts pingu with more in its environment.
+    #[track_caller]
+    pub fn start_with_environment(
+        namespace: &Namespace,
+        settings: &Settings,
+        environment: &[(&str, &OsStr)],
+    ) -> Self {
+        let mut command = namespace.command(binary());
+        command.arg("--config").arg(settings.write());
+        command.envs(environment.iter().copied());
         Self::spawn(command, settings.socket())
     }
 
@@ -111,6 +126,18 @@ impl Daemon {
         }
         serde_json::from_slice(&output.stdout)
             .map_err(|error| format!("{error} in `{}`", String::from_utf8_lossy(&output.stdout)))
+    }
+
+    /// What `pingu status` prints for people.
+    #[track_caller]
+    pub fn table(&self) -> String {
+        let output = Command::new(binary())
+            .args(["status", "--socket"])
+            .arg(&self.socket)
+            .output()
+            .expect("pingu can be run");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// Waits until what it publishes is as wanted, and gives it; panics at the deadline, and when the daemon ends before.
