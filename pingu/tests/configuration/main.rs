@@ -7,6 +7,7 @@ mod keys;
 mod messages;
 mod passive;
 mod rolling;
+mod script;
 
 use pingu::config::{Config, LoadError};
 
