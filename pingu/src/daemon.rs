@@ -13,6 +13,7 @@ use crate::{
     config::Config,
     control::{Control, Request},
     daemon::{
+        adviser::Adviser,
         alarm::Alarm,
         back_off::BackOff,
         budget::{Allowance, WriteBudget},
@@ -31,9 +32,11 @@ use crate::{
     netlink::{KernelRoutes, NetlinkError, RouteTable, watch::Watch},
     network::{Interference, News},
     probe::{kernel::LoadOptions, transport::Transport},
+    script::policy,
 };
 
 mod actor;
+mod adviser;
 mod alarm;
 mod answers;
 mod back_off;
@@ -43,6 +46,7 @@ mod connections;
 mod hooks;
 mod instance;
 mod limits;
+mod logging;
 mod packet_log;
 mod pins;
 mod printer;
@@ -85,6 +89,8 @@ enum Event {
     Saved(saver::Outcome),
     /// A check has ended.
     Checked(CheckResult),
+    /// The script says something, or has ended.
+    Advised(Option<policy::Word>),
     /// The sticky file says something else.
     Sticky,
     /// SIGUSR1: what is known is to be printed.
@@ -110,6 +116,7 @@ struct Daemon {
     note: AdoptedNote,
     saver: Saver,
     pins: Pins,
+    adviser: Adviser,
     budget: WriteBudget,
     allowance: Allowance,
     flows: Flows,
@@ -145,6 +152,7 @@ impl Daemon {
             KernelRoutes::new(config.protocol).context("cannot talk to the kernel's routing")?;
         watch.know_own(routes.ports());
         let (choice, receive) = (config.engine, config.receive_hook);
+        let adviser = Adviser::new(config.script.as_ref(), now)?;
         let budget = WriteBudget::new(config.objects_max(), now);
         let flows = Flows::new(&config);
         let mut engine = Engine::new(config, rand::random(), now);
@@ -181,6 +189,7 @@ impl Daemon {
             note,
             saver,
             pins,
+            adviser,
             budget,
             allowance: Allowance::default(),
             flows,
@@ -211,6 +220,7 @@ impl Daemon {
             }
             self.probe().await;
             self.check();
+            self.follow_script();
             let changed = self.log_states();
             // An uplink may also die without a route that would move.
             if changed || self.flows.next_wake().is_some_and(|wake| wake <= clock()) {
@@ -231,6 +241,7 @@ impl Daemon {
                 Event::Print => self.print_knowledge(),
                 Event::News(news) => self.take_news(news)?,
                 Event::Asked(request) => self.answer(request),
+                Event::Advised(word) => self.take_advice(word),
                 Event::Sticky => self.read_sticky_file(),
                 Event::Stop(signal) => {
                     tracing::info!(signal, "stopping");
@@ -245,6 +256,7 @@ impl Daemon {
             self.engine.next_wake(),
             self.saver.next_wake(),
             self.flows.next_wake(),
+            self.adviser.next_wake(),
         ];
         let due = wakes.into_iter().flatten().fold(self.look_at, Instant::min);
         let at_once = self.hooks_due || self.telling.is_due();
@@ -261,6 +273,7 @@ impl Daemon {
             result = self.checks.next() => Event::Checked(result),
             outcome = self.saver.ended() => Event::Saved(outcome),
             _ = self.on_print.recv() => Event::Print,
+            word = self.adviser.next() => Event::Advised(word),
             () = self.pins.changed() => Event::Sticky,
             () = self.alarm.wait(due, clock()) => Event::Due,
         }
@@ -345,30 +358,6 @@ impl Daemon {
                 tracing::debug!(%ifindex, %address, %error, "cannot ask anew for a neighbour");
             }
         }
-    }
-
-    /// Says once what stands in the way.
-    fn log_warnings(&mut self) {
-        let warnings = self.engine.warnings();
-        for warning in warnings.iter().filter(|new| !self.warnings.contains(new)) {
-            tracing::warn!("{warning}");
-        }
-        self.warnings = warnings;
-    }
-
-    /// Whether there was something to log.
-    fn log_states(&mut self) -> bool {
-        let mut changed = false;
-        for (id, state, reason) in self.engine.changes() {
-            let known = &mut self.states[id.index()];
-            if *known != state {
-                let uplink = &self.engine.config().uplinks[id.index()].name;
-                tracing::info!(uplink, from = ?*known, to = ?state, reason, "uplink changed");
-                *known = state;
-                changed = true;
-            }
-        }
-        changed
     }
 }
 

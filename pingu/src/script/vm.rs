@@ -18,6 +18,7 @@ mod raising;
 mod sandbox;
 pub mod thread;
 
+pub(in crate::script) use describe::bounded;
 pub use describe::{Fault, ScriptError};
 
 pub use raising::raising;
