@@ -12,6 +12,7 @@ use crate::{
     config::Config,
     control::{Control, Request},
     daemon::{
+        adviser::Adviser,
         alarm::Alarm,
         back_off::BackOff,
         budget::{Allowance, WriteBudget},
@@ -33,9 +34,11 @@ use crate::{
     netlink::{KernelRoutes, NetlinkError, RouteTable, watch::Watch},
     network::{Interference, News},
     probe::{kernel::LoadOptions, transport::Transport},
+    script::policy,
 };
 
 mod actor;
+mod adviser;
 mod alarm;
 mod answers;
 mod back_off;
@@ -94,6 +97,8 @@ enum Event {
     Checked(CheckResult),
     /// A hook's command has ended.
     Ran(commands::Ran),
+    /// The script says something, or has ended.
+    Advised(Option<policy::Word>),
     /// The sticky file says something else.
     Sticky,
     Wished(Wish),
@@ -118,6 +123,7 @@ struct Daemon {
     saver: Saver,
     notifier: Notifier,
     pins: Pins,
+    adviser: Adviser,
     budget: WriteBudget,
     allowance: Allowance,
     flows: Flows,
@@ -152,6 +158,7 @@ impl Daemon {
             KernelRoutes::new(config.protocol).context("cannot talk to the kernel's routing")?;
         watch.know_own(routes.ports());
         let (choice, receive) = (config.engine, config.receive_hook);
+        let adviser = Adviser::new(config.script.as_ref(), now)?;
         let budget = WriteBudget::new(config.objects_max(), now);
         let flows = Flows::new(&config);
         let mut engine = Engine::new(config, rand::random(), now);
@@ -190,6 +197,7 @@ impl Daemon {
             saver,
             notifier: Notifier::new(now),
             pins,
+            adviser,
             budget,
             allowance: Allowance::default(),
             flows,
@@ -222,6 +230,7 @@ impl Daemon {
                     .follow(&mut self.engine, &mut self.transport, clock());
             }
             self.probe();
+            self.follow_script();
             // First of all, routes: traffic waits for them.
             if self.converged != Some(self.engine.revision()) {
                 self.converge().await;
@@ -249,6 +258,7 @@ impl Daemon {
                 Event::Wished(Wish::Print) => self.print_knowledge(),
                 Event::News(news) => self.take_news(news)?,
                 Event::Asked(request) => self.answer(request),
+                Event::Advised(word) => self.take_advice(word),
                 Event::Sticky => self.read_sticky_file(),
                 Event::Wished(Wish::Stop(signal)) => {
                     tracing::info!(signal, "stopping");
@@ -264,6 +274,7 @@ impl Daemon {
             self.engine.next_wake(),
             self.saver.next_wake(),
             self.flows.next_wake(),
+            self.adviser.next_wake(),
         ];
         let due = wakes.into_iter().flatten().fold(self.look_at, Instant::min);
         let at_once = self.hooks_due || self.telling.is_due();
@@ -271,6 +282,7 @@ impl Daemon {
         // What cannot happen is not asked about: each costs some of every wake-up.
         let (checking, saving) = (self.checks.any(), self.saver.is_under_way());
         let (sticking, commanding) = (self.pins.follows_a_file(), self.commands.any());
+        let advising = self.adviser.any();
         tokio::select! {
             biased;
             wish = self.signals.next() => Event::Wished(wish),
@@ -278,6 +290,7 @@ impl Daemon {
             request = self.control.next() => Event::Asked(request),
             news = self.watch.next() => Event::News(news),
             result = self.checks.next(), if checking => Event::Checked(result),
+            word = self.adviser.next(), if advising => Event::Advised(word),
             ran = self.commands.next(), if commanding => Event::Ran(ran),
             outcome = self.saver.ended(), if saving => Event::Saved(outcome),
             () = self.pins.changed(), if sticking => Event::Sticky,

@@ -1,3 +1,9 @@
 //! Lua scripts: those that decide alone, as failoverd's do, and those that advise the daemon.
 
+pub mod module;
+
+pub mod policy;
+
 pub mod probe;
+
+pub mod vm;

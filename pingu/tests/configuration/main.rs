@@ -8,6 +8,7 @@ mod keys;
 mod messages;
 mod passive;
 mod rolling;
+mod script;
 
 use pingu::config::{Config, LoadError};
 
