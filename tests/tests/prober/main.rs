@@ -5,6 +5,7 @@
 )]
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
 
+mod engines;
 mod harness;
 mod interfaces;
 mod outcomes;

@@ -21,6 +21,7 @@ fn flight(sequence: u16, sent: Instant) -> Flight {
         cookie: [sequence.into(), 2, 3, 4],
         source: None,
         ifindex: None,
+        framed: false,
     }
 }
 
@@ -98,7 +99,10 @@ fn a_probe_expires_at_its_timeout_and_its_late_reply_is_nobodys() {
     let number = depart(&mut flights, first.clone());
     assert_eq!(flights.next_deadline(), Some(start + TIMEOUT));
     assert_eq!(flights.expire(start + 99 * MS), None);
-    assert_eq!(flights.expire(start + TIMEOUT), Some(first.clone()));
+    assert_eq!(
+        flights.expire(start + TIMEOUT),
+        Some((number, first.clone()))
+    );
     assert_eq!(flights.next_deadline(), None);
     let second = flight(2, start + TIMEOUT);
     let again = depart(&mut flights, second.clone());
@@ -181,7 +185,7 @@ proptest! {
                 Deed::Reply(_) => {}
                 Deed::Pass(us) => {
                     now += Duration::from_micros(us);
-                    while let Some(lost) = flights.expire(now) {
+                    while let Some((_, lost)) = flights.expire(now) {
                         prop_assert!(now - lost.sent >= TIMEOUT);
                         *outcomes.entry(lost.sequence).or_default() += 1;
                     }
@@ -189,7 +193,7 @@ proptest! {
             }
             prop_assert_eq!(flights.len() + outcomes.len(), sent.len());
         }
-        while flights.expire(now + TIMEOUT).map(|lost| {
+        while flights.expire(now + TIMEOUT).map(|(_, lost)| {
             *outcomes.entry(lost.sequence).or_default() += 1;
         }).is_some() {}
         prop_assert_eq!(outcomes.len(), sent.len());
