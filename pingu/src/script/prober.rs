@@ -108,9 +108,7 @@ impl Prober {
 
     /// Probes a destination no more, from this origin or from all. Of probes of it that are in flight nothing more is heard.
     pub fn stop(&mut self, destination: IpAddr, origin: Option<&Origin>) {
-        let places = self.schedule.stop(destination, origin);
-        self.flights.forget(&places);
-        self.held.retain(|held| !places.contains(&held.due.place));
+        self.schedule.stop(destination, origin);
         self.outcomes.retain(|outcome| {
             let path = &outcome.path;
             path.destination != destination || origin.is_some_and(|origin| path.origin != *origin)

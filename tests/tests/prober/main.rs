@@ -10,3 +10,4 @@ mod harness;
 mod interfaces;
 mod outcomes;
 mod routes;
+mod scale;

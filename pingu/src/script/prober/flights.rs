@@ -173,16 +173,6 @@ impl Flights {
         None
     }
 
-    /// Forgets the probes of these paths.
-    pub(super) fn forget(&mut self, places: &[Place]) {
-        for index in 0..self.slots.len() {
-            let flight = self.slots[index].flight.as_ref();
-            if flight.is_some_and(|flight| places.contains(&flight.place)) {
-                self.land(Number(index as u32));
-            }
-        }
-    }
-
     /// Whether the probe of this turn is still in flight.
     pub(super) fn is_aloft(&self, number: Number, turn: u32) -> bool {
         let slot = &self.slots[number.0 as usize];

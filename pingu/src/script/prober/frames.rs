@@ -1,5 +1,6 @@
 //! Probes by the eBPF engine: frames leave by packet sockets, hooks stamp them and match their replies. Whatever it cannot do it leaves
-//! to the raw sockets, which listen beside it: a reply that the hooks miss is heard there.
+//! to the raw sockets, which listen beside it: replies go on to them and wake the prober, and one that the hooks miss counts. A reply
+//! that never gets there, since a filter of this machine drops it, is found by looking into its slot.
 
 use std::{
     cmp::Reverse,
@@ -21,8 +22,8 @@ use crate::{
 const SLOTS: u32 = 32_768;
 
 /// Slots are looked into so soon after a probe left, then after half as much time again as has passed, and at last so often.
-const LOOK_MIN: Duration = Duration::from_micros(500);
-const LOOK_MAX: Duration = Duration::from_millis(50);
+const LOOK_MIN: Duration = Duration::from_millis(2);
+const LOOK_MAX: Duration = Duration::from_millis(100);
 
 /// An interface that takes no hooks is asked again after so long.
 const REFUSED_FOR: Duration = Duration::from_secs(60);
@@ -41,7 +42,7 @@ impl Frames {
     /// The engine; none where the kernel refuses it, which is told. All cookies begin with `first_word`.
     pub(super) fn load(first_word: u32) -> Option<Self> {
         // Filters of before TCX would displace those of a daemon on the same machine.
-        let options = LoadOptions::new(SLOTS, ReceiveHook::Tcx);
+        let options = LoadOptions::new(SLOTS, ReceiveHook::Tcx).passing_replies();
         match KernelTransport::load(options) {
             Ok(mut kernel) => {
                 kernel.begin_cookies(first_word);

@@ -15,6 +15,9 @@ use crate::{
 /// No protocol is read in its own terms here: `RTPROT_UNSPEC` is nobody's.
 const NOBODY: Protocol = Protocol(0);
 
+/// Of a route; the least is the best.
+type Rank = (Reverse<u8>, Metric);
+
 /// The next hop by this interface in the route of any table that fits best: the longest prefix, then the lowest metric. `Some(None)` is a
 /// route by the device itself; none if there is no route.
 pub(super) fn learn(
@@ -33,7 +36,7 @@ pub(super) fn learn(
         kind: libc::RTM_GETROUTE,
         body,
     };
-    let mut best: Option<((Reverse<u8>, Metric), Option<IpAddr>)> = None;
+    let mut best: Option<(Rank, Option<IpAddr>)> = None;
     let seen = tables.dump("route", &request, |body| {
         let is_unicast =
             RouteHeader::read(body).is_some_and(|header| header.kind == libc::RTN_UNICAST);

@@ -114,8 +114,12 @@ impl Prober {
 
     /// How long a reply took that a socket received at this time of the kernel's.
     fn round_trip(&self, number: Number, flight: &Flight, time_ns: Option<u64>) -> Duration {
-        let stamped = self.frames.as_ref().filter(|_| flight.framed);
-        let stamped_ns = stamped.and_then(|frames| frames.read(number).sent_ns);
+        let frames = self.frames.as_ref().filter(|_| flight.framed);
+        let stamps = frames.map(|frames| frames.read(number));
+        if let Some(rtt) = stamps.and_then(|stamps| stamps.rtt()) {
+            return rtt;
+        }
+        let stamped_ns = stamps.and_then(|stamps| stamps.sent_ns);
         let sent_ns = stamped_ns.unwrap_or(flight.sent_ns);
         let now_ns = self.nanoseconds(now());
         let clock = &self.clockwork.clock;

@@ -39,7 +39,7 @@ const HELD_FOR: Duration = Duration::from_millis(3_200);
 /// A probe that can leave as a frame alone, and waits for the address of its next hop.
 #[derive(Debug)]
 pub(super) struct Held {
-    pub(super) due: Due,
+    due: Due,
     since: Instant,
 }
 

@@ -39,7 +39,7 @@ pub(super) struct Ways {
     privileged: bool,
     /// What routes said of a destination.
     kept: HashMap<(IpAddr, Via), Kept>,
-    stations: HashMap<(Ifindex, IpAddr), (Instant, Option<[u8; 6]>)>,
+    stations: HashMap<(Ifindex, IpAddr), Station>,
     /// So long an answer is believed while no news come.
     believed: Duration,
 }
@@ -50,6 +50,13 @@ enum Via {
     Any,
     Source(IpAddr),
     Interface(Ifindex),
+}
+
+/// A next hop's address, if it may be sent to.
+#[derive(Clone, Copy, Debug)]
+struct Station {
+    asked: Instant,
+    address: Option<[u8; 6]>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -145,19 +152,19 @@ impl Ways {
         };
         let key = (hop.ifindex, hop.next_hop);
         let known = self.stations.get(&key).copied();
-        let known = known.filter(|(asked, _)| now < *asked + STATION_BELIEVED);
-        let destination = match known {
-            Some((_, destination)) => destination,
-            None => {
-                let destination = route::station(&mut self.questions, key.0, key.1);
-                if self.stations.len() >= KEPT_MAX {
-                    self.stations.clear();
-                }
-                self.stations.insert(key, (now, destination));
-                destination
+        let known = known.filter(|station| now < station.asked + STATION_BELIEVED);
+        let station = known.unwrap_or_else(|| {
+            let station = Station {
+                asked: now,
+                address: route::station(&mut self.questions, key.0, key.1),
+            };
+            if self.stations.len() >= KEPT_MAX {
+                self.stations.clear();
             }
-        };
-        destination.map(|destination| LinkHeader::Ethernet {
+            self.stations.insert(key, station);
+            station
+        });
+        station.address.map(|destination| LinkHeader::Ethernet {
             source,
             destination,
         })

@@ -11,7 +11,7 @@ const TARGET: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
 
 fn flight(sequence: u16, sent: Instant) -> Flight {
     Flight {
-        place: Place(0),
+        place: Place::default(),
         due: sent,
         sent,
         sent_ns: 0,
@@ -109,31 +109,6 @@ fn a_probe_expires_at_its_timeout_and_its_late_reply_is_nobodys() {
     assert_eq!(again, number, "the number is free");
     assert_eq!(flights.find(&echo_of(number, &first)), None);
     assert!(flights.find(&echo_of(number, &second)).is_some());
-}
-
-#[test]
-fn what_is_forgotten_is_never_heard_of_again() {
-    let start = test_clock();
-    let mut flights = Flights::new(TIMEOUT);
-    let numbers: Vec<Number> = (0..4)
-        .map(|index| {
-            let place = Place(u32::from(index) % 2);
-            depart(
-                &mut flights,
-                Flight {
-                    place,
-                    ..flight(index, start)
-                },
-            )
-        })
-        .collect();
-    flights.forget(&[Place(1)]);
-    assert_eq!(flights.len(), 2);
-    let found = numbers
-        .iter()
-        .filter(|number| flights.land(**number).is_some());
-    assert_eq!(found.count(), 2);
-    assert_eq!(flights.expire(start + 2 * TIMEOUT), None);
 }
 
 /// What happens next.
