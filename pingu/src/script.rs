@@ -6,4 +6,6 @@ pub mod policy;
 
 pub mod probe;
 
+pub mod prober;
+
 pub mod vm;
