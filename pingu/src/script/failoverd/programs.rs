@@ -3,7 +3,7 @@
 use std::{
     ffi::OsStr,
     os::unix::{ffi::OsStrExt, process::ExitStatusExt},
-    process::Command,
+    process::{self, Command},
 };
 
 use mlua::{Lua, Result, Table};
@@ -14,9 +14,12 @@ const ENDED_BY_SIGNAL: i32 = 128;
 /// What a shell says of a program that it could not start.
 const NOT_STARTED: i32 = 127;
 
-/// Replaces `os.execute`.
+/// Replaces `os.execute`, and gives `os.exit` back, which ends failoverd as well.
 pub(super) fn define(lua: &Lua) -> Result<()> {
     let os: Table = lua.globals().get("os")?;
+    let exit =
+        |_: &Lua, status: Option<i32>| -> Result<()> { process::exit(status.unwrap_or_default()) };
+    os.set("exit", lua.create_function(exit)?)?;
     os.set("execute", lua.create_function(|_, line| Ok(execute(line)))?)
 }
 

@@ -10,7 +10,6 @@ use std::{
     net::IpAddr,
     path::Path,
     sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -26,11 +25,14 @@ use super::{
     load,
     machine::Machine,
     shared::{Call, Shared},
-    stand_in::Prober,
     store::TooMany,
     variables::Variables,
 };
-use crate::script::probe::{Origin, Outcome, Pace, PathKey};
+use crate::script::{
+    probe::{Origin, Outcome, Pace, PathKey},
+    prober::Prober,
+    vm,
+};
 
 /// A reply that takes longer is none. failoverd has no variable for it.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -86,15 +88,7 @@ fn prober(variables: &Variables) -> anyhow::Result<Prober> {
         interval: variables.ping_frequency,
         timeout: TIMEOUT,
     };
-    Prober::new(pace).map_err(|error| {
-        let needed = if variables.privileged {
-            "`privileged = true` needs CAP_NET_RAW, or root"
-        } else {
-            "`privileged = false` needs this process' group within net.ipv4.ping_group_range \
-             (sysctl -w net.ipv4.ping_group_range=\"0 2147483647\"); or set `privileged = true` and give it CAP_NET_RAW"
-        };
-        anyhow::anyhow!("cannot probe: {error}; {needed}")
-    })
+    Prober::new(pace).context("cannot probe")
 }
 
 /// Adds what the script has listed to what it has started itself.
@@ -182,9 +176,7 @@ fn spawn(machine: Machine, shared: &Arc<Shared>) -> io::Result<oneshot::Receiver
         // Freeing what a script has collected would only take time.
         std::mem::forget(machine);
     };
-    thread::Builder::new()
-        .name("script".to_owned())
-        .spawn(work)?;
+    vm::thread::spawn("script", work)?;
     Ok(script)
 }
 
@@ -193,7 +185,7 @@ fn call_back(machine: &Machine, shared: &Shared) {
     loop {
         let call = shared.wait();
         if let Err(error) = machine.call(&call) {
-            tracing::error!("{error}");
+            tracing::error!(callback = call.name(), "{error}");
         }
         shared.returned(&call);
         if matches!(call, Call::Quit) {
