@@ -248,3 +248,11 @@ impl Drop for Script {
         }
     }
 }
+
+/// A number in a line whose words are parted by tabs, as `print` parts them; counted from 0.
+#[track_caller]
+pub fn column(line: &str, index: usize) -> f64 {
+    let word = line.split('\t').nth(index);
+    word.and_then(|word| word.parse().ok())
+        .unwrap_or_else(|| panic!("no number at {index} in {line:?}"))
+}

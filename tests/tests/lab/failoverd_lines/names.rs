@@ -13,7 +13,7 @@ use super::Wire;
 fn name_server(wire: &Wire) -> NameServer {
     NameServer::start(
         &wire.there,
-        "192.168.0.2".parse().unwrap(),
+        std::net::Ipv4Addr::new(192, 168, 0, 2).into(),
         &[
             "--host-record=google.com,192.168.0.1",
             "--host-record=both.example,192.168.0.1,2001:db8::1",

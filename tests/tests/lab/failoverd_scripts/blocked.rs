@@ -6,7 +6,12 @@
 
 use std::time::{Duration, Instant};
 
-use pingu_tests::lab::{capture::Capture, namespace::Namespace, script::Setting, turn};
+use pingu_tests::lab::{
+    capture::Capture,
+    namespace::Namespace,
+    script::{Setting, column},
+    turn,
+};
 
 /// What the script sleeps.
 const BLOCK: Duration = Duration::from_secs(3);
@@ -67,18 +72,12 @@ fn a_script_that_sleeps_in_a_callback_does_not_stop_probing() {
         "{gap_max} ns without a request"
     );
     // What came while the script slept is told when it is awake.
-    let heard = |lines: &[String], word: usize| -> usize {
-        let last = lines
-            .last()
-            .and_then(|line| line.split('\t').nth(word))
-            .unwrap();
-        last.parse().unwrap()
-    };
+    let heard = |lines: &[String], index| column(&lines[lines.len() - 1], index);
     let before = heard(&script.lines("asleep"), 0);
     let after = heard(&script.lines("loss"), 1);
     let told = script.complaints();
     assert!(
-        after - before >= 60 || told.contains("dropped"),
+        after - before >= 60.0 || told.contains("dropped"),
         "{before} outcomes before, {after} after: {told}"
     );
 }
