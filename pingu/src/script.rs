@@ -1,3 +1,4 @@
 //! Lua scripts: those that decide alone, as failoverd's do, and those that advise the daemon.
 
+pub mod failoverd;
 pub mod probe;
