@@ -51,11 +51,18 @@ fn a_variable_of_the_wrong_type_is_named_with_both_types() {
             "privileged = 'true'",
             "`privileged` must be a boolean, not a string",
         ),
-        ("probes = '192.168.0.1'", "`probes` must be a"),
-        ("probes = '192.168.0.1'", "not a string"),
-        ("probes = { '192.168.0.1' }", "`probes`"),
-        ("probes = { '192.168.0.1' }", "string"),
-        ("probes = { probe.new('192.168.0.1'), 5 }", "number"),
+        (
+            "probes = '192.168.0.1'",
+            "`probes` must be an array of probes, not a string",
+        ),
+        (
+            "probes = { '192.168.0.1' }",
+            "`probes[1]` must be a probe, not a string",
+        ),
+        (
+            "probes = { probe.new('192.168.0.1'), 5 }",
+            "`probes[2]` must be a probe, not a number",
+        ),
         (
             "function on_quit() end on_recv = 'print'",
             "`on_recv` must be a function, not a string",
@@ -68,6 +75,20 @@ fn a_variable_of_the_wrong_type_is_named_with_both_types() {
     ] {
         refused(&namespace, script, &[message]);
     }
+}
+
+#[test]
+fn all_that_is_wrong_is_told_at_once() {
+    let _turn = turn::shared();
+    let namespace = Namespace::new("problems");
+    let script = "ping_frequency, num_seconds, privileged, on_quit = 'a', {}, 'b', 4";
+    let names = [
+        "`ping_frequency`",
+        "`num_seconds`",
+        "`privileged`",
+        "`on_quit`",
+    ];
+    refused(&namespace, script, &names);
 }
 
 #[test]

@@ -63,6 +63,33 @@ fn a_command_s_status_is_0_where_it_succeeds_and_not_0_where_it_fails() {
 }
 
 #[test]
+fn all_of_lua_5_1_s_libraries_are_there() {
+    let _turn = turn::shared();
+    let wire = Wire::new();
+    let mut script = wire.start(
+        "print(_VERSION, xpcall(function() error('deep') end, debug.traceback))\n\
+         local co = coroutine.wrap(function(a) local b = coroutine.yield(a + 1) return b * 2 end)\n\
+         print('co', co(1), co(5), math.mod(7, 4), table.getn({ 1, 2 }), ('x'):rep(3))\n\
+         print('env', getfenv(1) == _G, loadstring('return 5')(), select('#', 1, nil), os.getenv('NO_COLOR'))\n\
+         print('date', os.date('!%Y', 0), os.time({ year = 2001, month = 1, day = 1, hour = 12 }) > 9e8, os.clock() >= 0)\n\
+         probes = {} print('end')",
+    );
+    script.wait_for_output("end\n");
+    let output = script.output();
+    assert!(
+        output.starts_with("Lua 5.1\tfalse\tconfig.lua:1: deep\nstack traceback:\n"),
+        "{output}"
+    );
+    for line in [
+        "co\t2\t10\t3\t2\txxx\n",
+        "env\ttrue\t5\t2\t1\n",
+        "date\t1970\ttrue\ttrue\n",
+    ] {
+        assert!(output.contains(line), "no {line:?} in:\n{output}");
+    }
+}
+
+#[test]
 fn a_script_by_a_path_finds_its_modules_where_it_was_started_and_beside_itself() {
     let _turn = turn::shared();
     let wire = Wire::new();
