@@ -2,3 +2,5 @@
 
 pub mod failoverd;
 pub mod probe;
+
+pub mod vm;

@@ -84,3 +84,6 @@ fn tell(path: &Path, problems: &[String]) -> String {
     let lines: Vec<String> = problems.iter().map(line).collect();
     lines.join("\npingu: ")
 }
+
+#[cfg(test)]
+mod tests;

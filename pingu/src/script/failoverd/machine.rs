@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use mlua::{IntoLuaMulti, Lua, Value};
+use mlua::{ChunkMode, IntoLuaMulti, Lua, Value};
 
 use super::{
     api::{self, GlobalStatistics, Statistics},
@@ -25,10 +25,10 @@ impl Machine {
         shared: &Arc<Shared>,
     ) -> Result<(Self, Variables), Vec<String>> {
         let machine = Self::build(shared).map_err(|error| vec![error.to_string()])?;
-        let chunk = machine
-            .lua
-            .load(text)
-            .set_name(format!("@{}", name.display()));
+        let chunk = machine.lua.load(without_first_comment(text));
+        let chunk = chunk
+            .set_name(format!("@{}", name.display()))
+            .set_mode(ChunkMode::Text);
         chunk.exec().map_err(|error| vec![error.to_string()])?;
         let variables = variables::read(&machine.lua)?;
         Ok((machine, variables))
@@ -48,6 +48,12 @@ impl Machine {
             lua,
             shared: Arc::clone(shared),
         })
+    }
+
+    /// What the script has set.
+    #[cfg(test)]
+    pub(super) fn global(&self, name: &str) -> Value {
+        self.lua.globals().raw_get(name).expect("a name")
     }
 
     /// Calls one of the script's functions, if it has that.
@@ -76,4 +82,13 @@ impl Machine {
             Err(error) => Err(error.to_string()),
         }
     }
+}
+
+/// The first line of a file may name the program that runs it, behind `#`. The numbers of lines stay.
+fn without_first_comment(text: &[u8]) -> &[u8] {
+    if !text.starts_with(b"#") {
+        return text;
+    }
+    let end = text.iter().position(|byte| *byte == b'\n');
+    end.map_or(&[], |end| &text[end..])
 }
