@@ -3,4 +3,5 @@
 pub mod failoverd;
 pub mod probe;
 
+pub mod prober;
 pub mod vm;

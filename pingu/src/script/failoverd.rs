@@ -21,7 +21,6 @@ mod programs;
 mod results;
 mod run;
 mod shared;
-mod stand_in;
 mod store;
 mod variables;
 mod words;

@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc};
 
-use mlua::{ChunkMode, IntoLuaMulti, Lua, Value};
+use mlua::{IntoLuaMulti, Lua, Value, chunk::ChunkMode};
 
 use super::{
     api::{self, GlobalStatistics, Statistics},

@@ -26,11 +26,13 @@ use super::{
     load,
     machine::Machine,
     shared::{Call, Shared},
-    stand_in::Prober,
     store::TooMany,
     variables::Variables,
 };
-use crate::script::probe::{Origin, Outcome, Pace, PathKey};
+use crate::script::{
+    probe::{Origin, Outcome, Pace, PathKey},
+    prober::Prober,
+};
 
 /// A reply that takes longer is none. failoverd has no variable for it.
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -86,15 +88,7 @@ fn prober(variables: &Variables) -> anyhow::Result<Prober> {
         interval: variables.ping_frequency,
         timeout: TIMEOUT,
     };
-    Prober::new(pace).map_err(|error| {
-        let needed = if variables.privileged {
-            "`privileged = true` needs CAP_NET_RAW, or root"
-        } else {
-            "`privileged = false` needs this process' group within net.ipv4.ping_group_range \
-             (sysctl -w net.ipv4.ping_group_range=\"0 2147483647\"); or set `privileged = true` and give it CAP_NET_RAW"
-        };
-        anyhow::anyhow!("cannot probe: {error}; {needed}")
-    })
+    Prober::new(pace).context("cannot probe")
 }
 
 /// Adds what the script has listed to what it has started itself.
