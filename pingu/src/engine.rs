@@ -65,6 +65,7 @@ mod why;
 mod window;
 
 pub use advice::{ExtraRoute, UplinkView};
+pub(crate) use causes::words::icmp as icmp_words;
 pub use causes::{CauseKind, status::CauseStatus};
 pub use check::CheckStatus;
 pub(crate) use damping::ceiling as penalty_ceiling;

@@ -10,6 +10,8 @@ mod diagnosis;
 mod disturbances;
 mod engines;
 mod failover;
+mod failoverd_lines;
+mod failoverd_scripts;
 mod fights;
 mod forgery;
 mod gateway_kinds;
