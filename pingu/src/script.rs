@@ -2,6 +2,5 @@
 
 pub mod failoverd;
 pub mod probe;
-
 pub mod prober;
 pub mod vm;

@@ -13,6 +13,8 @@ use std::{
 
 use mlua::{Error, Lua, Result, Table};
 
+use super::api;
+
 /// The system's resolver cannot be interrupted: a look-up that nobody waits for any more goes on by itself. So many may do so at a time.
 const ABANDONED_MAX: usize = 16;
 
@@ -49,7 +51,7 @@ fn module(lua: &Lua, resolver: &Resolver) -> Result<Table> {
             let error = |why| Error::runtime(format!("{name}: `{host}`: {why}"));
             found.map_err(error)
         };
-        dns.set(name, lua.create_function(lookup)?)?;
+        dns.set(name, api::function(lua, lookup)?)?;
     }
     let timeout_us = Arc::clone(&resolver.timeout_us);
     let set_timeout = move |_: &Lua, milliseconds: f64| {
@@ -62,7 +64,7 @@ fn module(lua: &Lua, resolver: &Resolver) -> Result<Table> {
         timeout_us.store((milliseconds * 1000.0).ceil() as u64, Ordering::Relaxed);
         Ok(())
     };
-    dns.set("set_timeout", lua.create_function(set_timeout)?)?;
+    dns.set("set_timeout", api::function(lua, set_timeout)?)?;
     Ok(dns)
 }
 

@@ -1,8 +1,8 @@
 //! A script in its machine: loaded, its variables read, its callbacks called.
 
-use std::{path::Path, sync::Arc};
+use std::{path::Path, sync::Arc, time::Duration};
 
-use mlua::{IntoLuaMulti, Lua, Value, chunk::ChunkMode};
+use mlua::{IntoLuaMulti, Lua, Value};
 
 use super::{
     api::{self, GlobalStatistics, Statistics},
@@ -10,10 +10,21 @@ use super::{
     shared::{Call, Shared},
     variables::{self, Variables},
 };
+use crate::script::vm::{Fault, ScriptError, Vm, VmOptions};
+
+/// Processor time of a callback. The slowest that is of any use takes some milliseconds; time in which it waits for a program or a name
+/// does not count.
+const CALLBACK_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// Processor time of loading: a script may build long lists.
+const LOAD_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// All that a script keeps: some hundred thousand short strings in tables.
+const MEMORY_BYTES_MAX: usize = 64 << 20;
 
 /// A loaded script.
 pub(super) struct Machine {
-    lua: Lua,
+    vm: Vm,
     shared: Arc<Shared>,
 }
 
@@ -24,28 +35,25 @@ impl Machine {
         text: &[u8],
         shared: &Arc<Shared>,
     ) -> Result<(Self, Variables), Vec<String>> {
-        let machine = Self::build(shared).map_err(|error| vec![error.to_string()])?;
-        let chunk = machine.lua.load(without_first_comment(text));
-        let chunk = chunk
-            .set_name(format!("@{}", name.display()))
-            .set_mode(ChunkMode::Text);
-        chunk.exec().map_err(|error| vec![error.to_string()])?;
-        let variables = variables::read(&machine.lua)?;
+        let told = |error: ScriptError| vec![error.to_string()];
+        let machine = Self::build(shared).map_err(told)?;
+        let chunk = machine.vm.load(name, text).map_err(told)?;
+        let run = |_: &Lua| chunk.call::<()>(());
+        machine.vm.call_within(LOAD_TIME_MAX, run).map_err(told)?;
+        let variables = variables::read(machine.vm.lua())?;
         Ok((machine, variables))
     }
 
-    fn build(shared: &Arc<Shared>) -> mlua::Result<Self> {
-        // SAFETY: with `debug` and modules in C a script can do whatever its user can, as it could in failoverd; whoever writes it is
-        // that user.
-        let lua = unsafe { Lua::unsafe_new() };
-        api::define(&lua, shared)?;
-        dns::define(&lua)?;
-        programs::define(&lua)?;
-        lua.globals().set("probes", lua.create_table()?)?;
-        // What a script writes is seen at once, also by the programs that it runs, and before what these write.
-        lua.load("io.stdout:setvbuf('no')").exec()?;
+    fn build(shared: &Arc<Shared>) -> Result<Self, ScriptError> {
+        let vm = Vm::new(&VmOptions {
+            sandbox: false,
+            time_limit: CALLBACK_TIME_MAX,
+            memory_limit: MEMORY_BYTES_MAX,
+            print: None,
+        })?;
+        define(vm.lua(), shared).map_err(|error| ScriptError::of(&error))?;
         Ok(Self {
-            lua,
+            vm,
             shared: Arc::clone(shared),
         })
     }
@@ -53,42 +61,43 @@ impl Machine {
     /// What the script has set.
     #[cfg(test)]
     pub(super) fn global(&self, name: &str) -> Value {
-        self.lua.globals().raw_get(name).expect("a name")
+        let globals = self.vm.lua().globals();
+        globals.raw_get(name).expect("a name")
     }
 
     /// Calls one of the script's functions, if it has that.
-    pub(super) fn call(&self, call: &Call) -> Result<(), String> {
-        let gps = || GlobalStatistics(Arc::clone(&self.shared));
+    pub(super) fn call(&self, call: &Call) -> Result<(), ScriptError> {
+        let gps = GlobalStatistics(Arc::clone(&self.shared));
         match call {
-            Call::Quit => self.function("on_quit", gps()),
-            Call::Update => self.function("on_update", gps()),
+            Call::Quit | Call::Update => self.function(call.name(), gps),
             Call::Receive(path) => {
-                self.function("on_recv", (gps(), Statistics(path.as_ref().clone())))
+                let ps = Statistics::new(path.as_ref().clone(), &self.shared);
+                self.function(call.name(), (gps, ps))
             }
         }
     }
 
-    fn function(&self, name: &str, arguments: impl IntoLuaMulti) -> Result<(), String> {
+    fn function(&self, name: &str, arguments: impl IntoLuaMulti) -> Result<(), ScriptError> {
         // A script may define its functions anew while it runs, or do without.
-        match self.lua.globals().raw_get(name) {
-            Ok(Value::Nil) => Ok(()),
-            Ok(Value::Function(function)) => function
-                .call::<()>(arguments)
-                .map_err(|error| error.to_string()),
-            Ok(other) => {
+        let found = self.vm.lua().globals().raw_get(name);
+        match found.map_err(|error| ScriptError::of(&error))? {
+            Value::Nil => Ok(()),
+            Value::Function(function) => self.vm.call(|_| function.call::<()>(arguments)),
+            other => {
                 let found = api::with_article(other.type_name());
-                Err(format!("`{name}` must be a function, not {found}"))
+                let text = format!("`{name}` must be a function, not {found}");
+                Err(ScriptError::new(Fault::Raised, &text))
             }
-            Err(error) => Err(error.to_string()),
         }
     }
 }
 
-/// The first line of a file may name the program that runs it, behind `#`. The numbers of lines stay.
-fn without_first_comment(text: &[u8]) -> &[u8] {
-    if !text.starts_with(b"#") {
-        return text;
-    }
-    let end = text.iter().position(|byte| *byte == b'\n');
-    end.map_or(&[], |end| &text[end..])
+/// What a script finds beside Lua's own library.
+fn define(lua: &Lua, shared: &Arc<Shared>) -> mlua::Result<()> {
+    api::define(lua, shared)?;
+    dns::define(lua)?;
+    programs::define(lua)?;
+    lua.globals().set("probes", lua.create_table()?)?;
+    // What a script writes is seen at once, also by the programs that it runs, and before what these write.
+    lua.load("io.stdout:setvbuf('no')").exec()
 }

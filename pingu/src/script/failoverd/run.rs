@@ -10,7 +10,6 @@ use std::{
     net::IpAddr,
     path::Path,
     sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
 
@@ -32,6 +31,7 @@ use super::{
 use crate::script::{
     probe::{Origin, Outcome, Pace, PathKey},
     prober::Prober,
+    vm,
 };
 
 /// A reply that takes longer is none. failoverd has no variable for it.
@@ -176,9 +176,7 @@ fn spawn(machine: Machine, shared: &Arc<Shared>) -> io::Result<oneshot::Receiver
         // Freeing what a script has collected would only take time.
         std::mem::forget(machine);
     };
-    thread::Builder::new()
-        .name("script".to_owned())
-        .spawn(work)?;
+    vm::thread::spawn("script", work)?;
     Ok(script)
 }
 
@@ -187,7 +185,7 @@ fn call_back(machine: &Machine, shared: &Shared) {
     loop {
         let call = shared.wait();
         if let Err(error) = machine.call(&call) {
-            tracing::error!("{error}");
+            tracing::error!(callback = call.name(), "{error}");
         }
         shared.returned(&call);
         if matches!(call, Call::Quit) {

@@ -53,6 +53,17 @@ pub(super) enum Call {
     Receive(Box<PathStatistics>),
 }
 
+impl Call {
+    /// The function of the script.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Quit => "on_quit",
+            Self::Update => "on_update",
+            Self::Receive(_) => "on_recv",
+        }
+    }
+}
+
 impl Shared {
     pub(super) fn new(window: Duration) -> Self {
         Self {
@@ -108,12 +119,12 @@ impl Shared {
             let now = Instant::now();
             let agenda = inner.agenda.as_mut();
             let step = agenda.expect("probing has begun").next(now);
-            let (name, call) = match step {
-                Step::Quit => ("on_quit", Call::Quit),
-                Step::Update => ("on_update", Call::Update),
+            let call = match step {
+                Step::Quit => Call::Quit,
+                Step::Update => Call::Update,
                 // A path that has been stopped since has nothing to be told of.
                 Step::Receive(number) => match inner.store.at(number, now) {
-                    Some(statistics) => ("on_recv", Call::Receive(Box::new(statistics))),
+                    Some(statistics) => Call::Receive(Box::new(statistics)),
                     None => continue,
                 },
                 Step::Wait(until) => {
@@ -123,7 +134,10 @@ impl Shared {
                     continue;
                 }
             };
-            inner.running = Some(Running { name, since: now });
+            inner.running = Some(Running {
+                name: call.name(),
+                since: now,
+            });
             return call;
         }
     }

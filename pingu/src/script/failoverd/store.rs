@@ -46,7 +46,6 @@ pub(super) struct PathStatistics {
     pub(super) count: usize,
     pub(super) lost: usize,
     pub(super) cause: Option<Loss>,
-    pub(super) rtts: Vec<Duration>,
 }
 
 /// The script wants too much.
@@ -149,7 +148,16 @@ impl Store {
             count: path.results.count(),
             lost: path.results.lost(),
             cause: path.results.cause(),
-            rtts: path.results.rtts(),
+        })
+    }
+
+    /// The round-trip times of a path that is still probed.
+    pub(super) fn rtts(&mut self, number: PathNumber, now: Instant) -> Vec<Duration> {
+        let window = self.window;
+        let path = self.paths.get_mut(&number);
+        path.map_or(Vec::new(), |path| {
+            path.results.forget_old(now, window);
+            path.results.rtts()
         })
     }
 

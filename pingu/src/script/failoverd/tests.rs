@@ -12,7 +12,10 @@ use super::{
     shared::{Call, Shared},
     variables::Variables,
 };
-use crate::script::probe::{Loss, Origin, Outcome, PathKey};
+use crate::script::{
+    probe::{Loss, Origin, Outcome, PathKey},
+    vm::ScriptError,
+};
 
 mod agenda;
 mod dns;
@@ -60,7 +63,7 @@ impl Bench {
     }
 
     /// Calls on_update.
-    fn update(&self) -> Result<(), String> {
+    fn update(&self) -> Result<(), ScriptError> {
         self.machine.call(&Call::Update)
     }
 

@@ -49,7 +49,7 @@ fn an_unknown_destination_is_an_error_that_names_it() {
         ("gps:get('name')", "`name` is not an IP address"),
         ("gps:get()", "an address must be a string, not nil"),
     ] {
-        let error = bench(call).update().expect_err("it is unknown");
+        let error = bench(call).update().expect_err("it is unknown").to_string();
         assert!(error.contains(expected), "{call}: {error}");
         assert!(error.contains("stack traceback"), "{error}");
     }

@@ -45,7 +45,7 @@ fn a_callback_that_fails_is_told_with_its_traceback_and_the_next_one_is_called()
          function on_quit() told = 'quit' end",
     );
     for _ in 0..2 {
-        let error = bench.update().expect_err("it raises");
+        let error = bench.update().expect_err("it raises").to_string();
         assert!(error.contains("config.lua:2: boom"), "{error}");
         assert!(error.contains("in function 'on_update'"), "{error}");
     }
@@ -58,7 +58,11 @@ fn callbacks_may_be_missing_or_be_made_later() {
     let bench = Bench::new("function on_update() on_update = nil on_quit = 5 end");
     bench.update().expect("no error");
     bench.update().expect("there is none");
-    let error = bench.machine.call(&Call::Quit).expect_err("no function");
+    let error = bench
+        .machine
+        .call(&Call::Quit)
+        .expect_err("no function")
+        .to_string();
     assert_eq!(error, "`on_quit` must be a function, not a number");
 }
 

@@ -135,6 +135,6 @@ fn too_many_probes_are_an_error_and_not_the_end() {
            for i = 0, 20000 do probe.start(probe.new(string.format('10.%d.%d.1', i / 256, i % 256))) end
          end",
     );
-    let error = bench.update().expect_err("too many");
+    let error = bench.update().expect_err("too many").to_string();
     assert!(error.contains("16384 probes are running"), "{error}");
 }
