@@ -9,6 +9,7 @@ mod connections;
 mod diagnosis;
 mod disturbances;
 mod engines;
+mod examples;
 mod failover;
 mod fights;
 mod forgery;
