@@ -108,12 +108,14 @@ fn py_pingu_takes_leases_over_and_a_route_stands_while_the_host_answers() {
         "default via 10.0.2.1 dev wlo1 proto 136 .. metric 50",
     );
     example.wait_for_own(&[wlo1, eno2]);
-    wait_until("the leased defaults to go", DEADLINE, || {
-        match routes::defaults(&example.site.router) {
+    wait_until(
+        "the leased defaults to go",
+        DEADLINE,
+        || match routes::defaults(&example.site.router) {
             own if own.len() == 2 => Ok(()),
             other => Err(format!("{other:?}")),
-        }
-    });
+        },
+    );
     let watch = watch(&example);
     example.traffic_leaves_by(1);
     example.site.providers[1].black_hole();
