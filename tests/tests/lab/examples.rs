@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -11,7 +12,10 @@ use pingu_tests::lab::{
     namespace::Namespace,
     route_watch::{self, Pace, RouteWatch},
     routes,
-    site::{LEARNED_METRIC, Plan, Site, TARGET},
+    server::{HttpServer, NameServer},
+    site::{Plan, SECOND_TARGET, Site, TARGET},
+    status,
+    tun::Tun,
     turn,
     wait::wait_until,
 };
@@ -33,7 +37,7 @@ fn no_example_is_left_out() {
         let name = file.expect("the folder can be read").file_name();
         let name = name.to_str().expect("a name in ASCII");
         assert!(
-            this_file.contains(&format!("run(\"{name}\"")),
+            this_file.contains(&format!("(\"{name}\", ")),
             "{name} is run by no test"
         );
         seen += 1;
@@ -51,15 +55,22 @@ struct Example {
 /// Runs an example on this site until all these uplinks are up.
 #[track_caller]
 fn run(file: &str, site: Site, names: &[&str]) -> Example {
-    let directory = tempfile::tempdir().expect("a temporary directory can be made");
-    let socket = directory.path().join("pingu.sock");
-    let mut daemon = Daemon::start_shut_in(&site.router, &folder().join(file), &socket);
-    daemon.wait_until_up(names);
+    let (daemon, directory) = run_in(file, &site.router, names);
     Example {
         daemon,
         site,
         _directory: directory,
     }
+}
+
+/// Runs an example in any namespace, until all these uplinks are up; the directory holds its control socket.
+#[track_caller]
+fn run_in(file: &str, router: &Namespace, names: &[&str]) -> (Daemon, TempDir) {
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let socket = directory.path().join("pingu.sock");
+    let mut daemon = Daemon::start_shut_in(router, &folder().join(file), &socket);
+    daemon.wait_until_up(names);
+    (daemon, directory)
 }
 
 impl Example {
@@ -211,4 +222,126 @@ fn two_gateway_swaps_the_metrics_and_both_defaults_stay() {
     assert_eq!(watch.finish().count.without_route, 0);
     assert!(example.daemon.stop().success());
     assert_eq!(routes::defaults(&example.site.router), [""; 0]);
+}
+
+#[test]
+fn at_home_the_metered_spare_is_hardly_probed_and_serves_when_the_fibre_fails() {
+    let _turn = turn::shared();
+    let site = Plan::new(&["eth0", "wwan0"]).build();
+    site.providers[1].count_pings();
+    let mut example = run("home.toml", site, &["fibre", "lte"]);
+    example.traffic_leaves_by(0);
+    // One target that is dead is no dead line.
+    let dead = "table inet fault {\nchain input {\ntype filter hook input priority 0;\nip daddr 1.1.1.1 drop\n}\n}\n";
+    example.site.internet.nft(dead);
+    example
+        .daemon
+        .wait_for("1.1.1.1 to be down", DEADLINE, |status| {
+            status::target(status, "fibre", 1)["state"] == "down"
+        });
+    assert_eq!(
+        status::state(&example.daemon.status().unwrap(), "fibre"),
+        "up"
+    );
+    let watch = watch(&example);
+    example.site.providers[0].black_hole();
+    example.traffic_leaves_by(1);
+    example.site.providers[0].repair();
+    let status = example.daemon.wait_until_up(&["fibre"]);
+    assert_eq!(status["active"], "lte", "held down: {status:#}");
+    example.traffic_leaves_by(0);
+    assert_eq!(watch.finish().count.without_route, 0);
+    let (pings, bytes) = example.site.providers[1].pings();
+    assert!(pings <= 12, "{pings} pings at a burst of three each minute");
+    let status = example.daemon.status().unwrap();
+    let lte = status::uplink(&status, "lte");
+    assert!(
+        lte["spent"].as_u64().is_some_and(|spent| spent >= bytes),
+        "{lte:#}"
+    );
+}
+
+#[test]
+fn in_the_office_a_login_page_is_no_internet_and_answers_leave_by_the_line_of_the_question() {
+    let _turn = turn::shared();
+    let site = Plan::new(&["eth0", "eth1"]).build();
+    let web = SocketAddr::new(SECOND_TARGET.into(), 80);
+    let right = "HTTP/1.1 204 No Content\r\n\r\n";
+    let _web = HttpServer::start(&site.internet, &[web], right);
+    let resolver = Ipv4Addr::new(9, 9, 9, 9).into();
+    let record = ["--host-record=example.com,8.8.8.8"];
+    let _resolver = NameServer::start(&site.internet, resolver, &record);
+    let login =
+        "HTTP/1.1 302 Found\r\nLocation: http://login.example/\r\nContent-Length: 0\r\n\r\n";
+    let everywhere = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 8080);
+    let _portal = HttpServer::start(&site.providers[0].namespace, &[everywhere], login);
+    let mut example = run("office.toml", site, &["fibre", "dsl"]);
+    example.daemon.wait_for("both checks", DEADLINE, |status| {
+        let checks = status::uplink(status, "fibre")["checks"].as_array();
+        checks.is_some_and(|checks| checks.iter().all(|check| check["state"] == "up"))
+    });
+    example.traffic_leaves_by(0);
+    for (provider, interface) in example.site.providers.iter().zip(["eth0", "eth1"]) {
+        let address = provider.router_address();
+        let router = &example.site.router;
+        wait_until("answers to leave by the line", DEADLINE, || {
+            match router.ip(&format!("route get 8.8.8.8 from {address}")) {
+                way if way.contains(&format!("dev {interface} ")) => Ok(()),
+                way => Err(way),
+            }
+        });
+    }
+    example.site.providers[0].capture_http(8080);
+    example.traffic_leaves_by(1);
+    let status = example.daemon.wait_until_down("fibre");
+    let reason = status::reason(&status, "fibre");
+    assert!(reason.contains("captive portal"), "{reason}");
+    assert_eq!(status::target(&status, "fibre", 0)["state"], "up");
+    example.site.providers[0].release_http();
+    example.traffic_leaves_by(0);
+}
+
+#[test]
+fn a_site_s_networks_move_between_its_tunnels_and_no_others_with_them() {
+    let _turn = turn::shared();
+    let hub = Namespace::new("hub");
+    let tunnels = [
+        ("wg1a", "172.31.1.1/30"),
+        ("wg1b", "172.31.1.5/30"),
+        ("wg2a", "172.31.2.1/30"),
+        ("wg2b", "172.31.2.5/30"),
+    ]
+    .map(|(name, address)| {
+        let tunnel = Tun::start(&hub, name);
+        hub.ip(&format!("address add {address} dev {name}"));
+        tunnel
+    });
+    let names = ["bern-a", "bern-b", "oslo-a", "oslo-b"];
+    let (daemon, _directory) = run_in("vpn-hub.toml", &hub, &names);
+    let leave_by = |address: &str, way_out: &str| {
+        wait_until(&format!("{address} by {way_out}"), DEADLINE, || {
+            let mut command = hub.command("ip");
+            command.args(["route", "get", address]);
+            let output = command.output().expect("ip runs");
+            let said = [output.stdout, output.stderr].concat();
+            match String::from_utf8_lossy(&said).into_owned() {
+                said if said.contains(way_out) => Ok(()),
+                said => Err(said),
+            }
+        });
+    };
+    leave_by("10.1.2.3", "dev wg1a ");
+    leave_by("10.2.2.3", "dev wg2a ");
+    tunnels[0].set_silent(true);
+    leave_by("10.1.2.3", "dev wg1b ");
+    leave_by("10.2.2.3", "dev wg2a ");
+    tunnels[1].set_silent(true);
+    leave_by("10.1.2.3", "No route to host");
+    tunnels[1].set_silent(false);
+    leave_by("10.1.2.3", "dev wg1b ");
+    tunnels[0].set_silent(false);
+    leave_by("10.1.2.3", "dev wg1a ");
+    leave_by("10.2.2.3", "dev wg2a ");
+    assert!(daemon.stop().success());
+    assert_eq!(routes::own(&hub), [""; 0]);
 }
