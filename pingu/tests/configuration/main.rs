@@ -5,6 +5,7 @@ mod checks;
 mod groups;
 mod keys;
 mod messages;
+mod migrating;
 mod passive;
 mod rolling;
 
