@@ -3,12 +3,14 @@
 mod bytes;
 mod check;
 mod checks;
+mod command;
 mod compare;
 mod connections;
 mod duration;
 mod footprint;
 mod group;
 mod health;
+mod hooks;
 mod keys;
 mod limits;
 mod pace;
@@ -38,10 +40,12 @@ pub use checks::{
 pub use connections::Failback;
 pub use footprint::Footprint;
 pub use health::{HealthConfig, Quorum, Rule};
+pub use hooks::{HookConfig, HookEvent};
 pub use limits::{Limits, LossLimit};
 pub use pace::{BurstConfig, ProbeMode, RollingConfig};
 pub use passive::{Handshakes, PassiveConfig, ProbeWhen};
 pub use problem::{LoadError, Problem, Problems, Severity};
+pub use routing::{AdvertiseConfig, AdvertiseKind};
 pub use steering::{DampingConfig, PreferBetter};
 
 use ipnet::IpNet;
@@ -87,6 +91,8 @@ pub struct Config {
     pub groups: Vec<GroupConfig>,
     /// The uplinks, the most wanted first. At least one, at most [`UPLINKS_MAX`].
     pub uplinks: Vec<UplinkConfig>,
+    /// The commands that are run when something happens.
+    pub hooks: Vec<HookConfig>,
 }
 
 impl Config {
@@ -340,30 +346,6 @@ pub struct PolicyTable {
     pub id: TableId,
     /// What `ip route show table` may call it once installed.
     pub name: String,
-}
-
-/// Routes that exist only while an uplink is up (`advertise`): a routing daemon redistributes them by protocol or table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AdvertiseConfig {
-    /// Where they lead to; at least one.
-    pub prefixes: Vec<IpNet>,
-    /// The table that they are in.
-    pub table: TableId,
-    /// Their metric.
-    pub metric: Metric,
-    /// What they do with packets.
-    pub kind: AdvertiseKind,
-}
-
-/// What an advertised route does with packets (`kind`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AdvertiseKind {
-    /// They leave by the uplink.
-    Unicast,
-    /// They vanish: the route is only for a routing daemon to see.
-    Blackhole,
-    /// They are refused.
-    Unreachable,
 }
 
 /// Where an uplink's next hop comes from (`gateway`).

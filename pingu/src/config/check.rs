@@ -11,7 +11,7 @@ use super::{
     Config, EngineChoice, LearnedRoutes, OnExit, Problem, Problems, ReceiveHook, RulesConfig,
     Severity, UPLINKS_MAX, UplinkConfig, checks, compare,
     connections::Connections,
-    group, keys, policy,
+    group, hooks, keys, policy,
     problem::Findings,
     reader::{At, Reader},
     steering, uplink,
@@ -118,6 +118,7 @@ fn read<'t>(table: &Spanned<DeTable<'t>>, findings: &mut Findings<'t>) -> Option
     let defaults = policy::Defaults::read(&mut top);
     let groups = group::Groups::read(&mut top);
     let uplinks = uplinks(&mut top, &defaults, groups.as_ref(), &connections, &rules);
+    let hooks = hooks::read(&mut top);
     top.finish();
     Some(Config {
         protocol: Protocol(protocol.map_or(keys::PROTOCOL_DEFAULT, |at| {
@@ -139,6 +140,7 @@ fn read<'t>(table: &Spanned<DeTable<'t>>, findings: &mut Findings<'t>) -> Option
         prefer_better,
         groups: groups?.list.into_iter().map(|at| at.value).collect(),
         uplinks: uplinks?,
+        hooks: hooks?,
     })
 }
 

@@ -3,6 +3,7 @@
 mod any_text;
 mod checks;
 mod groups;
+mod hooks;
 mod keys;
 mod messages;
 mod migrating;
