@@ -25,6 +25,7 @@ mod lifecycle;
 mod loss;
 mod many_prefixes;
 mod memory;
+mod migration;
 mod modes;
 mod mutators;
 mod network_managers;
