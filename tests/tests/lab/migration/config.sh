@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-CHECK_DELAY="1"
+CHECK_DELAY="2"
 CHECK_IP="1.1.1.1"
 
 NETWORK="192.168.1.0/24"
