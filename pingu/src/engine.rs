@@ -62,6 +62,7 @@ mod way_out;
 mod why;
 mod window;
 
+pub(crate) use causes::words::icmp as icmp_words;
 pub use causes::{CauseKind, status::CauseStatus};
 pub use check::CheckStatus;
 pub(crate) use damping::ceiling as penalty_ceiling;

@@ -1,3 +1,6 @@
 //! Lua scripts: those that decide alone, as failoverd's do, and those that advise the daemon.
 
+pub mod failoverd;
 pub mod probe;
+pub mod prober;
+pub mod vm;

@@ -37,7 +37,7 @@ mod object;
 mod packet_socket;
 pub mod reflector;
 mod remarks;
-pub(super) mod sender;
+pub(crate) mod sender;
 pub(super) mod slots;
 mod traffic;
 mod verify;

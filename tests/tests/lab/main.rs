@@ -11,6 +11,8 @@ mod disturbances;
 mod engines;
 mod examples;
 mod failover;
+mod failoverd_lines;
+mod failoverd_scripts;
 mod fights;
 mod forgery;
 mod gateway_kinds;

@@ -49,7 +49,7 @@ pub(in crate::probe) enum Stamping<'a> {
 }
 
 /// Where cookies come from.
-pub(in crate::probe) struct Cookies {
+pub(crate) struct Cookies {
     /// Cryptographic, and seeded by the kernel: nobody who sees some cookies can guess another.
     random: StdRng,
     /// What all begin with, where a socket's filter asks for it.
@@ -57,14 +57,14 @@ pub(in crate::probe) struct Cookies {
 }
 
 impl Cookies {
-    pub(in crate::probe) fn new(first_word: Option<u32>) -> Self {
+    pub(crate) fn new(first_word: Option<u32>) -> Self {
         Self {
             random: StdRng::from_os_rng(),
             first_word,
         }
     }
 
-    pub(in crate::probe) fn next(&mut self) -> [u32; COOKIE_WORDS] {
+    pub(crate) fn next(&mut self) -> [u32; COOKIE_WORDS] {
         let mut cookie = std::array::from_fn(|_| self.random.next_u32());
         if let Some(word) = self.first_word {
             cookie[0] = word;
