@@ -12,6 +12,7 @@ use pingu_tests::lab::{
     namespace::Namespace,
     route_watch::{self, Pace, RouteWatch},
     routes,
+    script::Setting,
     server::{HttpServer, NameServer},
     site::{Plan, SECOND_TARGET, Site, TARGET},
     status,
@@ -222,6 +223,37 @@ fn two_gateway_swaps_the_metrics_and_both_defaults_stay() {
     assert_eq!(watch.finish().count.without_route, 0);
     assert!(example.daemon.stop().success());
     assert_eq!(routes::defaults(&example.site.router), [""; 0]);
+}
+
+#[test]
+fn failoverd_s_script_replaces_the_default_when_the_line_loses_and_when_it_is_well_again() {
+    let _turn = turn::shared();
+    let site = Plan::new(&["eth0", "eth1"]).build();
+    let before = routes::defaults(&site.router);
+    let text = script("failoverd.lua", &folder());
+    let mut script = Setting::new(&text).start(&site.router);
+    let leaves_by = |uplink| {
+        route_watch::wait_until_by(&site.router, TARGET, site.ifindex(uplink), DEADLINE);
+    };
+    script.wait_for_output("leaving by eth0\n");
+    let pace = Pace::Every(Duration::from_millis(1));
+    let watch = RouteWatch::start(&site.router, TARGET, pace);
+    leaves_by(0);
+    site.providers[0].black_hole();
+    leaves_by(1);
+    site.providers[0].repair();
+    leaves_by(0);
+    assert_eq!(watch.finish().count.without_route, 0);
+    assert_eq!(script.stop(libc::SIGTERM).code(), Some(0));
+    assert_eq!(
+        script.output(),
+        "leaving by eth0\nleaving by eth1\nleaving by eth0\nShutting down\n"
+    );
+    assert_eq!(routes::defaults(&site.router), before);
+}
+
+fn script(file: &str, folder: &Path) -> String {
+    fs::read_to_string(folder.join(file)).expect("the example is there")
 }
 
 #[test]

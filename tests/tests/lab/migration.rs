@@ -11,8 +11,10 @@ use pingu_tests::lab::{
     daemon::{self, Daemon, START_DEADLINE},
     delay::Delay,
     namespace::Namespace,
+    provider::ROUTER_SIDE,
     route_watch::{self, Pace, RouteWatch},
     routes,
+    script::Setting,
     site::{Plan, Site, TARGET},
     turn,
     wait::wait_until,
@@ -285,4 +287,36 @@ fn two_gateway_s_config_sh_imported_swaps_the_metrics_at_one_failure_and_at_one_
     assert_eq!(watch.finish().count.without_route, 0);
     assert!(moved.daemon.stop().success());
     assert_eq!(routes::defaults(router), [""; 0]);
+}
+
+#[test]
+fn failoverd_s_documented_script_sees_a_loss_come_and_go() {
+    let _turn = turn::shared();
+    let site = Plan::new(&["eth0"])
+        .wires(&[([192, 168, 0, 1], [192, 168, 0, 10])])
+        .without_defaults()
+        .build();
+    let far = &site.providers[0].namespace;
+    far.ip(&format!("address add 192.168.0.2/24 dev {ROUTER_SIDE}"));
+    let example = include_str!("failoverd_lines/example.lua");
+    let mut script = Setting::new(example).start(&site.router);
+    let loss = |line: &String| -> f64 { line.trim().parse().expect("the script prints numbers") };
+    script.wait_for_lines("192.168.0.1:", 2);
+    far.nft(
+        "table ip fault {\nchain input {\ntype filter hook input priority 0;\nip daddr 192.168.0.1 drop\n}\n}\n",
+    );
+    script.wait_for("a loss", |script| {
+        let lines = script.lines("192.168.0.1:");
+        lines.iter().any(|line| loss(line) >= 20.0).then_some(())
+    });
+    far.nft("table ip fault\ndelete table ip fault\n");
+    script.wait_for("the loss to be forgotten", |script| {
+        let lines = script.lines("192.168.0.1:");
+        lines.last().filter(|line| loss(line) == 0.0).map(|_| ())
+    });
+    let other = script.lines("192.168.0.2:");
+    assert!(other.iter().all(|line| loss(line) == 0.0), "{other:?}");
+    assert!(other.len() >= 5, "{other:?}");
+    assert_eq!(script.stop(libc::SIGINT).code(), Some(0));
+    assert!(script.output().ends_with("\nShutting down\n"));
 }
