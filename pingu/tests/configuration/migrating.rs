@@ -1,6 +1,6 @@
 //! The page for those who come from other systems: its tables name nothing that there is not.
 
-use std::path::Path;
+use std::{collections::BTreeSet, path::Path, process::Command};
 
 use pingu::config::Config;
 
@@ -11,10 +11,14 @@ const SECTIONS: [&str; 7] = [
     "probe", "health", "rules", "damping", "group", "uplink", "hook",
 ];
 
+fn page() -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/migrating.md");
+    std::fs::read_to_string(path).expect("the page is there")
+}
+
 /// The second cells of all rows, without those that say no more than that there is nothing.
 fn cells_about_pingu() -> Vec<String> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/migrating.md");
-    let text = std::fs::read_to_string(&path).expect("the page is there");
+    let text = page();
     let mut cells = Vec::new();
     let mut in_table = false;
     for line in text.lines() {
@@ -104,6 +108,46 @@ fn every_key_in_the_tables_of_the_page_for_movers_exists() {
         }
     }
     assert!(keys >= 60, "{keys}: the tables were not read");
+}
+
+#[test]
+fn every_command_on_the_page_for_movers_exists() {
+    let text = page();
+    let help = |words: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_pingu"))
+            .args(words)
+            .arg("--help")
+            .output()
+            .expect("pingu was built");
+        output.status.success().then_some(output.stdout)
+    };
+    let mut verbs = BTreeSet::new();
+    for command in text.split('`').skip(1).step_by(2).flat_map(str::lines) {
+        let words: Vec<&str> = command.split_whitespace().collect();
+        let own = match words[..] {
+            ["sudo", "pingu", ..] => &words[2..],
+            ["pingu", ..] => &words[1..],
+            _ => continue,
+        };
+        let verb = own.first().copied().filter(|word| !word.starts_with('-'));
+        let said = verb.map_or_else(|| help(&[]), |verb| help(&[verb]));
+        let said = said.unwrap_or_else(|| panic!("`{command}`: no such verb"));
+        let said = String::from_utf8_lossy(&said);
+        for option in own.iter().filter(|word| word.starts_with('-')) {
+            assert!(said.contains(option), "`{command}`: no {option} in {said}");
+        }
+        verbs.extend(verb);
+    }
+    let expected = [
+        "check",
+        "import",
+        "install",
+        "pin",
+        "status",
+        "uninstall",
+        "why",
+    ];
+    assert_eq!(verbs.into_iter().collect::<Vec<_>>(), expected);
 }
 
 #[test]
