@@ -17,6 +17,7 @@ use crate::{
         back_off::BackOff,
         budget::{Allowance, WriteBudget},
         checks::{CheckResult, Checks},
+        commands::Commands,
         connections::Flows,
         hooks::Hooks,
         instance::Instance,
@@ -39,10 +40,12 @@ mod answers;
 mod back_off;
 mod budget;
 mod checks;
+mod commands;
 mod connections;
 mod hooks;
 mod instance;
 mod limits;
+mod log;
 mod packet_log;
 mod pins;
 mod printer;
@@ -72,6 +75,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     daemon.engine.note_spending(clock());
     let memory = memory_of(&daemon.engine, &daemon.pins);
     daemon.saver.finish(memory, clock()).await;
+    daemon.commands.stop();
     // After an error of our own everything stays as it is: routes without pingu are better than none.
     served?;
     daemon.withdraw().await
@@ -85,6 +89,8 @@ enum Event {
     Saved(saver::Outcome),
     /// A check has ended.
     Checked(CheckResult),
+    /// A hook's command has ended.
+    Ran(commands::Ran),
     /// The sticky file says something else.
     Sticky,
     /// SIGUSR1: what is known is to be printed.
@@ -99,6 +105,7 @@ struct Daemon {
     watch: Watch,
     hooks: Hooks,
     checks: Checks,
+    commands: Commands,
     /// Some interface may want its hooks.
     hooks_due: bool,
     alarm: Alarm,
@@ -163,6 +170,7 @@ impl Daemon {
             Transport::load(choice, options).context("cannot load the eBPF programs")?;
         packet_log::follow(&mut transport);
         let checks = Checks::start(engine.check_count()).context("cannot start a thread")?;
+        let commands = Commands::start(engine.config()).context("cannot start a thread")?;
         let states = vec![State::Unknown; engine.config().uplinks.len()];
         Ok(Self {
             engine,
@@ -171,6 +179,7 @@ impl Daemon {
             watch,
             hooks: Hooks::default(),
             checks,
+            commands,
             hooks_due: false,
             alarm: Alarm::new().context("cannot have a timer")?,
             control,
@@ -223,10 +232,12 @@ impl Daemon {
             let (engine, pins) = (&self.engine, &self.pins);
             let memory = || memory_of(engine, pins);
             self.saver.follow(engine.revision(), memory, clock());
+            self.command(clock());
             self.tell();
             match self.next_event().await {
                 Event::Due => {}
                 Event::Checked(result) => self.take_check(result),
+                Event::Ran(ran) => self.commands.take(ran),
                 Event::Saved(outcome) => self.saver.take(outcome, clock()),
                 Event::Print => self.print_knowledge(),
                 Event::News(news) => self.take_news(news)?,
@@ -259,6 +270,7 @@ impl Daemon {
             request = self.control.next() => Event::Asked(request),
             news = self.watch.next() => Event::News(news),
             result = self.checks.next() => Event::Checked(result),
+            ran = self.commands.next() => Event::Ran(ran),
             outcome = self.saver.ended() => Event::Saved(outcome),
             _ = self.on_print.recv() => Event::Print,
             () = self.pins.changed() => Event::Sticky,
@@ -345,30 +357,6 @@ impl Daemon {
                 tracing::debug!(%ifindex, %address, %error, "cannot ask anew for a neighbour");
             }
         }
-    }
-
-    /// Says once what stands in the way.
-    fn log_warnings(&mut self) {
-        let warnings = self.engine.warnings();
-        for warning in warnings.iter().filter(|new| !self.warnings.contains(new)) {
-            tracing::warn!("{warning}");
-        }
-        self.warnings = warnings;
-    }
-
-    /// Whether there was something to log.
-    fn log_states(&mut self) -> bool {
-        let mut changed = false;
-        for (id, state, reason) in self.engine.changes() {
-            let known = &mut self.states[id.index()];
-            if *known != state {
-                let uplink = &self.engine.config().uplinks[id.index()].name;
-                tracing::info!(uplink, from = ?*known, to = ?state, reason, "uplink changed");
-                *known = state;
-                changed = true;
-            }
-        }
-        changed
     }
 }
 

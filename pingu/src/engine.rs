@@ -32,6 +32,7 @@ mod directions;
 mod evidence;
 mod fights;
 mod handshakes;
+mod happenings;
 mod health;
 mod histogram;
 mod knowledge;
@@ -68,6 +69,7 @@ pub use check::CheckStatus;
 pub(crate) use damping::ceiling as penalty_ceiling;
 pub use decide::Ranking;
 pub use directions::DirectionsStatus;
+pub use happenings::UplinkFacts;
 pub use health::State;
 pub use histogram::RttHistogram;
 pub use knowledge::{Families, GatewayKnowledge, Knowledge, Origin};
@@ -76,7 +78,9 @@ pub(crate) use path::{PATH_BYTES, slots_needed};
 pub use routes::RouteSet;
 pub use signs::{Cause, HandshakeStatus, PassiveStatus, TrafficStatus};
 pub use spending::BudgetHint;
-pub use status::{DampingStatus, HookState, PinnedBy, Status, TargetStatus, UplinkStatus};
+pub use status::{
+    DampingStatus, HookRun, HookState, HookStatus, PinnedBy, Status, TargetStatus, UplinkStatus,
+};
 pub use why::{Why, WhyCause, WhyTarget, WhyUplink};
 pub use window::RttSummary;
 
@@ -117,6 +121,7 @@ pub struct Engine {
     /// The same when targets were last weighed, two standing for more.
     answering_weighed: Option<usize>,
     unsettled: Unsettled,
+    happenings: happenings::Happenings,
     /// Paths whose last burst never left.
     blind: BTreeSet<PathId>,
     /// Paths over which nothing answered the last burst.
@@ -209,6 +214,7 @@ impl Engine {
             pace: Pace::new(&config.uplinks, now),
             checks: check::Checks::new(&config, now),
             link_places: vec![None; config.uplinks.len()],
+            happenings: happenings::Happenings::new(&config),
             config,
             uplinks,
             members,

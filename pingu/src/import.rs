@@ -8,10 +8,12 @@ mod findings;
 mod json;
 mod kind;
 mod multigateway;
+mod mwan3;
 mod py_pingu;
 mod python;
 mod shell;
 mod two_gateway;
+mod uci;
 mod verb;
 
 use std::{
@@ -32,9 +34,6 @@ use findings::{Findings, printable};
 
 /// Thousands of interfaces have a tenth of this.
 const FILE_BYTES_MAX: usize = 1 << 20;
-
-/// Whether the configuration has `[[hook]]`.
-const HOOKS_ARE_READ: bool = false;
 
 /// The result.
 #[derive(Clone, Debug)]
@@ -128,10 +127,7 @@ pub fn import(original: Original<'_>, kind: Option<Kind>) -> Result<Imported, Re
         Kind::PyPingu => py_pingu::convert(text, &mut findings),
         Kind::Multigateway => multigateway::convert(text, &mut findings),
         Kind::TwoGateway => two_gateway::convert(text, &mut findings),
-        Kind::Mwan3 => {
-            findings.error(1, "cannot be imported");
-            Draft::default()
-        }
+        Kind::Mwan3 => mwan3::convert(text, original.network, &mut findings),
         Kind::Dpinger => dpinger::convert(text, &mut findings),
     };
     let config = load(&draft, &mut findings);

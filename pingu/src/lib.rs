@@ -21,6 +21,8 @@ pub mod firewall;
 
 mod state_file;
 
+mod process;
+
 pub mod adopted;
 
 pub mod memory;

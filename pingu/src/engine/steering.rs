@@ -179,6 +179,7 @@ impl Engine {
         }
         self.unsettled.targets.insert(self.target_of[id.index()]);
         let uplink = self.paths[id.index()].uplink;
+        self.happenings.judged(uplink, &self.marks[id.index()]);
         if self.config.prefer_better.is_some() || self.uplinks[uplink.index()].is_returning() {
             let group = self.config.uplinks[uplink.index()].group;
             self.unsettled.restless.insert(group);

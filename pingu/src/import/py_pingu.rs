@@ -428,9 +428,6 @@ fn hook(member: &Member, map: &mut Map<'_>, findings: &mut Findings) -> Option<S
         );
         findings.lost(line, message);
         hook.comment_out();
-    } else if !super::HOOKS_ARE_READ {
-        findings.lost(line, format!("`{key}`: it is left as a comment"));
-        hook.comment_out();
     }
     Some(hook)
 }

@@ -133,6 +133,18 @@ impl Daemon {
             .map_err(|error| format!("{error} in `{}`", String::from_utf8_lossy(&output.stdout)))
     }
 
+    /// What `pingu status` prints for people.
+    #[track_caller]
+    pub fn table(&self) -> String {
+        let output = Command::new(binary())
+            .args(["status", "--socket"])
+            .arg(&self.socket)
+            .output()
+            .expect("pingu can be run");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// Waits until what it publishes is as wanted, and gives it; panics at the deadline, and when the daemon ends before.
     #[track_caller]
     pub fn wait_for(

@@ -19,6 +19,7 @@ mod gateway_kinds;
 mod gateways;
 mod harness;
 mod hindrances;
+mod hooks_commands;
 mod interfaces;
 mod kill_points;
 mod leases;

@@ -180,10 +180,11 @@ impl Lexer<'_> {
 
     fn token(&mut self, c: char) {
         let line = self.line;
-        let is_decimal = self.rest[1..].starts_with(|c: char| c.is_ascii_digit());
+        let mut ahead = self.rest.chars().skip(1);
+        let is_decimal = c == '.' && ahead.next().is_some_and(|c| c.is_ascii_digit());
         if c == '"' || c == '\'' {
             self.string("");
-        } else if c.is_ascii_digit() || (c == '.' && c.len_utf8() == 1 && is_decimal) {
+        } else if c.is_ascii_digit() || is_decimal {
             self.number();
         } else if c.is_alphabetic() || c == '_' {
             let name = self.take_while(|c| c.is_alphanumeric() || c == '_');
