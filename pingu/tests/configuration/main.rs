@@ -6,6 +6,7 @@ mod groups;
 mod hooks;
 mod keys;
 mod messages;
+mod migrating;
 mod passive;
 mod rolling;
 mod script;
