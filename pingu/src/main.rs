@@ -14,6 +14,7 @@ use pingu::{
     control, daemon, import, install,
     probe::kernel,
     reflect::{self, HookChoice},
+    script::failoverd,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -123,6 +124,11 @@ enum Verb {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match (cli.verb, cli.daemon.config) {
+        (Some(Verb::Check { config }), _) if failoverd::is_script(&config) => finish(
+            failoverd::check(&config)
+                .map_err(Into::into)
+                .and_then(|text| print(&text)),
+        ),
         (Some(Verb::Check { config }), _) => check(&config),
         (Some(Verb::Import(options)), _) => finish(import::run(&options)),
         (Some(Verb::Status { json, socket }), _) => finish(status(json, &socket)),
@@ -154,6 +160,9 @@ fn main() -> ExitCode {
             Err(code) => code,
         },
         (Some(Verb::Uninstall { root, .. }), _) => finish(tell(install::uninstall(&root))),
+        (None, Some(config)) if failoverd::is_script(&config) => {
+            finish(block_on(failoverd::run(&config)))
+        }
         (None, Some(config)) => run(&config, cli.daemon.socket),
         (None, None) => {
             eprintln!("pingu: give a configuration with --config FILE, or a verb; see --help");
