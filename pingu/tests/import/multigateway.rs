@@ -20,7 +20,8 @@ MAX_STORED_TEST_RESULT_COUNT = 50
 MAX_FAILED_CHECKS = 50
 MIN_CONSECUTIVE_SUCCEEDED_CHECKS = 1
 STICKY_PROVIDER_FILENAME = "sticky.provider"
-providers: list[Provider] = [ Provider(id="isp1", interface_name="eth1", ipv4_address="10.10.1.1", network="10.10.1.0/24", gateway="10.10.1.254", rt_table_name="R1", rt_table_id=1) ]
+providers: list[Provider] = [ Provider(id="isp1", interface_name="eth1", ipv4_address="10.10.1.1", network="10.10.1.0/24",
+  gateway="10.10.1.254", rt_table_name="R1", rt_table_id=1) ]
 test_cases: list[TestScenario] = [ TestScenarioPing("8.8.8.8") ]
 "#;
 
@@ -154,20 +155,20 @@ fn checks_of_ones_own_are_listed_and_the_pings_carried_over() {
     assert!(says(
         &imported.notes,
         Severity::NotCarriedOver,
-        11,
-        "TestScenarioHttp"
+        12,
+        \"TestScenarioHttp\"
     ));
     assert!(says(
         &imported.notes,
         Severity::NotCarriedOver,
-        12,
-        "lambda"
+        13,
+        \"lambda\"
     ));
     assert!(says(
         &imported.notes,
         Severity::Differs,
-        13,
-        "once is enough"
+        14,
+        \"once is enough\"
     ));
 }
 
