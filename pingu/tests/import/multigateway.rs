@@ -156,19 +156,19 @@ fn checks_of_ones_own_are_listed_and_the_pings_carried_over() {
         &imported.notes,
         Severity::NotCarriedOver,
         12,
-        \"TestScenarioHttp\"
+        "TestScenarioHttp"
     ));
     assert!(says(
         &imported.notes,
         Severity::NotCarriedOver,
         13,
-        \"lambda\"
+        "lambda"
     ));
     assert!(says(
         &imported.notes,
         Severity::Differs,
         14,
-        \"once is enough\"
+        "once is enough"
     ));
 }
 
