@@ -32,7 +32,7 @@ use crate::{
     engine::{Engine, State},
     memory::{Memory, MemoryFile},
     netlink::{KernelRoutes, NetlinkError, RouteTable, watch::Watch},
-    network::{Interference, News},
+    network::News,
     probe::{kernel::LoadOptions, transport::Transport},
     script::policy,
 };
@@ -50,6 +50,7 @@ mod connections;
 mod hooks;
 mod instance;
 mod limits;
+mod news;
 mod notify;
 mod packet_log;
 mod pins;
@@ -302,35 +303,6 @@ impl Daemon {
         let text = serde_json::to_string(&self.engine.knowledge())
             .expect("what is known has only string keys");
         self.printer.print(text);
-    }
-
-    fn take_news(&mut self, news: io::Result<News>) -> anyhow::Result<()> {
-        match news {
-            Ok(News::Neighbour(neighbour)) => self.engine.neighbour(&neighbour, clock()),
-            Ok(News::Changed) => self.look_soon(),
-            Ok(News::Interfered(what)) => self.take_interference(&what),
-            Ok(News::Overrun) => {
-                tracing::debug!("news were lost, looking at everything again");
-                self.look_soon();
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the news socket failed, opening another");
-                self.watch = Watch::new(self.engine.config().protocol)
-                    .context("cannot listen to the kernel's news")?;
-                self.watch.know_own(self.routes.ports());
-                self.look_soon();
-            }
-        }
-        Ok(())
-    }
-
-    /// Finds out at once who it was: programs that delete a route often end in the next millisecond.
-    fn take_interference(&mut self, what: &Interference) {
-        let by = actor::behind(what.port);
-        tracing::debug!(deed = ?what.deed, route = %what.route, by, "an own route was touched");
-        if let Some(fight) = self.engine.interfered(what, by, clock()) {
-            tracing::warn!("{fight}");
-        }
     }
 
     fn look_soon(&mut self) {
