@@ -54,6 +54,7 @@ pub(super) fn convert(text: &str, findings: &mut Findings) -> Draft {
         .sections
         .push(probe(&mut map, root.line, base, findings));
     draft.sections.push(health(root.line));
+    draft.sections.push(group(root.line));
     let period = base.map_or(PERIOD, |(period, _)| period);
     match map.take("interfaces", findings) {
         Some(Value {
@@ -148,6 +149,22 @@ fn health(line: usize) -> Section {
         "handshakes",
         text("off"),
         "py-pingu judges by pings alone. \"report\", pingu's default, spares an uplink whose pings are lost while TCP works.",
+    );
+    section
+}
+
+fn group(line: usize) -> Section {
+    let mut section = Section::new(
+        "[[group]]",
+        line,
+        "Each interface that is good has a route with its own metric.",
+    );
+    section.own("name", text("default"), "");
+    section.own("mode", text("metric"), "");
+    section.own(
+        "when_all_down",
+        text("keep"),
+        "py-pingu has no default route when none is good; here the last good one stays.",
     );
     section
 }

@@ -120,6 +120,11 @@ fn it_is_found_in_scripts_and_units_wherever_it_is_run() {
             "T=192.0.2.1; dpinger -B 192.0.2.9 $T 2>/dev/null; dpinger -- ${T}\n",
             2,
         ),
+        (
+            "root  812  0.0  0.1  17728  2600  -  Is  06:00  0:01.23 /usr/local/bin/dpinger -S -r 0 -i WAN_DHCP 192.0.2.1\n\
+             echo /usr/bin/dpinger -S 192.0.2.2\n[ -x /usr/bin/dpinger ] && pkill -f /usr/bin/dpinger -S\n",
+            1,
+        ),
         ("cat <<EOF\ndpinger 192.0.2.7\nEOF\ndpinger 192.0.2.1\n", 1),
     ] {
         assert_eq!(imported(text).config.uplinks.len(), count, "{text}");
