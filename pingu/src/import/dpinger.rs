@@ -9,6 +9,7 @@ use super::{
     findings::{Findings, quote},
     shell,
 };
+use crate::config::UPLINKS_MAX;
 use arguments::Monitor;
 
 /// What dpinger takes for what is not given.
@@ -58,6 +59,14 @@ pub(super) fn convert(source: &str, findings: &mut Findings) -> Draft {
     let mut uplinks: Vec<Uplink> = Vec::new();
     if calls.is_empty() {
         findings.error(1, "there is no command line of dpinger");
+    }
+    if calls.len() > UPLINKS_MAX {
+        let line = calls[UPLINKS_MAX].line;
+        findings.error(
+            line,
+            format!("more than {UPLINKS_MAX} command lines, which is the most"),
+        );
+        return Draft::default();
     }
     for call in calls {
         if let Some(monitor) = arguments::read(&call, findings) {

@@ -5,6 +5,9 @@ use std::fmt;
 /// More than this tells nobody anything; the rest is counted.
 const FINDINGS_MAX: usize = 500;
 
+/// A key may be as long as the file.
+const MESSAGE_CHARS_MAX: usize = 600;
+
 /// What is quoted from a file is cut here.
 const QUOTE_CHARS_MAX: usize = 80;
 
@@ -112,7 +115,7 @@ impl Findings {
             return;
         }
         let line = line.max(1);
-        let message = one_line(&message);
+        let message: String = one_line(&message).chars().take(MESSAGE_CHARS_MAX).collect();
         self.list.push(Finding {
             severity,
             line,

@@ -9,6 +9,7 @@ use super::{
     findings::{Findings, quote},
     json::{self, Kind, Member, Value},
 };
+use crate::config::UPLINKS_MAX;
 use map::Map;
 
 /// What py-pingu takes for what is not given.
@@ -196,6 +197,13 @@ fn interfaces(
     base: Duration,
     findings: &mut Findings,
 ) {
+    if members.len() > UPLINKS_MAX {
+        let message = format!(
+            "`interfaces` has {}, and {UPLINKS_MAX} is the most",
+            members.len()
+        );
+        return findings.error(line, message);
+    }
     let mut all: Vec<Interface> = Vec::new();
     for (index, member) in members.iter().enumerate() {
         if let Some(again) = members[index + 1..].iter().find(|m| m.key == member.key) {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use pingu::{
     config::Config,
-    import::{Kind, Original, Severity, import},
+    import::{Kind, Original, Severity, import, load_file},
 };
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
@@ -198,6 +198,74 @@ fn attempt(kind: Kind, text: &str, seed: u64, canary: &Path) -> bool {
     }
     assert!(!canary.exists(), "seed {seed} ran something");
     accepted
+}
+
+#[test]
+fn files_of_any_bytes_are_refused_by_line_or_load() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file");
+    let mut random = StdRng::seed_from_u64(1);
+    for round in 0..200 {
+        let (kind, text) = ORIGINALS[round % ORIGINALS.len()];
+        let mut bytes = text.as_bytes().to_vec();
+        for _ in 0..random.random_range(1..4) {
+            let at = random.random_range(0..bytes.len());
+            bytes[at] = random.random();
+        }
+        std::fs::write(&path, bytes).unwrap();
+        if let Err(error) = load_file(&path, Some(kind), None) {
+            let first = error.to_string();
+            let rest = first.strip_prefix(path.to_str().unwrap()).unwrap();
+            let line = rest.split(':').nth(1).unwrap();
+            assert!(line.parse::<usize>().unwrap() > 0, "{error}");
+        }
+    }
+}
+
+#[test]
+fn files_of_many_small_things_end_soon() {
+    let many = |piece: &str, count: usize| piece.repeat(count);
+    for (kind, text) in [
+        (
+            Kind::PyPingu,
+            format!(
+                "{{\"host\": \"192.0.2.1\", \"interfaces\": {{{}}}}}",
+                many("\"a\":{},", 100_000)
+            ),
+        ),
+        (
+            Kind::Multigateway,
+            format!("test_cases = [{}]", many("1,", 90_000)),
+        ),
+        (Kind::Multigateway, many("a=1\n", 100_000)),
+        (
+            Kind::TwoGateway,
+            format!("A={}\nB={}\n", many("x", 4000), many("$A", 400_000)),
+        ),
+        (Kind::TwoGateway, many("f() {\n", 100_000)),
+        (
+            Kind::Mwan3,
+            many("config interface a\n option enabled 1\n", 9_000),
+        ),
+        (
+            Kind::Mwan3,
+            format!(
+                "config policy p\n option use_member '{}'\n",
+                many("a ", 400_000)
+            ),
+        ),
+        (
+            Kind::Mwan3,
+            format!(
+                "config interface a\n option track_ip '{}'\n",
+                many("::1 ", 200_000)
+            ),
+        ),
+        (Kind::Dpinger, many("dpinger ::2\n", 80_000)),
+    ] {
+        let refusal = crate::refused(&text, kind);
+        assert!(refusal.to_string().len() < 1 << 20, "{kind:?}");
+    }
 }
 
 fn mutate(text: &str, seed: u64, canary: &Path) -> String {

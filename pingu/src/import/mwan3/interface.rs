@@ -7,11 +7,18 @@ use super::{
     limits,
     policies::{Group, Share},
 };
+use crate::config::UPLINKS_MAX;
 use crate::import::{
     draft::{Section as Table, address, text, texts},
     findings::{Findings, quote},
     uci::Section,
 };
+
+/// So many targets are enough for an interface that has none of its own.
+const LENT_MAX: usize = 8;
+
+/// More `track_ip` than this are a mistake.
+const TARGETS_MAX: usize = 1024;
 
 /// What is read, or listed elsewhere.
 const KNOWN: [&str; 17] = [
@@ -78,6 +85,11 @@ pub(super) fn uplinks<'a>(
     findings: &mut Findings,
 ) -> Vec<Uplink<'a>> {
     let mut all: Vec<Uplink<'a>> = Vec::new();
+    if let Some(section) = sections.get(UPLINKS_MAX) {
+        let message = format!("more than {UPLINKS_MAX} interfaces, which is the most");
+        findings.error(section.line, message);
+        return all;
+    }
     for (index, &section) in sections.iter().enumerate() {
         let Some(name) = section.name.as_deref() else {
             findings.error(section.line, "this interface has no name");
@@ -160,7 +172,13 @@ fn family(section: &Section) -> u8 {
 
 fn targets(section: &Section, findings: &mut Findings) -> Vec<(IpAddr, usize)> {
     let mut targets: Vec<(IpAddr, usize)> = Vec::new();
-    for (word, line) in section.list("track_ip") {
+    let words = section.list("track_ip");
+    if let Some((_, line)) = words.get(TARGETS_MAX) {
+        let message = format!("more than {TARGETS_MAX} `track_ip`, which is the most");
+        findings.error(*line, message);
+        return targets;
+    }
+    for (word, line) in words {
         match address(word) {
             Some(found) if targets.iter().any(|(other, _)| *other == found) => {}
             Some(found) => targets.push((found, line)),
@@ -182,7 +200,8 @@ fn lend_targets(all: &mut [Uplink<'_>], findings: &mut Findings) {
     for uplink in all.iter_mut().filter(|uplink| uplink.targets.is_empty()) {
         let section = uplink.sections[0];
         let fits = |target: &IpAddr| target.is_ipv4() == (family(section) == 4);
-        for &(target, _) in known.iter().filter(|(target, _)| fits(target)) {
+        let fitting = known.iter().filter(|(target, _)| fits(target));
+        for &(target, _) in fitting.take(LENT_MAX) {
             if !uplink.targets.iter().any(|(other, _)| *other == target) {
                 uplink.targets.push((target, section.line));
             }

@@ -1,6 +1,7 @@
 //! Members and policies: which interfaces stand in for each other, in which order, with which shares.
 
 use super::interface::Uplink;
+use crate::config::UPLINKS_MAX;
 use crate::import::{
     findings::{Findings, quote},
     uci::Section,
@@ -120,7 +121,13 @@ fn shares(
     findings: &mut Findings,
 ) -> Vec<Share> {
     let mut shares: Vec<Share> = Vec::new();
-    for (name, line) in policy.list("use_member") {
+    let names = policy.list("use_member");
+    if let Some((_, line)) = names.get(UPLINKS_MAX) {
+        let message = format!("more than {UPLINKS_MAX} members, which is the most");
+        findings.error(*line, message);
+        return shares;
+    }
+    for (name, line) in names {
         let member = members
             .iter()
             .find(|member| member.name.as_deref() == Some(name));

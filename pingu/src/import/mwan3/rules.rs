@@ -13,6 +13,9 @@ use crate::import::{
     uci::{Entry, Section},
 };
 
+/// Destinations of all rules; each is compared with those before it.
+const PREFIXES_MAX: usize = 4096;
+
 /// Options that say nothing about which packets a rule is for.
 const HARMLESS: [&str; 5] = ["use_policy", "family", "dest_ip", "logging", "enabled"];
 
@@ -54,6 +57,15 @@ pub(super) fn groups(
         });
     }
     let mut groups: Vec<Group> = Vec::new();
+    let mut count = 0;
+    for rule in &rules {
+        count += rule.prefixes.len();
+        if count > PREFIXES_MAX {
+            let message = format!("more than {PREFIXES_MAX} destinations, which is the most");
+            findings.error(rule.line, message);
+            return groups;
+        }
+    }
     let defaults = rules.iter().filter(|rule| rule.is_default);
     for rule in defaults.chain(rules.iter().filter(|rule| !rule.is_default)) {
         carry_over(rule, &mut groups, uplinks, findings);

@@ -158,6 +158,8 @@ impl Script<'_> {
             .strip_prefix(":-")
             .or_else(|| operation.strip_prefix('-'));
         match (set, operation, default) {
+            // What is too long already is refused at its end.
+            _ if word.text.len() > WORD_BYTES_MAX => {}
             (Some(Some(value)), "", _) => word.text.push_str(value),
             (Some(Some(value)), _, Some(_)) if !value.is_empty() => word.text.push_str(value),
             (None | Some(Some(_)), _, Some(plain))
