@@ -164,6 +164,8 @@ pub const MAP_COUNTERS: &str = "COUNTERS";
 pub const GLOBAL_TRAFFIC_MASK: &str = "TRAFFIC_MASK";
 /// A constant of 32 bits, set when the object is loaded: the number of the last possible processor, plus one.
 pub const GLOBAL_PROCESSORS: &str = "PROCESSORS";
+/// A constant of 32 bits, set when the object is loaded: unless it is 0, matched replies pass on instead of ending at the hook.
+pub const GLOBAL_PASS_REPLIES: &str = "PASS_REPLIES";
 /// The mask that says that no traffic is counted.
 pub const TRAFFIC_OFF: u32 = u32::MAX;
 

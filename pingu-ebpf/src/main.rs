@@ -206,7 +206,7 @@ fn send<L: LinkLayer>(context: &TcContext) {
     }
 }
 
-/// Whether the packet was a reply that counts.
+/// Whether the packet was a reply that counts, and ends here.
 #[inline(always)]
 fn receive<L: LinkLayer, P: Packet>(packet: P) -> bool {
     match L::glance(packet) {
@@ -255,13 +255,13 @@ fn stamp<L: LinkLayer>(packet: SocketBuffer) {
     }
 }
 
-/// Whether the packet was a reply that counts; apart for the same reason as `stamp`.
+/// Whether the packet was a reply that counts, and ends here; apart for the same reason as `stamp`.
 #[inline(never)]
 fn matched<L: LinkLayer, P: Packet>(packet: P) -> bool {
     match reply::try_match::<L, P>(packet) {
         Ok(()) => {
             maps::count(Counter::Matched);
-            true
+            reply::is_consumed()
         }
         Err(reason) => {
             #[cfg(feature = "log")]

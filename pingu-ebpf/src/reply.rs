@@ -19,6 +19,17 @@ use crate::{
     remark::{self, Found},
 };
 
+/// Set when the object is loaded; see `pingu_common::GLOBAL_PASS_REPLIES`.
+#[unsafe(no_mangle)]
+static PASS_REPLIES: u32 = 0;
+
+/// Whether a matched reply ends here.
+#[inline(always)]
+pub fn is_consumed() -> bool {
+    // SAFETY: it is written before the program is loaded, where the compiler does not see it.
+    unsafe { core::ptr::read_volatile(&PASS_REPLIES) == 0 }
+}
+
 /// Why a packet is not a reply that counts.
 #[derive(Clone, Copy)]
 pub enum NotMatched {

@@ -12,13 +12,16 @@ use crate::{
     config::Config,
     control::{Control, Request},
     daemon::{
+        adviser::Adviser,
         alarm::Alarm,
         back_off::BackOff,
         budget::{Allowance, WriteBudget},
         checks::{CheckResult, Checks},
+        commands::Commands,
         connections::Flows,
         hooks::Hooks,
         instance::Instance,
+        notify::Notifier,
         pins::Pins,
         printer::Printer,
         saver::Saver,
@@ -29,21 +32,26 @@ use crate::{
     engine::{Engine, State},
     memory::{Memory, MemoryFile},
     netlink::{KernelRoutes, NetlinkError, RouteTable, watch::Watch},
-    network::{Interference, News},
+    network::News,
     probe::{kernel::LoadOptions, transport::Transport},
+    script::policy,
 };
 
 mod actor;
+mod adviser;
 mod alarm;
 mod answers;
 mod back_off;
 mod budget;
 mod checks;
 mod chronicle;
+mod commands;
 mod connections;
 mod hooks;
 mod instance;
 mod limits;
+mod news;
+mod notify;
 mod packet_log;
 mod pins;
 mod printer;
@@ -74,6 +82,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     daemon.engine.note_spending(clock());
     let memory = memory_of(&daemon.engine, &daemon.pins);
     daemon.saver.finish(memory, clock()).await;
+    daemon.commands.stop();
     // After an error of our own everything stays as it is: routes without pingu are better than none.
     served?;
     daemon.withdraw().await
@@ -87,6 +96,10 @@ enum Event {
     Saved(saver::Outcome),
     /// A check has ended.
     Checked(CheckResult),
+    /// A hook's command has ended.
+    Ran(commands::Ran),
+    /// The script says something, or has ended.
+    Advised(Option<policy::Word>),
     /// The sticky file says something else.
     Sticky,
     Wished(Wish),
@@ -99,6 +112,7 @@ struct Daemon {
     watch: Watch,
     hooks: Hooks,
     checks: Checks,
+    commands: Commands,
     /// Some interface may want its hooks.
     hooks_due: bool,
     alarm: Alarm,
@@ -108,7 +122,9 @@ struct Daemon {
     printer: Printer,
     note: AdoptedNote,
     saver: Saver,
+    notifier: Notifier,
     pins: Pins,
+    adviser: Adviser,
     budget: WriteBudget,
     allowance: Allowance,
     flows: Flows,
@@ -143,6 +159,7 @@ impl Daemon {
             KernelRoutes::new(config.protocol).context("cannot talk to the kernel's routing")?;
         watch.know_own(routes.ports());
         let (choice, receive) = (config.engine, config.receive_hook);
+        let adviser = Adviser::new(config.script.as_ref(), now)?;
         let budget = WriteBudget::new(config.objects_max(), now);
         let flows = Flows::new(&config);
         let mut engine = Engine::new(config, rand::random(), now);
@@ -161,6 +178,7 @@ impl Daemon {
             Transport::load(choice, options).context("cannot load the eBPF programs")?;
         packet_log::follow(&mut transport);
         let checks = Checks::start(engine.check_count()).context("cannot start a thread")?;
+        let commands = Commands::start(engine.config()).context("cannot start a thread")?;
         let states = vec![State::Unknown; engine.config().uplinks.len()];
         Ok(Self {
             engine,
@@ -169,6 +187,7 @@ impl Daemon {
             watch,
             hooks: Hooks::default(),
             checks,
+            commands,
             hooks_due: false,
             alarm: Alarm::new().context("cannot have a timer")?,
             control,
@@ -177,7 +196,9 @@ impl Daemon {
             printer: Printer::default(),
             note,
             saver,
+            notifier: Notifier::new(now),
             pins,
+            adviser,
             budget,
             allowance: Allowance::default(),
             flows,
@@ -199,6 +220,7 @@ impl Daemon {
         tracing::info!(uplinks = config.uplinks.len(), memory = %config.footprint(), "probing");
         self.read_sticky_file();
         loop {
+            self.notifier.turn(clock());
             if clock() >= self.look_at {
                 self.look().await?;
             }
@@ -209,6 +231,7 @@ impl Daemon {
                     .follow(&mut self.engine, &mut self.transport, clock());
             }
             self.probe();
+            self.follow_script();
             // First of all, routes: traffic waits for them.
             if self.converged != Some(self.engine.revision()) {
                 self.converge().await;
@@ -225,17 +248,22 @@ impl Daemon {
             let (engine, pins) = (&self.engine, &self.pins);
             let memory = || memory_of(engine, pins);
             self.saver.follow(engine.revision(), memory, clock());
+            self.command(clock());
+            self.notify(changed);
             self.tell();
             match self.next_event().await {
                 Event::Due => {}
                 Event::Checked(result) => self.take_check(result),
+                Event::Ran(ran) => self.commands.take(ran),
                 Event::Saved(outcome) => self.saver.take(outcome, clock()),
                 Event::Wished(Wish::Print) => self.print_knowledge(),
                 Event::News(news) => self.take_news(news)?,
                 Event::Asked(request) => self.answer(request),
+                Event::Advised(word) => self.take_advice(word),
                 Event::Sticky => self.read_sticky_file(),
                 Event::Wished(Wish::Stop(signal)) => {
                     tracing::info!(signal, "stopping");
+                    self.notifier.stopping();
                     return Ok(());
                 }
             }
@@ -247,13 +275,15 @@ impl Daemon {
             self.engine.next_wake(),
             self.saver.next_wake(),
             self.flows.next_wake(),
+            self.adviser.next_wake(),
         ];
         let due = wakes.into_iter().flatten().fold(self.look_at, Instant::min);
         let at_once = self.hooks_due || self.telling.is_due();
         let due = if at_once { clock() } else { due };
         // What cannot happen is not asked about: each costs some of every wake-up.
         let (checking, saving) = (self.checks.any(), self.saver.is_under_way());
-        let sticking = self.pins.follows_a_file();
+        let (sticking, commanding) = (self.pins.follows_a_file(), self.commands.any());
+        let advising = self.adviser.any();
         tokio::select! {
             biased;
             wish = self.signals.next() => Event::Wished(wish),
@@ -261,6 +291,8 @@ impl Daemon {
             request = self.control.next() => Event::Asked(request),
             news = self.watch.next() => Event::News(news),
             result = self.checks.next(), if checking => Event::Checked(result),
+            word = self.adviser.next(), if advising => Event::Advised(word),
+            ran = self.commands.next(), if commanding => Event::Ran(ran),
             outcome = self.saver.ended(), if saving => Event::Saved(outcome),
             () = self.pins.changed(), if sticking => Event::Sticky,
             () = self.alarm.wait(due, clock()) => Event::Due,
@@ -271,35 +303,6 @@ impl Daemon {
         let text = serde_json::to_string(&self.engine.knowledge())
             .expect("what is known has only string keys");
         self.printer.print(text);
-    }
-
-    fn take_news(&mut self, news: io::Result<News>) -> anyhow::Result<()> {
-        match news {
-            Ok(News::Neighbour(neighbour)) => self.engine.neighbour(&neighbour, clock()),
-            Ok(News::Changed) => self.look_soon(),
-            Ok(News::Interfered(what)) => self.take_interference(&what),
-            Ok(News::Overrun) => {
-                tracing::debug!("news were lost, looking at everything again");
-                self.look_soon();
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the news socket failed, opening another");
-                self.watch = Watch::new(self.engine.config().protocol)
-                    .context("cannot listen to the kernel's news")?;
-                self.watch.know_own(self.routes.ports());
-                self.look_soon();
-            }
-        }
-        Ok(())
-    }
-
-    /// Finds out at once who it was: programs that delete a route often end in the next millisecond.
-    fn take_interference(&mut self, what: &Interference) {
-        let by = actor::behind(what.port);
-        tracing::debug!(deed = ?what.deed, route = %what.route, by, "an own route was touched");
-        if let Some(fight) = self.engine.interfered(what, by, clock()) {
-            tracing::warn!("{fight}");
-        }
     }
 
     fn look_soon(&mut self) {

@@ -63,6 +63,19 @@ fn write_target(text: &mut String, target: &WhyTarget) {
         )
         .expect(INFALLIBLE);
     }
+    if let Some(interval_ms) = target.rate_limited_interval_ms {
+        writeln!(
+            text,
+            "    It is rate-limited: it drops what is asked oftener than each {interval_ms:.0} ms, so it is asked no oftener, and now and \
+             then as it was to be."
+        )
+        .expect(INFALLIBLE);
+    }
+    if let Some(directions) = &target.directions {
+        let fault = directions.fault.as_deref();
+        let told = fault.unwrap_or("neither direction loses anything to speak of");
+        writeln!(text, "    By its reflector's counts, {told}.").expect(INFALLIBLE);
+    }
     if target.left_out {
         writeln!(
             text,
@@ -104,5 +117,40 @@ fn word(state: State) -> &'static str {
         State::Up => "up",
         State::Down => "down",
         State::Unknown => "unknown",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn told_of(directions: serde_json::Value) -> String {
+        let why = json!({
+            "warnings": [],
+            "uplinks": [{
+                "name": "fibre", "interface": "wan1", "state": "up", "since": "2026-11-21T00:00:00Z", "reason": "probes are answered",
+                "active": true, "routes": "traffic leaves by it",
+                "targets": [{
+                    "address": "192.0.2.1", "state": "up", "since": null, "judgement": null, "limits": "an answer", "left_out": false,
+                    "sent": 100, "answered": 60, "causes": [], "directions": directions,
+                }],
+            }],
+        });
+        render(&serde_json::from_value(why).unwrap())
+    }
+
+    #[test]
+    fn a_reflectors_word_on_directions_is_told() {
+        let directions = |fault: Option<&str>| json!({ "of": 100, "forward_lost": 0, "backward_lost": 40, "untold": 0, "fault": fault });
+        let lossy = told_of(directions(Some("replies are lost on the way back: 40 %")));
+        assert!(
+            lossy.contains("By its reflector's counts, replies are lost on the way back: 40 %."),
+            "{lossy}"
+        );
+        let whole = told_of(directions(None));
+        assert!(whole.contains("neither direction loses"), "{whole}");
+        assert!(!told_of(json!(null)).contains("reflector"));
     }
 }

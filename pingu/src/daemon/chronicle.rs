@@ -21,7 +21,8 @@ impl Daemon {
                 let uplink = &self.engine.config().uplinks[id.index()].name;
                 let us_ago = clock().saturating_duration_since(self.decided).as_micros() as u64;
                 tracing::info!(uplink, from = ?*known, to = ?state, reason, us_ago, "uplink changed");
-                *known = state;
+                let change = (id, std::mem::replace(known, state), state);
+                self.commands.state_changed(&self.engine, change, clock());
                 self.states_changed = true;
             }
         }

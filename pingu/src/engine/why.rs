@@ -3,7 +3,7 @@
 
 use std::{
     net::IpAddr,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use serde::{Deserialize, Serialize};
@@ -11,12 +11,11 @@ use serde::{Deserialize, Serialize};
 use crate::{
     config::UplinkConfig,
     engine::{
-        CauseStatus, DampingStatus, Engine, PassiveStatus, State,
+        CauseStatus, DampingStatus, DirectionsStatus, Engine, PassiveStatus, State,
         causes::status::{statuses, time_of},
-        path::Path,
         reason,
     },
-    units::UplinkId,
+    units::{PathId, UplinkId},
 };
 
 /// What there is to say of the uplinks. Fields are only ever added.
@@ -68,6 +67,12 @@ pub struct WhyTarget {
     /// The target answers only so many probes at a time; null where no such limit is known.
     #[serde(default)]
     pub rate_limited: Option<u16>,
+    /// In mode `rolling`: the target answers everything at this interval alone, in milliseconds; null where no such limit is known.
+    #[serde(default)]
+    pub rate_limited_interval_ms: Option<f64>,
+    /// Which direction loses what; null where no reflector was asked or none has answered.
+    #[serde(default)]
+    pub directions: Option<DirectionsStatus>,
     /// It is left out of the quorum: it fails over every uplink while others answer.
     pub left_out: bool,
     /// Probes ordered.
@@ -136,8 +141,9 @@ impl Engine {
             active: active_in.contains(&id),
             routes: self.why_routes(id, &active_in, clock.0),
             targets: uplink
-                .own_paths(&self.paths)
-                .map(|path| self.why_target(path, config, clock))
+                .paths
+                .clone()
+                .map(|index| self.why_target(PathId(index as u32), config, clock))
                 .collect(),
             passive: self.passive_status(id, clock.0),
         }
@@ -145,10 +151,11 @@ impl Engine {
 
     fn why_target(
         &self,
-        path: &Path,
+        id: PathId,
         config: &UplinkConfig,
         clock: (Instant, SystemTime),
     ) -> WhyTarget {
+        let path = &self.paths[id.index()];
         let record = &path.record;
         let links = &self.snapshot.links;
         let causes = statuses(&record.causes, links, clock);
@@ -164,6 +171,8 @@ impl Engine {
             judgement: reason::of_path(path, config, links),
             limits: reason::limits(config),
             rate_limited: path.rate_limit(&config.probe),
+            rate_limited_interval_ms: path.slowed_to(&config.probe).map(milliseconds),
+            directions: self.directions_status(id, clock.0),
             left_out: path.counted.is_none(),
             sent: record.tally.sent,
             answered: record.tally.answered,
@@ -229,6 +238,9 @@ impl Engine {
         if self.pinned == Some(id) {
             return Some("pinned".to_owned());
         }
+        if let Some(advice) = self.advice_on(id) {
+            return Some(advice);
+        }
         if ranking.preferred == Some(id) {
             return Some("better than those before it".to_owned());
         }
@@ -247,10 +259,16 @@ impl Engine {
         }
         Some(if self.pinned == Some(preferred) {
             format!("yields to {}, which is pinned", name(preferred))
+        } else if let Some(advice) = self.advice_on(preferred) {
+            format!("yields to {}: {advice}", name(preferred))
         } else {
             format!("yields to {}, which is better", name(preferred))
         })
     }
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }
 
 /// So many names are told to somebody who mistyped one.

@@ -7,9 +7,9 @@ use aya::{
     programs::{Program, ProgramError, SchedClassifier, Xdp},
 };
 use pingu_common::{
-    COUNTERS, Counter, GLOBAL_PROCESSORS, GLOBAL_TRAFFIC_MASK, MAP_COUNTERS, MAP_FAN, MAP_REMARKS,
-    MAP_SLOTS, MAP_TRAFFIC, PROGRAM_REPLY_BARE, PROGRAM_REPLY_ETHERNET, PROGRAM_REPLY_XDP,
-    PROGRAM_REQUEST_BARE, PROGRAM_REQUEST_ETHERNET,
+    COOKIE_WORDS, COUNTERS, Counter, GLOBAL_PASS_REPLIES, GLOBAL_PROCESSORS, GLOBAL_TRAFFIC_MASK,
+    MAP_COUNTERS, MAP_FAN, MAP_REMARKS, MAP_SLOTS, MAP_TRAFFIC, PROGRAM_REPLY_BARE,
+    PROGRAM_REPLY_ETHERNET, PROGRAM_REPLY_XDP, PROGRAM_REQUEST_BARE, PROGRAM_REQUEST_ETHERNET,
     reflector::{MAP_COUNTED, MAP_SERVED},
 };
 
@@ -37,7 +37,7 @@ mod object;
 mod packet_socket;
 pub mod reflector;
 mod remarks;
-pub(super) mod sender;
+pub(crate) mod sender;
 pub(super) mod slots;
 mod traffic;
 mod verify;
@@ -53,6 +53,8 @@ pub struct LoadOptions {
     pub receive: ReceiveHook,
     /// Interfaces whose traffic is counted, about; with 0 none is, and no packet pays for it.
     pub counted_interfaces: u32,
+    /// Replies go on into the stack after they were matched: a capture behind native XDP sees them then.
+    pub passes_replies: bool,
 }
 
 impl LoadOptions {
@@ -62,6 +64,15 @@ impl LoadOptions {
             slots,
             receive,
             counted_interfaces: 0,
+            passes_replies: false,
+        }
+    }
+
+    /// The same programs, which let matched replies go on into the stack.
+    pub fn passing_replies(self) -> Self {
+        Self {
+            passes_replies: true,
+            ..self
         }
     }
 
@@ -128,6 +139,11 @@ impl KernelTransport {
             .map_max_entries(MAP_TRAFFIC, layout.entries())
             .override_global(GLOBAL_TRAFFIC_MASK, &layout.mask(), true)
             .override_global(GLOBAL_PROCESSORS, &layout.processors(), true)
+            .override_global(
+                GLOBAL_PASS_REPLIES,
+                &u32::from(options.passes_replies),
+                true,
+            )
             // The reflector's maps, which are not used here.
             .map_max_entries(MAP_SERVED, 1)
             .map_max_entries(MAP_COUNTED, 1)
@@ -261,6 +277,16 @@ impl KernelTransport {
 
     pub(super) fn slots(&self) -> &Slots {
         &self.slots
+    }
+
+    /// Lets all further cookies begin so: whoever listens beside the hooks knows replies by it.
+    pub(crate) fn begin_cookies(&mut self, first_word: u32) {
+        self.sender.begin_cookies(first_word);
+    }
+
+    /// What the probe of a slot carries.
+    pub(crate) fn cookie(&self, slot: SlotId) -> Option<[u32; COOKIE_WORDS]> {
+        Some(self.slots.expected(slot)?.cookie)
     }
 
     /// How many slots there are.

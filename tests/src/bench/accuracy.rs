@@ -20,10 +20,8 @@ use super::{
     report::{median, quantile},
 };
 use crate::lab::{
-    capture::Exchange,
     delay::Delay,
     load::Load,
-    provider::ROUTER_SIDE,
     site::{Plan, Site},
 };
 
@@ -141,32 +139,12 @@ fn probers(options: &Options) -> (Vec<Prober>, Vec<String>) {
 }
 
 fn turn(site: &Site, options: &Options, prober: Prober) -> Result<Vec<f64>> {
-    let near = Tap::start(&site.router, "wan1")?;
-    let far = Tap::start(&site.providers[0].namespace, ROUTER_SIDE)?;
+    let tap = Tap::start(&site.router, "wan1")?;
     // The kernel begins to stamp a little after it is asked to.
     thread::sleep(STAMPS_AFTER);
     let interval = Duration::from_millis(options.interval_ms);
     let claims = prober.run(site, &options.dpinger, options.probes, interval)?;
-    let (near, far) = (near.finish()?, far.finish()?);
-    let truth = match prober {
-        Prober::PinguXdp => before_driver(near, &far),
-        _ => near,
-    };
-    Ok(errors_us(&claims, &truth))
-}
-
-/// A native XDP program comes before the capture of its own interface: there a reply's time is when it left the other end of the wire.
-fn before_driver(mut near: Vec<Exchange>, far: &[Exchange]) -> Vec<Exchange> {
-    let left: BTreeMap<(u16, u16), Option<u64>> = far
-        .iter()
-        .map(|exchange| ((exchange.ident, exchange.sequence), exchange.reply_ns))
-        .collect();
-    for exchange in &mut near {
-        exchange.reply_ns = *left
-            .get(&(exchange.ident, exchange.sequence))
-            .unwrap_or(&None);
-    }
-    near
+    Ok(errors_us(&claims, &tap.finish()?))
 }
 
 fn rows(errors: &BTreeMap<(Beside, Prober), Vec<Vec<f64>>>) -> Vec<Row> {

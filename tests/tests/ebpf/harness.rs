@@ -86,21 +86,35 @@ struct Verdicts {
 pub struct Rig {
     pub transport: KernelTransport,
     pub entries: Vec<Entry>,
+    passes_replies: bool,
 }
 
 impl Rig {
     /// Loads the programs from a namespace of the calling thread's own.
     pub fn new() -> Self {
+        Self::load(LoadOptions::new(SLOTS, ReceiveHook::Xdp).counting(1))
+    }
+
+    /// The same, and matched replies pass on.
+    pub fn passing_replies() -> Self {
+        Self::load(
+            LoadOptions::new(SLOTS, ReceiveHook::Xdp)
+                .counting(1)
+                .passing_replies(),
+        )
+    }
+
+    fn load(options: LoadOptions) -> Self {
         // SAFETY: a plain system call on this thread.
         let unshared = unsafe { libc::unshare(libc::CLONE_NEWNET) };
         assert_eq!(unshared, 0, "{}", std::io::Error::last_os_error());
-        let options = LoadOptions::new(SLOTS, ReceiveHook::Xdp).counting(1);
         let mut transport = KernelTransport::load(options).unwrap();
         // So that what passes it is counted: only test runs do.
         transport.attach(Ifindex(IFINDEX), false).unwrap();
         Self {
             transport,
             entries: vec![Entry::default(); SLOTS as usize],
+            passes_replies: options.passes_replies,
         }
     }
 
@@ -166,7 +180,7 @@ impl Rig {
         let mut out = vec![0; packet.len() + 64];
         let result = self.run(receiver.program(), packet, &mut out, 0);
         let verdicts = receiver.verdicts();
-        let verdict = if judged.decision == Decision::Matched {
+        let verdict = if judged.decision == Decision::Matched && !self.passes_replies {
             verdicts.consume
         } else {
             verdicts.pass

@@ -16,6 +16,7 @@ mod harness;
 mod hooks;
 mod live;
 mod packets;
+mod passing;
 mod quotes;
 mod reference;
 mod reflect;

@@ -63,14 +63,25 @@ impl DirectionsStatus {
 }
 
 impl Engine {
+    /// What is known of a path's directions.
+    pub(in crate::engine) fn directions_status(
+        &self,
+        id: PathId,
+        now: Instant,
+    ) -> Option<DirectionsStatus> {
+        let path = &self.paths[id.index()];
+        let timeout = self.config.uplinks[path.uplink.index()].probe.timeout;
+        self.reflections.of(id)?.status(timeout, now)
+    }
+
     /// A path's target, with what is known of directions.
     pub(crate) fn path_status(&self, id: PathId, clock: (Instant, SystemTime)) -> TargetStatus {
         let path = &self.paths[id.index()];
         let probe = &self.config.uplinks[path.uplink.index()].probe;
-        let directions = self.reflections.of(id);
         TargetStatus {
-            directions: directions.and_then(|directions| directions.status(probe.timeout, clock.0)),
+            directions: self.directions_status(id, clock.0),
             rate_limited: path.rate_limit(probe),
+            rate_limited_interval_ms: path.slowed_to(probe).map(|time| time.as_secs_f64() * 1e3),
             ..target_status(path, &self.snapshot.links, clock)
         }
     }

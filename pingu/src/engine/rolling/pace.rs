@@ -71,6 +71,10 @@ impl Rolling {
         if self.extra {
             return self.next_send.min(now);
         }
+        // One that answers only so often would lose what is asked faster.
+        if self.throttle.is_slowed() {
+            return self.next_send;
+        }
         let pace = probe.mode.rolling();
         let (Some(suspect_interval), Some(last)) = (pace.suspect_interval, self.last_sent) else {
             return self.next_send;

@@ -54,7 +54,7 @@ pub(in crate::probe) enum Stamping<'a> {
 }
 
 /// Where cookies come from.
-pub(in crate::probe) struct Cookies {
+pub(crate) struct Cookies {
     /// Cryptographic, and seeded by the kernel: nobody who sees some cookies can guess another.
     random: StdRng,
     /// What all begin with, where a socket's filter asks for it.
@@ -62,14 +62,14 @@ pub(in crate::probe) struct Cookies {
 }
 
 impl Cookies {
-    pub(in crate::probe) fn new(first_word: Option<u32>) -> Self {
+    pub(crate) fn new(first_word: Option<u32>) -> Self {
         Self {
             random: StdRng::from_os_rng(),
             first_word,
         }
     }
 
-    pub(in crate::probe) fn next(&mut self) -> [u32; COOKIE_WORDS] {
+    pub(crate) fn next(&mut self) -> [u32; COOKIE_WORDS] {
         let mut cookie = std::array::from_fn(|_| self.random.next_u32());
         if let Some(word) = self.first_word {
             cookie[0] = word;
@@ -101,6 +101,11 @@ impl Sender {
             shared: Vec::new(),
             cookies: Cookies::new(first_word),
         }
+    }
+
+    /// Lets all further cookies begin so.
+    pub(super) fn begin_cookies(&mut self, first_word: u32) {
+        self.cookies.first_word = Some(first_word);
     }
 
     /// Opens the interface's socket.

@@ -52,7 +52,9 @@ pub(super) fn probe(
                     Engine::Xdp => (ReceiveHook::Xdp, EngineKind::Xdp),
                     _ => (ReceiveHook::Tcx, EngineKind::Tcx),
                 };
-                let mut transport = KernelTransport::load(LoadOptions::new(KEPT, hook))?;
+                // So that the capture, which native XDP comes before, sees the replies.
+                let options = LoadOptions::new(KEPT, hook).passing_replies();
+                let mut transport = KernelTransport::load(options)?;
                 let kind = transport.attach(ifindex, false)?;
                 ensure!(kind == wanted, "{kind:?} instead of {wanted:?}");
                 Ok(run(&mut transport, &template, count, interval))
