@@ -6,8 +6,10 @@ mod groups;
 mod hooks;
 mod keys;
 mod messages;
+mod migrating;
 mod passive;
 mod rolling;
+mod script;
 
 use pingu::config::{Config, LoadError};
 
