@@ -3,12 +3,14 @@
 mod bytes;
 mod check;
 mod checks;
+mod command;
 mod compare;
 mod connections;
 mod duration;
 mod footprint;
 mod group;
 mod health;
+mod hooks;
 mod keys;
 mod limits;
 mod near;
@@ -40,6 +42,7 @@ pub use checks::{
 pub use connections::Failback;
 pub use footprint::Footprint;
 pub use health::{HealthConfig, Quorum, Rule};
+pub use hooks::{HookConfig, HookEvent};
 pub use limits::{Limits, LossLimit};
 pub use pace::{BurstConfig, ProbeMode, RollingConfig};
 pub use passive::{Handshakes, PassiveConfig, ProbeWhen};
@@ -93,6 +96,8 @@ pub struct Config {
     pub groups: Vec<GroupConfig>,
     /// The uplinks, the most wanted first. At least one, at most [`UPLINKS_MAX`].
     pub uplinks: Vec<UplinkConfig>,
+    /// The commands that are run when something happens.
+    pub hooks: Vec<HookConfig>,
 }
 
 impl Config {

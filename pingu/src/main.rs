@@ -11,9 +11,10 @@ use clap::{Parser, Subcommand};
 use ipnet::IpNet;
 use pingu::{
     config::{Config, LoadError},
-    control, daemon, install,
+    control, daemon, import, install,
     probe::kernel,
     reflect::{self, HookChoice},
+    script::failoverd,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -51,6 +52,8 @@ enum Verb {
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Makes a configuration from that of another system: py-pingu, the multigateway or two-gateway failover, mwan3, dpinger.
+    Import(import::Options),
     /// Asks the running daemon.
     Status {
         /// Prints JSON.
@@ -121,7 +124,13 @@ enum Verb {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     match (cli.verb, cli.daemon.config) {
+        (Some(Verb::Check { config }), _) if failoverd::is_script(&config) => finish(
+            failoverd::check(&config)
+                .map_err(Into::into)
+                .and_then(|text| print(&text)),
+        ),
         (Some(Verb::Check { config }), _) => check(&config),
+        (Some(Verb::Import(options)), _) => finish(import::run(&options)),
         (Some(Verb::Status { json, socket }), _) => finish(status(json, &socket)),
         (
             Some(Verb::Why {
@@ -151,6 +160,9 @@ fn main() -> ExitCode {
             Err(code) => code,
         },
         (Some(Verb::Uninstall { root, .. }), _) => finish(tell(install::uninstall(&root))),
+        (None, Some(config)) if failoverd::is_script(&config) => {
+            finish(block_on(failoverd::run(&config)))
+        }
         (None, Some(config)) => run(&config, cli.daemon.socket),
         (None, None) => {
             eprintln!("pingu: give a configuration with --config FILE, or a verb; see --help");
@@ -208,6 +220,9 @@ fn check(path: &Path) -> ExitCode {
 }
 
 fn load(path: &Path) -> Result<Config, ExitCode> {
+    if import::is_py_pingu(path) {
+        return import::load_py_pingu(path).map_err(|error| finish(Err(error)));
+    }
     match Config::load(path) {
         Ok((config, warnings)) => {
             for warning in warnings {
@@ -279,6 +294,10 @@ fn finish(outcome: anyhow::Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            if import::is_about_the_file(&error) {
+                eprintln!("{error}");
+                return ExitCode::from(EXIT_CONFIG);
+            }
             eprintln!("pingu: {error:#}");
             match error.downcast_ref() {
                 Some(kernel::LoadError::MissingCapability(_)) => ExitCode::from(EXIT_NO_PERMISSION),

@@ -14,13 +14,15 @@ pub mod watch;
 
 pub mod model;
 
-mod apply;
+pub(crate) mod apply;
+
+pub(crate) mod ask;
 
 mod batch;
 
-mod codec;
+pub(crate) mod codec;
 
-mod dump;
+pub(crate) mod dump;
 
 mod look;
 
@@ -42,7 +44,7 @@ mod rules;
 
 mod sieve;
 
-mod tables;
+pub(crate) mod tables;
 
 /// The kernel's route table, or a model of it.
 pub trait RouteTable {
@@ -306,6 +308,9 @@ impl RouteTable for KernelRoutes {
     }
 
     async fn apply(&mut self, change: &Change) -> Result<(), NetlinkError> {
+        if self.make_directly(change) {
+            return Ok(());
+        }
         match change {
             Change::Add(route) => self.add(route, apply::INTO_FREE_SLOT).await,
             Change::AddBeside(route) => self.add_beside(route).await,

@@ -30,6 +30,7 @@ pub mod raw_socket;
 pub mod route_monitor;
 pub mod route_watch;
 pub mod routes;
+pub mod script;
 pub mod server;
 pub mod settings;
 pub mod site;

@@ -11,7 +11,7 @@ use super::{
     Config, EngineChoice, LearnedRoutes, OnExit, Problem, Problems, ReceiveHook, RulesConfig,
     Severity, UPLINKS_MAX, UplinkConfig, checks, compare,
     connections::Connections,
-    group, keys, policy,
+    group, hooks, keys, policy,
     problem::Findings,
     reader::{At, Reader},
     script, steering, uplink,
@@ -123,6 +123,7 @@ fn read<'t>(
     let defaults = policy::Defaults::read(&mut top);
     let groups = group::Groups::read(&mut top);
     let uplinks = uplinks(&mut top, &defaults, groups.as_ref(), &connections, &rules);
+    let hooks = hooks::read(&mut top);
     top.finish();
     Some(Config {
         protocol: Protocol(protocol.map_or(keys::PROTOCOL_DEFAULT, |at| {
@@ -145,6 +146,7 @@ fn read<'t>(
         script,
         groups: groups?.list.into_iter().map(|at| at.value).collect(),
         uplinks: uplinks?,
+        hooks: hooks?,
     })
 }
 

@@ -63,6 +63,14 @@ fn write_target(text: &mut String, target: &WhyTarget) {
         )
         .expect(INFALLIBLE);
     }
+    if let Some(interval_ms) = target.rate_limited_interval_ms {
+        writeln!(
+            text,
+            "    It is rate-limited: it drops what is asked oftener than each {interval_ms:.0} ms, so it is asked no oftener, and now and \
+             then as it was to be."
+        )
+        .expect(INFALLIBLE);
+    }
     if let Some(directions) = &target.directions {
         let fault = directions.fault.as_deref();
         let told = fault.unwrap_or("neither direction loses anything to speak of");

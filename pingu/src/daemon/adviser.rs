@@ -120,6 +120,11 @@ impl Adviser {
         })
     }
 
+    /// Whether a script may ever say something.
+    pub(super) fn any(&self) -> bool {
+        self.policy.is_some()
+    }
+
     /// What the script says next; safe to cancel.
     pub(super) async fn next(&mut self) -> Option<Word> {
         match &mut self.policy {

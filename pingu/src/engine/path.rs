@@ -134,6 +134,14 @@ impl Path {
         }
     }
 
+    /// The interval at which the target answers everything; none if no such limit is known.
+    pub(crate) fn slowed_to(&self, probe: &ProbeConfig) -> Option<Duration> {
+        match &self.course {
+            Course::Bursts(_) => None,
+            Course::Rolling(rolling) => rolling.rate_limit(probe),
+        }
+    }
+
     /// Reads what came back since the last look, and judges what can be judged.
     pub(crate) fn collect(
         &mut self,

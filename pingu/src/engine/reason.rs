@@ -23,6 +23,13 @@ pub(crate) fn of_path(path: &Path, config: &UplinkConfig, links: &[Link]) -> Opt
             path.target
         );
     }
+    if let Some(interval) = path.slowed_to(&config.probe) {
+        told = format!(
+            "{told}; rate-limited: {} is asked each {} ms",
+            path.target,
+            interval.as_millis()
+        );
+    }
     Some(match cause_of(path, judged, config, links) {
         Some(cause) => format!("{told}; {cause}"),
         None => told,

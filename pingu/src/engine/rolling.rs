@@ -8,6 +8,7 @@ mod judge;
 mod left_out;
 mod pace;
 mod sliding;
+mod throttle;
 
 use std::{
     collections::VecDeque,
@@ -16,7 +17,7 @@ use std::{
 };
 
 use crate::{
-    config::{HealthConfig, ProbeConfig},
+    config::{HealthConfig, ProbeConfig, RollingConfig},
     engine::{
         bursts::LOOK_AGAIN_MIN,
         causes::{self, CauseId, CauseKind, Detail},
@@ -28,6 +29,7 @@ use crate::{
 };
 use estimate::Estimate;
 use sliding::{Fate, Probe, Sliding};
+use throttle::Throttle;
 
 /// A late answer is noticed until this many further probes have been sent: so many slots the default window has, and those of a
 /// longer one would lock too much memory.
@@ -58,6 +60,7 @@ pub(crate) struct Rolling {
     /// Another path's failure waits for an answer to a probe sent after this: it is looked for before the deadline.
     awaited: Option<Instant>,
     look_again: Duration,
+    throttle: Throttle,
 }
 
 /// How many slots a path needs: its probes in flight, those of a suspicion and one beside, and those whose late answers are noticed.
@@ -85,7 +88,13 @@ impl Rolling {
             extra_before: None,
             awaited: None,
             look_again: LOOK_AGAIN_MIN,
+            throttle: Throttle::default(),
         }
+    }
+
+    /// The interval at which the target answers everything, where that is longer than the regular one.
+    pub(crate) fn rate_limit(&self, probe: &ProbeConfig) -> Option<Duration> {
+        self.throttle.limit(probe.mode.rolling())
     }
 
     /// There is no way out any more: what is on its way says nothing.
@@ -171,10 +180,13 @@ impl Rolling {
             self.extra_before = Some(now);
         }
         if self.next_send <= now {
-            let interval = probe.mode.rolling().interval;
-            self.next_send = self
-                .phase
-                .next(self.next_send, now, interval, Duration::ZERO);
+            let interval = self.throttle.interval(probe.mode.rolling());
+            self.next_send = if self.throttle.is_slowed() {
+                now + interval
+            } else {
+                self.phase
+                    .next(self.next_send, now, interval, Duration::ZERO)
+            };
         }
         self.last_sent = Some(now);
         self.look_again = LOOK_AGAIN_MIN;
@@ -273,6 +285,7 @@ impl Rolling {
                 }
             };
             self.count(record, (number, slot), fate, now);
+            self.throttle((number, fate), probe.mode.rolling(), now);
         }
         let is_settled = |number: &u64| {
             let probe = self.probes.get(*number);
@@ -282,6 +295,20 @@ impl Rolling {
         self.first_pending = numbers
             .find(|number| !is_settled(number))
             .unwrap_or(self.probes.end());
+    }
+
+    /// Learns from a probe that is settled how often the target answers.
+    fn throttle(&mut self, (number, fate): (u64, Fate), pace: &RollingConfig, now: Instant) {
+        let is_answered = match fate {
+            Fate::Received { .. } => true,
+            Fate::Lost(_) => false,
+            Fate::NotSent(_) | Fate::NotStamped(_) | Fate::Pending(_) | Fate::NoNeighbour => return,
+        };
+        let next = self.probes.end();
+        if self.throttle.note((number, next), is_answered, pace) {
+            let last = self.last_sent.unwrap_or(now);
+            self.next_send = (last + self.throttle.interval(pace)).max(now);
+        }
     }
 
     /// Counts what became of a probe that was pending.

@@ -45,6 +45,7 @@ impl Engine {
             if uplink.state_noted != before {
                 self.changed.insert(id);
             }
+            self.note_waiting(id);
         }
         if self.turn.is_some_and(|turn| turn <= now) {
             for index in 0..self.rankings.len() {
@@ -191,6 +192,7 @@ impl Engine {
         }
         self.unsettled.targets.insert(self.target_of[id.index()]);
         let uplink = self.paths[id.index()].uplink;
+        self.happenings.judged(uplink, &self.marks[id.index()]);
         if self.config.prefer_better.is_some() || self.uplinks[uplink.index()].is_returning() {
             let group = self.config.uplinks[uplink.index()].group;
             self.unsettled.restless.insert(group);

@@ -3,7 +3,7 @@
 
 use std::{
     net::IpAddr,
-    time::{Instant, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
 use serde::{Deserialize, Serialize};
@@ -67,6 +67,9 @@ pub struct WhyTarget {
     /// The target answers only so many probes at a time; null where no such limit is known.
     #[serde(default)]
     pub rate_limited: Option<u16>,
+    /// In mode `rolling`: the target answers everything at this interval alone, in milliseconds; null where no such limit is known.
+    #[serde(default)]
+    pub rate_limited_interval_ms: Option<f64>,
     /// Which direction loses what; null where no reflector was asked or none has answered.
     #[serde(default)]
     pub directions: Option<DirectionsStatus>,
@@ -168,6 +171,7 @@ impl Engine {
             judgement: reason::of_path(path, config, links),
             limits: reason::limits(config),
             rate_limited: path.rate_limit(&config.probe),
+            rate_limited_interval_ms: path.slowed_to(&config.probe).map(milliseconds),
             directions: self.directions_status(id, clock.0),
             left_out: path.counted.is_none(),
             sent: record.tally.sent,
@@ -261,6 +265,10 @@ impl Engine {
             format!("yields to {}, which is better", name(preferred))
         })
     }
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
 }
 
 /// So many names are told to somebody who mistyped one.

@@ -26,10 +26,10 @@ use super::{
 };
 use crate::units::{Ifindex, SlotId};
 
-pub(in crate::probe) mod clock;
-pub(in crate::probe) mod clockwork;
+pub(crate) mod clock;
+pub(crate) mod clockwork;
 mod filter;
-pub(in crate::probe) mod inbox;
+pub(crate) mod inbox;
 mod listener;
 mod network;
 mod ping;

@@ -3,8 +3,10 @@
 mod any_text;
 mod checks;
 mod groups;
+mod hooks;
 mod keys;
 mod messages;
+mod migrating;
 mod passive;
 mod rolling;
 mod script;

@@ -86,3 +86,35 @@ fn a_target_that_limits_its_answers_is_asked_for_fewer_and_stays_up() {
     assert_eq!(counter(target, "lost"), lost, "{target:#}");
     assert_eq!(cause(target, "no-reply"), lost, "{target:#}");
 }
+
+#[test]
+fn a_target_that_limits_its_answers_is_asked_less_often_one_by_one() {
+    let _turn = turn::shared();
+    let site = Plan::new(&["wan1"]).build();
+    site.providers[0].namespace.nft(&format!(
+        "table {FAULT} {{ chain forward {{ type filter hook forward priority 0;\n\
+         icmp type echo-reply limit rate 20/second burst 2 packets accept\nicmp type echo-reply drop\n}}\n}}\n"
+    ));
+    let settings = Settings::new()
+        .probe("targets = [\"8.8.8.8\"]\nmode = \"rolling\"\ninterval = \"10ms\"\nwindow = \"2s\"\ntimeout = \"100ms\"")
+        .uplink("fibre", "wan1", "auto", 88);
+    let mut daemon = Daemon::start(&site.router, &settings);
+    let status = daemon.wait_for("the limit to be found", DEADLINE, |status| {
+        status::target(status, "fibre", 0)["rate_limited_interval_ms"].is_number()
+    });
+    let interval_ms = &status::target(&status, "fibre", 0)["rate_limited_interval_ms"];
+    assert!(interval_ms.as_f64().unwrap() >= 50.0, "{status:#}");
+    daemon.wait_for("the window to forget the losses", DEADLINE, |status| {
+        status::state(status, "fibre") == "up"
+            && status::reason(status, "fibre").contains("rate-limited")
+    });
+    let told = daemon::run_to_end(
+        &site.router,
+        &["why", "--socket", &settings.socket().display().to_string()],
+    );
+    assert!(
+        told.stdout.contains("drops what is asked oftener"),
+        "{}",
+        told.stdout
+    );
+}

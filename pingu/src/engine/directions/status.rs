@@ -81,6 +81,7 @@ impl Engine {
         TargetStatus {
             directions: self.directions_status(id, clock.0),
             rate_limited: path.rate_limit(probe),
+            rate_limited_interval_ms: path.slowed_to(probe).map(|time| time.as_secs_f64() * 1e3),
             ..target_status(path, &self.snapshot.links, clock)
         }
     }

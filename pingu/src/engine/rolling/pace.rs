@@ -71,6 +71,10 @@ impl Rolling {
         if self.extra {
             return self.next_send.min(now);
         }
+        // One that answers only so often would lose what is asked faster.
+        if self.throttle.is_slowed() {
+            return self.next_send;
+        }
         let pace = probe.mode.rolling();
         let (Some(suspect_interval), Some(last)) = (pace.suspect_interval, self.last_sent) else {
             return self.next_send;
@@ -105,9 +109,9 @@ impl Rolling {
 
     /// How long after its sending a probe counts as missing.
     fn missing_after(&self, record: &Record, probe: &ProbeConfig) -> Duration {
-        let hurries = probe.mode.rolling().suspect_interval.is_some();
-        if hurries && record.health.state() == State::Up {
-            self.estimate.overdue_after(probe.timeout)
+        let hurry = probe.mode.rolling().suspect_interval;
+        if hurry.is_some() && record.health.state() == State::Up {
+            self.estimate.overdue_after(probe.timeout, hurry)
         } else {
             probe.timeout
         }

@@ -19,6 +19,7 @@ use crate::{
 
 mod judging;
 mod pacing;
+mod throttle;
 
 /// A probe as the wire saw it.
 #[derive(Clone, Copy, Debug)]

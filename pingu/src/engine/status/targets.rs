@@ -53,6 +53,10 @@ pub struct TargetStatus {
     /// The target answers only so many probes at a time: it is asked for no more in a burst; null where no such limit is known.
     #[serde(default)]
     pub rate_limited: Option<u16>,
+    /// In mode `rolling`: the target answers everything at this interval alone, in milliseconds, and is asked no oftener; null where no
+    /// such limit is known.
+    #[serde(default)]
+    pub rate_limited_interval_ms: Option<f64>,
     /// Why probes were not answered, the commonest cause first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<CauseStatus>,
@@ -105,6 +109,7 @@ pub(in crate::engine) fn target_status(
         directions: None,
         skipped: path.record.skipped,
         rate_limited: None,
+        rate_limited_interval_ms: None,
         causes: statuses(&path.record.causes, links, clock),
     }
 }

@@ -22,18 +22,18 @@ const SLACK_NS: u64 = 2_000;
 
 /// Both clocks, read at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::probe) struct Look {
+pub(crate) struct Look {
     /// `CLOCK_MONOTONIC`.
-    pub(in crate::probe) monotonic_ns: u64,
+    pub(crate) monotonic_ns: u64,
     /// `CLOCK_REALTIME` at the same instant.
-    pub(in crate::probe) real_ns: u64,
+    pub(crate) real_ns: u64,
     /// How long reading them took, which is how far apart they may be.
-    pub(in crate::probe) took_ns: u64,
+    pub(crate) took_ns: u64,
 }
 
 impl Look {
     /// Reads both clocks.
-    pub(in crate::probe) fn take() -> Self {
+    pub(crate) fn take() -> Self {
         let mut best: Option<Self> = None;
         for _ in 0..LOOKS_MAX {
             let before = read(libc::CLOCK_MONOTONIC);
@@ -71,7 +71,7 @@ fn read(clock: libc::clockid_t) -> u64 {
 
 /// What is known of the two clocks' difference.
 #[derive(Debug)]
-pub(in crate::probe) struct Clock {
+pub(crate) struct Clock {
     /// `CLOCK_REALTIME` less `CLOCK_MONOTONIC`.
     difference_ns: i64,
     took_ns: u64,
@@ -80,7 +80,7 @@ pub(in crate::probe) struct Clock {
 }
 
 impl Clock {
-    pub(in crate::probe) fn new(look: Look) -> Self {
+    pub(crate) fn new(look: Look) -> Self {
         Self {
             difference_ns: difference(look),
             took_ns: look.took_ns,
@@ -89,7 +89,7 @@ impl Clock {
     }
 
     /// Takes a look into account. Must come before any time that was told after it.
-    pub(in crate::probe) fn note(&mut self, look: Look) {
+    pub(crate) fn note(&mut self, look: Look) {
         let seen_ns = difference(look);
         let tolerance_ns = STEP_NS_MIN + (look.took_ns + self.took_ns) as i64;
         if (seen_ns - self.difference_ns).abs() > tolerance_ns {
@@ -104,18 +104,13 @@ impl Clock {
     }
 
     /// Nothing waits any more that has a time of before the last step.
-    pub(in crate::probe) fn forget_steps(&mut self) {
+    pub(crate) fn forget_steps(&mut self) {
         self.before.clear();
     }
 
     /// A told time as `CLOCK_MONOTONIC` had it; it is known to lie in the window. None if it could be of before or after a step, or
     /// of neither.
-    pub(in crate::probe) fn monotonic(
-        &self,
-        real_ns: u64,
-        from_ns: u64,
-        to_ns: u64,
-    ) -> Option<u64> {
+    pub(crate) fn monotonic(&self, real_ns: u64, from_ns: u64, to_ns: u64) -> Option<u64> {
         let window = from_ns.saturating_sub(SLACK_NS)..=to_ns.saturating_add(SLACK_NS);
         let mut found: Option<u64> = None;
         for difference_ns in std::iter::once(&self.difference_ns).chain(&self.before) {

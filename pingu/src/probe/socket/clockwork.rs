@@ -14,7 +14,7 @@ use crate::{probe::kernel::slots::Slots, units::SlotId};
 
 /// Has a socket tell when what it sends reaches its device's queue: just before the egress hook, where the eBPF engine reads its clock.
 /// That happens within the system call that sends, and needs nothing of the device.
-pub(in crate::probe) fn tell_departures(socket: BorrowedFd<'_>) -> io::Result<()> {
+pub(crate) fn tell_departures(socket: BorrowedFd<'_>) -> io::Result<()> {
     ask_for_times(socket, libc::SOF_TIMESTAMPING_TX_SCHED)
 }
 
@@ -22,18 +22,18 @@ pub(in crate::probe) fn tell_departures(socket: BorrowedFd<'_>) -> io::Result<()
 const DEPARTURES_MAX: usize = 1_024;
 
 /// Buffers and clock.
-pub(in crate::probe) struct Clockwork {
-    pub(in crate::probe) inbox: Inbox,
-    pub(in crate::probe) clock: Clock,
+pub(crate) struct Clockwork {
+    pub(crate) inbox: Inbox,
+    pub(crate) clock: Clock,
     /// The last look.
-    pub(in crate::probe) look: Look,
+    pub(crate) look: Look,
     /// A socket that receives nothing and asks for times: the kernel begins to take them a moment after the first one asks, and this one
     /// asks before there are interfaces.
     _asks: Option<OwnedFd>,
 }
 
 impl Clockwork {
-    pub(in crate::probe) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let look = Look::take();
         Self {
             inbox: Inbox::new(),
@@ -46,7 +46,7 @@ impl Clockwork {
     }
 
     /// Looks at the clocks.
-    pub(in crate::probe) fn look(&mut self) {
+    pub(crate) fn look(&mut self) {
         self.look = Look::take();
         self.clock.note(self.look);
     }

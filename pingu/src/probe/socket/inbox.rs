@@ -6,11 +6,13 @@ use std::{
     ptr,
 };
 
+use crate::netlink::codec;
+
 /// Packets taken at once. A probe's replies come in bursts of ten or a hundred; the buffers take 77 KB.
 const BATCH: usize = 32;
 
 /// Bytes kept of a packet: what the longest reply that counts has, with all headers and IP options.
-pub(super) const PACKET_BYTES_MAX: usize = 2_304;
+pub(crate) const PACKET_BYTES_MAX: usize = 2_304;
 
 /// Enough for all control messages that the sockets here ask for.
 const CONTROL_BYTES: usize = 256;
@@ -22,35 +24,37 @@ const PACKET_TX_TIMESTAMP: i32 = 16;
 const NS_PER_S: u64 = 1_000_000_000;
 
 /// One packet, and what the kernel says of it.
-pub(in crate::probe) struct Message<'a> {
+pub(crate) struct Message<'a> {
     /// Its bytes, as many as were kept.
-    pub(in crate::probe) packet: &'a [u8],
+    pub(crate) packet: &'a [u8],
     /// How many it had.
-    pub(in crate::probe) bytes: usize,
+    pub(crate) bytes: usize,
     /// When it passed the kernel's reception, or the head of its device's queue, in nanoseconds of `CLOCK_REALTIME`.
-    pub(in crate::probe) time_ns: Option<u64>,
+    pub(crate) time_ns: Option<u64>,
     /// The VLAN tag that the device or the kernel has taken out.
-    pub(in crate::probe) tag: Option<u16>,
+    pub(crate) tag: Option<u16>,
     /// Who sent it; only internet sockets say so.
-    pub(super) from: Option<std::net::IpAddr>,
+    pub(crate) from: Option<std::net::IpAddr>,
     /// The interface that it came in by; only internet sockets say so.
-    pub(super) ifindex: Option<u32>,
+    pub(crate) ifindex: Option<u32>,
+    /// The address of this machine that it was sent to; only internet sockets say so.
+    pub(crate) to: Option<std::net::IpAddr>,
     /// What the error queue says of it.
-    pub(super) error: Option<Extended>,
+    pub(crate) error: Option<Extended>,
 }
 
 /// `struct sock_extended_err`, and who caused it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Extended {
-    pub(super) origin: u8,
-    pub(super) kind: u8,
-    pub(super) code: u8,
-    pub(super) offender: Option<std::net::IpAddr>,
+pub(crate) struct Extended {
+    pub(crate) origin: u8,
+    pub(crate) kind: u8,
+    pub(crate) code: u8,
+    pub(crate) offender: Option<std::net::IpAddr>,
 }
 
 /// Which of a socket's two queues.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Queue {
+pub(crate) enum Queue {
     /// What came in.
     Received,
     /// Times of what was sent, and errors.
@@ -58,7 +62,7 @@ pub(super) enum Queue {
 }
 
 /// The buffers.
-pub(in crate::probe) struct Inbox {
+pub(crate) struct Inbox {
     packets: Vec<[u8; PACKET_BYTES_MAX]>,
     controls: Vec<Control>,
     names: Vec<libc::sockaddr_storage>,
@@ -74,7 +78,7 @@ unsafe impl Send for Inbox {}
 struct Control([u8; CONTROL_BYTES]);
 
 impl Inbox {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         // SAFETY: a socket address is plain numbers, for which zero is a value.
         let name: libc::sockaddr_storage = unsafe { mem::zeroed() };
         Self {
@@ -87,7 +91,7 @@ impl Inbox {
     }
 
     /// Takes what waits in a queue, up to `packets_max`, and hands each packet over. Returns how many there were.
-    pub(super) fn take(
+    pub(crate) fn take(
         &mut self,
         socket: BorrowedFd<'_>,
         queue: Queue,
@@ -116,7 +120,7 @@ impl Inbox {
     }
 
     /// Takes what came in.
-    pub(in crate::probe) fn take_received(
+    pub(crate) fn take_received(
         &mut self,
         socket: BorrowedFd<'_>,
         packets_max: usize,
@@ -182,6 +186,7 @@ impl Inbox {
             tag: None,
             from: address_in(&self.names[index], header.msg_hdr.msg_namelen as usize),
             ifindex: None,
+            to: None,
             error: None,
         };
         let mut rest = &self.controls[index].0[..length(header.msg_hdr.msg_controllen)];
@@ -213,8 +218,15 @@ impl Message<'_> {
             (libc::SOL_PACKET, PACKET_TX_TIMESTAMP)
             | (libc::SOL_IP, libc::IP_RECVERR)
             | (libc::SOL_IPV6, libc::IPV6_RECVERR) => self.error = extended(data),
-            (libc::SOL_IP, libc::IP_PKTINFO) => self.ifindex = word(data, 0),
-            (libc::SOL_IPV6, libc::IPV6_PKTINFO) => self.ifindex = word(data, 16),
+            (libc::SOL_IP, libc::IP_PKTINFO) => {
+                self.ifindex = word(data, 0);
+                // `struct in_pktinfo`: the address of the header is the last of three numbers.
+                self.to = data.get(8..).and_then(codec::address);
+            }
+            (libc::SOL_IPV6, libc::IPV6_PKTINFO) => {
+                self.ifindex = word(data, 16);
+                self.to = data.get(..16).and_then(codec::address);
+            }
             _ => {}
         }
     }
@@ -293,7 +305,7 @@ fn number(data: &[u8], offset: usize) -> Option<u64> {
 }
 
 /// Asks the kernel for times of what a socket sends or receives.
-pub(super) fn ask_for_times(socket: BorrowedFd<'_>, of: u32) -> io::Result<()> {
+pub(crate) fn ask_for_times(socket: BorrowedFd<'_>, of: u32) -> io::Result<()> {
     set_option(
         socket,
         libc::SOL_SOCKET,
@@ -303,7 +315,7 @@ pub(super) fn ask_for_times(socket: BorrowedFd<'_>, of: u32) -> io::Result<()> {
 }
 
 /// Sets a socket option to a value of plain numbers.
-pub(super) fn set_option<T: Copy>(
+pub(crate) fn set_option<T: Copy>(
     socket: BorrowedFd<'_>,
     level: i32,
     option: i32,
@@ -327,7 +339,7 @@ pub(super) fn set_option<T: Copy>(
 }
 
 /// Opens a socket that never blocks and is nobody's after an exec.
-pub(super) fn open(family: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
+pub(crate) fn open(family: i32, kind: i32, protocol: i32) -> io::Result<OwnedFd> {
     let flags = libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK;
     // SAFETY: a plain system call.
     let socket = unsafe { libc::socket(family, kind | flags, protocol) };

@@ -1,0 +1,219 @@
+//! Probing on this thread, the script on another: outcomes go there by what they share, and come back as what is to be probed.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a loop of the daemon's kind: it reads the clock when it starts a probe and at the end"
+)]
+
+use std::{
+    collections::BTreeSet,
+    io,
+    net::IpAddr,
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use tokio::{
+    select,
+    signal::unix::{Signal, SignalKind, signal},
+    sync::oneshot,
+    time::timeout,
+};
+
+use super::{
+    load,
+    machine::Machine,
+    shared::{Call, Shared},
+    store::TooMany,
+    variables::Variables,
+};
+use crate::script::{
+    probe::{Origin, Outcome, Pace, PathKey},
+    prober::Prober,
+    vm,
+};
+
+/// A reply that takes longer is none. failoverd has no variable for it.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// A callback that runs when the end is asked for has so long before it is given up.
+const CALLBACK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// on_quit has so long: what it runs, such as `ip route`, is worth waiting for.
+const QUIT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// What sends probes: the real prober, and one for tests.
+pub(super) trait Probing {
+    fn start(&mut self, path: PathKey, now: Instant);
+    fn stop(&mut self, destination: IpAddr, origin: Option<&Origin>);
+    /// The next outcome. It may be dropped and asked for again.
+    async fn next(&mut self) -> Outcome;
+}
+
+impl Probing for Prober {
+    fn start(&mut self, path: PathKey, now: Instant) {
+        self.start(path, now);
+    }
+
+    fn stop(&mut self, destination: IpAddr, origin: Option<&Origin>) {
+        self.stop(destination, origin);
+    }
+
+    async fn next(&mut self) -> Outcome {
+        self.next().await
+    }
+}
+
+/// Runs a script until a signal.
+///
+/// # Errors
+/// What keeps it from being run, or ended its thread.
+pub async fn run(path: &Path) -> anyhow::Result<()> {
+    let (machine, variables, shared) = load(path)?;
+    let signals = Signals::new().context("cannot listen for signals")?;
+    let prober = prober(&variables)?;
+    begin(&shared, &variables)?;
+    tracing::info!(
+        script = %path.display(),
+        probes = shared.store(|store, _| store.len()),
+        "the script runs"
+    );
+    serve(prober, machine, &shared, signals).await
+}
+
+fn prober(variables: &Variables) -> anyhow::Result<Prober> {
+    let pace = Pace {
+        privileged: variables.privileged,
+        interval: variables.ping_frequency,
+        timeout: TIMEOUT,
+    };
+    Prober::new(pace).context("cannot probe")
+}
+
+/// Adds what the script has listed to what it has started itself.
+fn begin(shared: &Shared, variables: &Variables) -> Result<(), TooMany> {
+    shared.store(|store, now| {
+        store.set_window(variables.num_seconds);
+        for key in &variables.probes {
+            if !store.start(key.clone(), now)? {
+                tracing::warn!(probe = super::api::tell(key), "is listed twice");
+            }
+        }
+        Ok(())
+    })?;
+    shared.begin(variables.update_frequency);
+    Ok(())
+}
+
+/// Probes and lets the script run, until a signal or until its thread ends.
+async fn serve(
+    mut prober: impl Probing,
+    machine: Machine,
+    shared: &Arc<Shared>,
+    mut signals: Signals,
+) -> anyhow::Result<()> {
+    let mut script = spawn(machine, shared)?;
+    let mut probed = BTreeSet::new();
+    converge(&mut prober, shared, &mut probed);
+    loop {
+        select! {
+            outcome = prober.next() => shared.record(&outcome),
+            () = shared.paths_changed.notified() => converge(&mut prober, shared, &mut probed),
+            () = signals.end() => break,
+            _ = &mut script => anyhow::bail!("the script's thread has ended"),
+        }
+    }
+    shared.quit();
+    finish(shared, &mut script, &mut signals).await;
+    Ok(())
+}
+
+/// Has exactly that probed which the script wants.
+fn converge(prober: &mut impl Probing, shared: &Shared, probed: &mut BTreeSet<PathKey>) {
+    let wanted: BTreeSet<PathKey> = shared.store(|store, _| store.keys().cloned().collect());
+    for key in probed.difference(&wanted) {
+        prober.stop(key.destination, Some(&key.origin));
+    }
+    let now = Instant::now();
+    // In the script's order, which the first probes then have.
+    let ordered = shared.store(|store, _| store.keys().cloned().collect::<Vec<_>>());
+    for key in ordered.into_iter().filter(|key| !probed.contains(key)) {
+        prober.start(key, now);
+    }
+    *probed = wanted;
+}
+
+/// Lets the callback that runs, and on_quit, end by themselves if they are quick enough.
+async fn finish(shared: &Shared, script: &mut oneshot::Receiver<()>, signals: &mut Signals) {
+    if timeout(CALLBACK_PATIENCE, &mut *script).await.is_ok() {
+        return;
+    }
+    if let Some(stuck) = shared.running().filter(|running| running.name != "on_quit") {
+        tracing::warn!(
+            callback = stuck.name,
+            running_s = stuck.since.elapsed().as_secs(),
+            "the script does not return; on_quit is left out"
+        );
+        return;
+    }
+    let more = QUIT_PATIENCE.saturating_sub(CALLBACK_PATIENCE);
+    select! {
+        ended = timeout(more, script) => if ended.is_err() {
+            tracing::warn!(after_s = QUIT_PATIENCE.as_secs(), "on_quit does not return, and is given up");
+        },
+        () = signals.end() => tracing::warn!("a second signal: on_quit is not waited for"),
+    }
+}
+
+fn spawn(machine: Machine, shared: &Arc<Shared>) -> io::Result<oneshot::Receiver<()>> {
+    let (ended, script) = oneshot::channel();
+    let shared = Arc::clone(shared);
+    let work = move || {
+        call_back(&machine, &shared);
+        // The loop may have given up.
+        let _ = ended.send(());
+        // Freeing what a script has collected would only take time.
+        std::mem::forget(machine);
+    };
+    vm::thread::spawn("script", work)?;
+    Ok(script)
+}
+
+/// The script's thread: one callback after another.
+fn call_back(machine: &Machine, shared: &Shared) {
+    loop {
+        let call = shared.wait();
+        if let Err(error) = machine.call(&call) {
+            tracing::error!(callback = call.name(), "{error}");
+        }
+        shared.returned(&call);
+        if matches!(call, Call::Quit) {
+            return;
+        }
+    }
+}
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    /// Only so that a handler stands: programs that a script runs get SIGPIPE's default back.
+    _pipe: Signal,
+}
+
+impl Signals {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            _pipe: signal(SignalKind::pipe())?,
+        })
+    }
+
+    async fn end(&mut self) {
+        select! {
+            _ = self.interrupt.recv() => (),
+            _ = self.terminate.recv() => (),
+        }
+    }
+}

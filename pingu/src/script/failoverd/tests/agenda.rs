@@ -1,0 +1,76 @@
+//! The order of callbacks.
+
+use super::*;
+use crate::script::failoverd::{
+    agenda::{Agenda, Step},
+    store::PathNumber,
+};
+
+const EVERY: Duration = Duration::from_secs(5);
+
+fn at(start: Instant, ms: u64) -> Instant {
+    start + Duration::from_millis(ms)
+}
+
+#[test]
+fn outcomes_come_in_their_order_and_updates_when_they_are_due() {
+    let start = Instant::now();
+    let mut agenda = Agenda::new(EVERY, start);
+    let number = PathNumber::default();
+    assert_eq!(agenda.next(start), Step::Wait(at(start, 5000)));
+    agenda.push(number);
+    assert_eq!(agenda.next(at(start, 10)), Step::Receive(number));
+    agenda.push(number);
+    assert_eq!(agenda.next(at(start, 5000)), Step::Update);
+    agenda.updated(at(start, 5001));
+    assert_eq!(agenda.next(at(start, 5001)), Step::Receive(number));
+    assert_eq!(agenda.next(at(start, 5001)), Step::Wait(at(start, 10_000)));
+}
+
+#[test]
+fn ticks_do_not_pile_up_and_keep_their_rhythm() {
+    let start = Instant::now();
+    let mut agenda = Agenda::new(EVERY, start);
+    assert_eq!(agenda.next(at(start, 17_300)), Step::Update);
+    agenda.updated(at(start, 17_301));
+    assert_eq!(
+        agenda.next(at(start, 17_301)),
+        Step::Wait(at(start, 20_000))
+    );
+}
+
+#[test]
+fn outcomes_get_their_turn_beside_updates_that_take_longer_than_their_period() {
+    let start = Instant::now();
+    let mut agenda = Agenda::new(EVERY, start);
+    agenda.push(PathNumber::default());
+    assert_eq!(agenda.next(at(start, 5000)), Step::Update);
+    agenda.updated(at(start, 12_000));
+    assert_eq!(
+        agenda.next(at(start, 12_000)),
+        Step::Receive(PathNumber::default())
+    );
+}
+
+#[test]
+fn the_end_comes_before_all_others() {
+    let start = Instant::now();
+    let mut agenda = Agenda::new(EVERY, start);
+    agenda.push(PathNumber::default());
+    agenda.quit();
+    assert_eq!(agenda.next(at(start, 60_000)), Step::Quit);
+}
+
+#[test]
+fn the_oldest_outcomes_give_way_to_new_ones_and_are_counted() {
+    let start = Instant::now();
+    let mut agenda = Agenda::new(EVERY, start);
+    (0..5000).for_each(|_| agenda.push(PathNumber::default()));
+    assert_eq!(agenda.take_dropped(), 5000 - 4096);
+    assert_eq!(agenda.take_dropped(), 0);
+    let waiting = std::iter::from_fn(|| match agenda.next(start) {
+        Step::Receive(number) => Some(number),
+        _ => None,
+    });
+    assert_eq!(waiting.count(), 4096);
+}
