@@ -30,7 +30,7 @@ const BLACK_HOLE_MAX: Duration = Duration::from_millis(700);
 
 /// From the last probe of a burst to the first of the next (100 ms), and what a busy machine adds. With nothing that hinders it the
 /// sender is some hundred microseconds late.
-const PROBE_GAP_MAX: Duration = Duration::from_millis(160);
+const PROBE_GAP_MAX: Duration = Duration::from_millis(180);
 
 /// A configuration with a script.
 fn with(top: &str, script: &str) -> Settings {
@@ -334,9 +334,6 @@ fn cut_under(settings: &Settings) -> (Duration, Duration) {
 #[test]
 fn no_abuse_delays_a_failover_or_a_probe() {
     let _turn = turn::alone();
-    println!("without: {:?}", cut_under(&with("", "")));
-    println!("without: {:?}", cut_under(&with("", "")));
-    println!("without: {:?}", cut_under(&with("", "")));
     for (index, body) in ABUSE.iter().enumerate() {
         let script = match index % 3 {
             0 => format!("function rank(uplinks) {body} end"),
@@ -345,6 +342,8 @@ fn no_abuse_delays_a_failover_or_a_probe() {
         };
         let (moved, gap) = cut_under(&with("script = \"policy.lua\"", &script));
         println!("{moved:?}, gap {gap:?}: {script}");
+        assert!(moved < BLACK_HOLE_MAX, "{moved:?}: {script}");
+        assert!(gap < PROBE_GAP_MAX, "{gap:?}: {script}");
     }
 }
 
