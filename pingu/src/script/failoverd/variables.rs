@@ -63,8 +63,8 @@ impl Reader {
         self.globals.raw_get(name).unwrap_or(Value::Nil)
     }
 
-    fn wrong(&mut self, name: &str, wanted: &str, found: &Value) {
-        let found = api::with_article(found.type_name());
+    fn wrong(&mut self, name: &str, wanted: &str, found: &str) {
+        let found = api::with_article(found);
         self.problems
             .push(format!("`{name}` must be {wanted}, not {found}"));
     }
@@ -75,7 +75,7 @@ impl Reader {
             Value::Integer(number) => number as f64,
             Value::Number(number) => number,
             other => {
-                self.wrong(name, "a number", &other);
+                self.wrong(name, "a number", other.type_name());
                 return default;
             }
         };
@@ -93,7 +93,7 @@ impl Reader {
             Value::Nil => false,
             Value::Boolean(privileged) => privileged,
             other => {
-                self.wrong("privileged", "a boolean", &other);
+                self.wrong("privileged", "a boolean", other.type_name());
                 false
             }
         }
@@ -104,21 +104,22 @@ impl Reader {
             Value::Nil => return Vec::new(),
             Value::Table(table) => table,
             other => {
-                self.wrong("probes", "an array of probes", &other);
+                self.wrong("probes", "an array of probes", other.type_name());
                 return Vec::new();
             }
         };
-        let pairs = table.pairs::<Value, Value>();
-        let mut elements: Vec<(Place, Value)> = pairs
-            .filter_map(|pair| pair.ok())
-            .map(|(key, value)| (Place::of(&key), value))
-            .collect();
+        // Lua's values are held one at a time: thousands of them do not fit on its stack.
+        let mut elements = Vec::new();
+        for (key, value) in table.pairs::<Value, Value>().filter_map(|pair| pair.ok()) {
+            let probe = api::probe_of(&value).map(|probe| probe.0.clone());
+            elements.push((Place::of(&key), probe.map_err(|_| value.type_name())));
+        }
         elements.sort_by(|(a, _), (b, _)| a.cmp(b));
         let mut keys = Vec::new();
-        for (place, value) in elements {
-            match api::probe_of(&value) {
-                Ok(probe) => keys.push(probe.0.clone()),
-                Err(_) => self.wrong(&format!("probes[{}]", place.tell()), "a probe", &value),
+        for (place, probe) in elements {
+            match probe {
+                Ok(key) => keys.push(key),
+                Err(found) => self.wrong(&format!("probes[{}]", place.tell()), "a probe", found),
             }
         }
         keys
@@ -128,7 +129,7 @@ impl Reader {
         for name in CALLBACKS {
             match self.get(name) {
                 Value::Nil | Value::Function(_) => {}
-                other => self.wrong(name, "a function", &other),
+                other => self.wrong(name, "a function", other.type_name()),
             }
         }
     }
