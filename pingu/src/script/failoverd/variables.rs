@@ -108,11 +108,15 @@ impl Reader {
                 return Vec::new();
             }
         };
-        // Lua's values are held one at a time: thousands of them do not fit on its stack.
+        // Each is taken apart at once: Lua 5.1 lets only some thousands of values be held at a time.
         let mut elements = Vec::new();
-        for (key, value) in table.pairs::<Value, Value>().filter_map(|pair| pair.ok()) {
+        let each = table.for_each(|key: Value, value: Value| {
             let probe = api::probe_of(&value).map(|probe| probe.0.clone());
             elements.push((Place::of(&key), probe.map_err(|_| value.type_name())));
+            Ok(())
+        });
+        if let Err(error) = each {
+            self.problems.push(format!("`probes`: {error}"));
         }
         elements.sort_by(|(a, _), (b, _)| a.cmp(b));
         let mut keys = Vec::new();
