@@ -14,7 +14,7 @@ pub mod watch;
 
 pub mod model;
 
-mod apply;
+pub(crate) mod apply;
 
 pub(crate) mod ask;
 

@@ -93,6 +93,11 @@ impl Sender {
         }
     }
 
+    /// Lets all further cookies begin so.
+    pub(super) fn begin_cookies(&mut self, first_word: u32) {
+        self.cookies.first_word = Some(first_word);
+    }
+
     /// Opens the interface's socket.
     pub(super) fn open(&mut self, ifindex: Ifindex, bare: bool) -> io::Result<()> {
         let socket = packet_socket::open(ifindex, bare)?;
