@@ -191,7 +191,7 @@ fn spawn(machine: Machine, shared: &Arc<Shared>) -> io::Result<oneshot::Receiver
         // Freeing what a script has collected would only take time.
         std::mem::forget(machine);
     };
-    vm::thread::spawn("script", work)?;
+    vm::thread::spawn_as("script", vm::thread::Niceness::Nice, work)?;
     Ok(script)
 }
 
