@@ -3,20 +3,24 @@
 mod bytes;
 mod check;
 mod checks;
+mod command;
 mod compare;
 mod connections;
 mod duration;
 mod footprint;
 mod group;
 mod health;
+mod hooks;
 mod keys;
 mod limits;
+mod near;
 mod pace;
 mod passive;
 mod policy;
 mod problem;
 mod reader;
 mod routing;
+mod script;
 mod steering;
 mod uplink;
 mod write;
@@ -38,10 +42,13 @@ pub use checks::{
 pub use connections::Failback;
 pub use footprint::Footprint;
 pub use health::{HealthConfig, Quorum, Rule};
+pub use hooks::{HookConfig, HookEvent};
 pub use limits::{Limits, LossLimit};
 pub use pace::{BurstConfig, ProbeMode, RollingConfig};
 pub use passive::{Handshakes, PassiveConfig, ProbeWhen};
 pub use problem::{LoadError, Problem, Problems, Severity};
+pub use routing::{AdvertiseConfig, AdvertiseKind};
+pub use script::ScriptConfig;
 pub use steering::{DampingConfig, PreferBetter};
 
 use ipnet::IpNet;
@@ -83,10 +90,14 @@ pub struct Config {
     pub damping: Option<DampingConfig>,
     /// When a better uplink takes over from one that is healthy but worse; none: never.
     pub prefer_better: Option<PreferBetter>,
+    /// The script that ranks uplinks and vetoes switches; none: there is none.
+    pub script: Option<ScriptConfig>,
     /// The groups, of which each uplink belongs to one. At least one, at most [`GROUPS_MAX`].
     pub groups: Vec<GroupConfig>,
     /// The uplinks, the most wanted first. At least one, at most [`UPLINKS_MAX`].
     pub uplinks: Vec<UplinkConfig>,
+    /// The commands that are run when something happens.
+    pub hooks: Vec<HookConfig>,
 }
 
 impl Config {
@@ -340,30 +351,6 @@ pub struct PolicyTable {
     pub id: TableId,
     /// What `ip route show table` may call it once installed.
     pub name: String,
-}
-
-/// Routes that exist only while an uplink is up (`advertise`): a routing daemon redistributes them by protocol or table.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AdvertiseConfig {
-    /// Where they lead to; at least one.
-    pub prefixes: Vec<IpNet>,
-    /// The table that they are in.
-    pub table: TableId,
-    /// Their metric.
-    pub metric: Metric,
-    /// What they do with packets.
-    pub kind: AdvertiseKind,
-}
-
-/// What an advertised route does with packets (`kind`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AdvertiseKind {
-    /// They leave by the uplink.
-    Unicast,
-    /// They vanish: the route is only for a routing daemon to see.
-    Blackhole,
-    /// They are refused.
-    Unreachable,
 }
 
 /// Where an uplink's next hop comes from (`gateway`).

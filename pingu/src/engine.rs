@@ -18,6 +18,7 @@ use crate::{
 mod acknowledged;
 mod active;
 mod adoption;
+mod advice;
 mod burst;
 mod bursts;
 mod calendar;
@@ -32,6 +33,7 @@ mod directions;
 mod evidence;
 mod fights;
 mod handshakes;
+mod happenings;
 mod health;
 mod histogram;
 mod knowledge;
@@ -62,12 +64,14 @@ mod way_out;
 mod why;
 mod window;
 
+pub use advice::{ExtraRoute, UplinkView};
 pub(crate) use causes::words::icmp as icmp_words;
 pub use causes::{CauseKind, status::CauseStatus};
 pub use check::CheckStatus;
 pub(crate) use damping::ceiling as penalty_ceiling;
 pub use decide::Ranking;
 pub use directions::DirectionsStatus;
+pub use happenings::UplinkFacts;
 pub use health::State;
 pub use histogram::RttHistogram;
 pub use knowledge::{Families, GatewayKnowledge, Knowledge, Origin};
@@ -76,7 +80,9 @@ pub(crate) use path::{PATH_BYTES, slots_needed};
 pub use routes::RouteSet;
 pub use signs::{Cause, HandshakeStatus, PassiveStatus, TrafficStatus};
 pub use spending::BudgetHint;
-pub use status::{DampingStatus, HookState, PinnedBy, Status, TargetStatus, UplinkStatus};
+pub use status::{
+    DampingStatus, HookRun, HookState, HookStatus, PinnedBy, Status, TargetStatus, UplinkStatus,
+};
 pub use why::{Why, WhyCause, WhyTarget, WhyUplink};
 pub use window::RttSummary;
 
@@ -117,6 +123,7 @@ pub struct Engine {
     /// The same when targets were last weighed, two standing for more.
     answering_weighed: Option<usize>,
     unsettled: Unsettled,
+    happenings: happenings::Happenings,
     /// Paths whose last burst never left.
     blind: BTreeSet<PathId>,
     /// Paths over which nothing answered the last burst.
@@ -149,6 +156,7 @@ pub struct Engine {
     /// Of each group: the healthy uplinks compared.
     contests: Vec<Contest>,
     pinned: Option<UplinkId>,
+    advice: advice::Advice,
     /// When counters are read.
     watch: signs::Watch,
     ledger: ledger::Ledger,
@@ -204,11 +212,13 @@ impl Engine {
             watch: signs::Watch::new(&config, now),
             ledger: ledger::Ledger::new(now),
             pinned: None,
+            advice: advice::Advice::default(),
             marks: paths.iter().map(Mark::of).collect(),
             timetable: Timetable::new(paths.len(), now),
             pace: Pace::new(&config.uplinks, now),
             checks: check::Checks::new(&config, now),
             link_places: vec![None; config.uplinks.len()],
+            happenings: happenings::Happenings::new(&config),
             config,
             uplinks,
             members,
@@ -261,6 +271,11 @@ impl Engine {
             .iter()
             .map(|path| slots_needed(&self.config.uplinks[path.uplink.index()].probe))
             .sum()
+    }
+
+    /// There was a look at the kernel.
+    pub fn is_oriented(&self) -> bool {
+        self.oriented
     }
 
     /// The last look at the kernel.

@@ -11,7 +11,7 @@ use clap::{Parser, Subcommand};
 use ipnet::IpNet;
 use pingu::{
     config::{Config, LoadError},
-    control, daemon, install,
+    control, daemon, import, install,
     probe::kernel,
     reflect::{self, HookChoice},
     script::failoverd,
@@ -52,6 +52,8 @@ enum Verb {
         #[arg(short, long, value_name = "FILE")]
         config: PathBuf,
     },
+    /// Makes a configuration from that of another system: py-pingu, the multigateway or two-gateway failover, mwan3, dpinger.
+    Import(import::Options),
     /// Asks the running daemon.
     Status {
         /// Prints JSON.
@@ -128,6 +130,7 @@ fn main() -> ExitCode {
                 .and_then(|text| print(&text)),
         ),
         (Some(Verb::Check { config }), _) => check(&config),
+        (Some(Verb::Import(options)), _) => finish(import::run(&options)),
         (Some(Verb::Status { json, socket }), _) => finish(status(json, &socket)),
         (
             Some(Verb::Why {
@@ -217,6 +220,9 @@ fn check(path: &Path) -> ExitCode {
 }
 
 fn load(path: &Path) -> Result<Config, ExitCode> {
+    if import::is_py_pingu(path) {
+        return import::load_py_pingu(path).map_err(|error| finish(Err(error)));
+    }
     match Config::load(path) {
         Ok((config, warnings)) => {
             for warning in warnings {
@@ -288,6 +294,10 @@ fn finish(outcome: anyhow::Result<()>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
+            if import::is_about_the_file(&error) {
+                eprintln!("{error}");
+                return ExitCode::from(EXIT_CONFIG);
+            }
             eprintln!("pingu: {error:#}");
             match error.downcast_ref() {
                 Some(kernel::LoadError::MissingCapability(_)) => ExitCode::from(EXIT_NO_PERMISSION),

@@ -161,6 +161,9 @@ pub(super) const CHECK_STATUS_DEFAULT: [StatusRange; 1] = [StatusRange {
     last: 200,
 }];
 
+/// What a modem takes to be told something.
+pub(super) const HOOK_TIMEOUT_DEFAULT: Duration = Duration::from_secs(30);
+
 /// As far as the window lets it.
 pub(super) const MIN_CONSECUTIVE_DEFAULT: u16 = 1;
 pub(super) const HOLD_DOWN_DEFAULT: Duration = Duration::ZERO;

@@ -2,15 +2,40 @@
 
 use std::net::IpAddr;
 
+use ipnet::IpNet;
 use toml::de::DeValue;
 
 use super::{
-    AdvertiseConfig, AdvertiseKind, FirewallMark, PolicyTable, Sources,
+    FirewallMark, PolicyTable, Sources,
     check::address_fault,
     group, keys,
     reader::{At, Reader},
 };
 use crate::units::{Metric, TableId};
+
+/// Routes that exist only while an uplink is up (`advertise`): a routing daemon redistributes them by protocol or table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdvertiseConfig {
+    /// Where they lead to; at least one.
+    pub prefixes: Vec<IpNet>,
+    /// The table that they are in.
+    pub table: TableId,
+    /// Their metric.
+    pub metric: Metric,
+    /// What they do with packets.
+    pub kind: AdvertiseKind,
+}
+
+/// What an advertised route does with packets (`kind`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdvertiseKind {
+    /// They leave by the uplink.
+    Unicast,
+    /// They vanish: the route is only for a routing daemon to see.
+    Blackhole,
+    /// They are refused.
+    Unreachable,
+}
 
 /// An uplink's `[[uplink.advertise]]`s.
 const ADVERTISE_MAX: usize = 64;

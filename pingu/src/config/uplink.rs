@@ -17,7 +17,7 @@ use super::{
 use crate::units::{GroupId, Metric};
 
 /// Names stand in tables and logs.
-const NAME_CHARS_MAX: usize = 64;
+pub(super) const NAME_CHARS_MAX: usize = 64;
 /// `ALTIFNAMSIZ` is 128 with the terminating NUL: an interface may be configured by an alternative name.
 const INTERFACE_BYTES_MAX: usize = 127;
 

@@ -4,8 +4,9 @@ use std::{fmt::Write, net::IpAddr, time::Duration};
 
 use super::{
     BurstConfig, Config, Failback, Gateway, GroupConfig, LossLimit, Mode, ProbeMode, Quorum,
-    RollingConfig, Rule, UplinkConfig, checks, duration, keys, pace::ModeWord,
+    RollingConfig, Rule, UplinkConfig, checks, duration, hooks, keys, pace::ModeWord,
 };
+use crate::units::UplinkId;
 
 /// A key of an uplink as text, none where it is absent.
 type Key = (&'static str, fn(&UplinkConfig) -> Option<String>);
@@ -184,6 +185,9 @@ pub(super) fn to_toml(config: &Config) -> String {
         );
         line(&mut out, "prefer_better", &value);
     }
+    if let Some(script) = &config.script {
+        super::script::write(&mut out, script);
+    }
     rules(&mut out, config);
     if let Some(damping) = &config.damping {
         out.push_str("\n[damping]\n");
@@ -238,6 +242,9 @@ pub(super) fn to_toml(config: &Config) -> String {
         let checks = uplink.checks.iter();
         checks.for_each(|check| checks::write::check(&mut out, check));
     }
+    let name_of = |id: UplinkId| config.uplinks[id.index()].name.as_str();
+    let hooks = config.hooks.iter();
+    hooks.for_each(|hook| hooks::write(&mut out, hook, name_of));
     out
 }
 

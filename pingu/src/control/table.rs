@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::engine::{PinnedBy, State, Status, TargetStatus, UplinkStatus};
+use crate::engine::{HookRun, HookStatus, PinnedBy, State, Status, TargetStatus, UplinkStatus};
 
 const COLUMNS: usize = 9;
 
@@ -42,10 +42,43 @@ pub fn render(status: &Status) -> String {
         text.push_str(line.trim_end());
         text.push('\n');
     }
+    if !status.hooks.is_empty() {
+        text.push('\n');
+    }
+    for hook in &status.hooks {
+        writeln!(text, "{}", described(hook)).expect("writing to a string cannot fail");
+    }
     for warning in &status.warnings {
         writeln!(text, "\nwarning: {warning}").expect("writing to a string cannot fail");
     }
     text
+}
+
+/// A hook in one line: counts of what went wrong only where there are any.
+fn described(hook: &HookStatus) -> String {
+    let mut line = format!("hook {}: {} runs", hook.name, hook.runs);
+    for (count, what) in [
+        (hook.failures, "failed"),
+        (hook.timeouts, "took too long"),
+        (hook.dropped, "dropped"),
+        (hook.suppressed, "too early"),
+        (hook.waiting, "waiting"),
+    ] {
+        if count > 0 {
+            write!(line, ", {count} {what}").expect("writing to a string cannot fail");
+        }
+    }
+    if let Some(last) = &hook.last {
+        let HookRun {
+            event,
+            subject,
+            outcome,
+            ..
+        } = last;
+        write!(line, "; last: {event} {subject}, {outcome}")
+            .expect("writing to a string cannot fail");
+    }
+    line
 }
 
 fn row(uplink: &UplinkStatus) -> [String; COLUMNS] {

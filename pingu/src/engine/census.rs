@@ -20,7 +20,7 @@ pub(crate) struct Mark {
     /// It says something about its target.
     pub(crate) tells: bool,
     /// Its last burst was bad.
-    bad: bool,
+    pub(crate) bad: bool,
     /// Its bursts say that it is down.
     down: bool,
     /// Its last burst never left.

@@ -16,8 +16,10 @@ use crate::{
     units::{GroupId, Metric, TableId, UplinkId},
 };
 
+mod hooks;
 mod targets;
 
+pub use hooks::{HookRun, HookStatus};
 pub use targets::TargetStatus;
 pub(super) use targets::target_status;
 
@@ -61,6 +63,9 @@ pub struct Status {
     /// By what it is pinned; null where none is.
     #[serde(default)]
     pub pinned_by: Option<PinnedBy>,
+    /// The hooks, in the order of the configuration.
+    #[serde(default)]
+    pub hooks: Vec<HookStatus>,
 }
 
 /// One uplink.
@@ -149,6 +154,7 @@ impl Engine {
                 .pinned
                 .map(|id| self.config.uplinks[id.index()].name.clone()),
             pinned_by: None,
+            hooks: Vec::new(),
         }
     }
 

@@ -3,10 +3,13 @@
 mod any_text;
 mod checks;
 mod groups;
+mod hooks;
 mod keys;
 mod messages;
+mod migrating;
 mod passive;
 mod rolling;
+mod script;
 
 use pingu::config::{Config, LoadError};
 

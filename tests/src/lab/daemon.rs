@@ -1,7 +1,9 @@
 //! The real daemon, in a namespace.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsStr,
+    fs,
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
     time::Duration,
@@ -22,6 +24,10 @@ pub const START_DEADLINE: Duration = Duration::from_secs(15);
 
 /// Withdrawing routes and detaching takes milliseconds.
 pub const STOP_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Makes a machine's files look untouched, and becomes what the arguments say.
+const SHUT_IN: &str = "mount -t tmpfs tmpfs /run && cp -a /etc /run/etc && mount --bind /run/etc /etc && \
+     mount -t tmpfs tmpfs /var/lib && mkdir -p /etc/pingu /etc/failover && exec \"$@\"";
 
 /// A running pingu; dropped, it is killed, and its log is printed if a test is failing.
 pub struct Daemon {
@@ -48,6 +54,19 @@ impl Daemon {
         Self::spawn(command, settings.socket())
     }
 
+    /// Starts pingu with more in its environment.
+    #[track_caller]
+    pub fn start_with_environment(
+        namespace: &Namespace,
+        settings: &Settings,
+        environment: &[(&str, &OsStr)],
+    ) -> Self {
+        let mut command = namespace.command(binary());
+        command.arg("--config").arg(settings.write());
+        command.envs(environment.iter().copied());
+        Self::spawn(command, settings.socket())
+    }
+
     /// Starts pingu without some capabilities, which are named as `setpriv` names them.
     #[track_caller]
     pub fn start_without(
@@ -71,6 +90,22 @@ impl Daemon {
             .arg("--socket")
             .arg(socket);
         Self::spawn(command, socket.to_owned())
+    }
+
+    /// Starts pingu with a configuration file as it is, but for its control socket, on a machine that looks to it as if nothing had
+    /// ever run there: it sees `/run` and `/var/lib` empty, and an `/etc` of its own ([`Daemon::path`]).
+    #[track_caller]
+    pub fn start_shut_in(namespace: &Namespace, config: &Path, socket: &Path) -> Self {
+        let mut command = namespace.command("unshare");
+        command.args(["--mount", "sh", "-c", SHUT_IN, "sh"]);
+        command.arg(binary()).arg("--config").arg(config);
+        command.arg("--socket").arg(socket);
+        Self::spawn(command, socket.to_owned())
+    }
+
+    /// Where a file is that the daemon knows by this absolute path.
+    pub fn path(&self, path: &str) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/root{path}", self.process.id()))
     }
 
     /// Starts a process that is pingu once it is continued (`SIGCONT`): until then it is stopped.
@@ -111,6 +146,18 @@ impl Daemon {
         }
         serde_json::from_slice(&output.stdout)
             .map_err(|error| format!("{error} in `{}`", String::from_utf8_lossy(&output.stdout)))
+    }
+
+    /// What `pingu status` prints for people.
+    #[track_caller]
+    pub fn table(&self) -> String {
+        let output = Command::new(binary())
+            .args(["status", "--socket"])
+            .arg(&self.socket)
+            .output()
+            .expect("pingu can be run");
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
     }
 
     /// Waits until what it publishes is as wanted, and gives it; panics at the deadline, and when the daemon ends before.

@@ -40,27 +40,21 @@ pub struct Replies {
 }
 
 impl Provider {
-    /// Builds provider number `index`, between the router's interface and the Internet, and the Internet's way back.
+    /// Builds provider number `index`, between the router's interface and the Internet, and the Internet's way back. The addresses of
+    /// the gateway and of the router may be given.
     pub(crate) fn build(
         index: usize,
         interface: &str,
-        same_gateway: bool,
+        wire: Option<(Ipv4Addr, Ipv4Addr)>,
         router: &Namespace,
         internet: &Namespace,
     ) -> Self {
         let namespace = Namespace::new(&format!("provider{index}"));
         let number = u8::try_from(index + 1).expect("a site has few uplinks");
-        let (gateway, router_address) = if same_gateway {
-            (
-                Ipv4Addr::new(192, 168, 1, 1),
-                Ipv4Addr::new(192, 168, 1, 10 + number),
-            )
-        } else {
-            (
-                Ipv4Addr::new(10, 0, number, 1),
-                Ipv4Addr::new(10, 0, number, 2),
-            )
-        };
+        let (gateway, router_address) = wire.unwrap_or((
+            Ipv4Addr::new(10, 0, number, 1),
+            Ipv4Addr::new(10, 0, number, 2),
+        ));
         site::forward(&namespace);
         // Without it a link that goes down and up again comes back without its IPv6 address.
         namespace.sysctl("net.ipv6.conf.all.keep_addr_on_down", "1");

@@ -58,7 +58,8 @@ enum Addressing {
 pub struct Plan {
     interfaces: Vec<String>,
     addressing: Addressing,
-    same_gateway: bool,
+    /// Of each provider: its gateway's address, and the router's. Those that are not given follow from the provider's number.
+    wires: Vec<(Ipv4Addr, Ipv4Addr)>,
 }
 
 /// A whole network. Fields are dropped in this order: clients before the network that they run in.
@@ -82,7 +83,7 @@ impl Plan {
         Self {
             interfaces,
             addressing: Addressing::Learned,
-            same_gateway: false,
+            wires: Vec::new(),
         }
     }
 
@@ -100,7 +101,22 @@ impl Plan {
 
     /// Every provider's gateway has the same IPv4 address, on the same network.
     pub fn same_gateway(mut self) -> Self {
-        self.same_gateway = true;
+        let number_of = |index: usize| u8::try_from(index + 1).expect("a site has few uplinks");
+        self.wires = (0..self.interfaces.len())
+            .map(|index| {
+                let router_address = Ipv4Addr::new(192, 168, 1, 10 + number_of(index));
+                (Ipv4Addr::new(192, 168, 1, 1), router_address)
+            })
+            .collect();
+        self
+    }
+
+    /// These addresses on the wires, in the order of the uplinks: the gateway's and the router's, in a network of 24 bits.
+    pub fn wires(mut self, wires: &[([u8; 4], [u8; 4])]) -> Self {
+        self.wires = wires
+            .iter()
+            .map(|&(gateway, router_address)| (gateway.into(), router_address.into()))
+            .collect();
         self
     }
 
@@ -120,7 +136,8 @@ impl Plan {
             .iter()
             .enumerate()
             .map(|(index, interface)| {
-                Provider::build(index, interface, self.same_gateway, &router, &internet)
+                let wire = self.wires.get(index).copied();
+                Provider::build(index, interface, wire, &router, &internet)
             })
             .collect();
         let mut site = Site {

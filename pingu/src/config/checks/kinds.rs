@@ -14,6 +14,7 @@ use super::{
 };
 use crate::config::{
     check::address_fault,
+    command,
     keys::{self, CheckWord},
     policy::small,
     reader::Reader,
@@ -23,8 +24,6 @@ use crate::config::{
 const SIZE_BYTES: [u32; 2] = [576, 65_535];
 const SIZE_BYTES_MIN_V6: u16 = 1280;
 
-/// An argument list of this many is no check.
-const ARGUMENTS_MAX: usize = 64;
 const RESOLVERS_MAX: usize = 4;
 const EXPECT_MAX: usize = 64;
 const STATUS_MAX: usize = 16;
@@ -310,30 +309,7 @@ fn expect(reader: &mut Reader<'_, '_, '_>, record: RecordKind) -> Option<Vec<IpA
 }
 
 fn exec(reader: &mut Reader<'_, '_, '_>) -> Option<ExecCheck> {
-    const ALLOWED: &str =
-        "a list of 1 to 64 texts: the program by its absolute path, and its arguments";
-    needed(reader, "command", ALLOWED);
-    let found = reader.value("command")?;
-    let words: Option<Vec<String>> = match found.get_ref() {
-        DeValue::Array(items) => items
-            .iter()
-            .map(|item| match item.get_ref() {
-                DeValue::String(text) if !text.contains('\0') => Some(text.clone().into_owned()),
-                _ => None,
-            })
-            .collect(),
-        _ => None,
-    };
-    let is_good = |words: &Vec<String>| {
-        words.len() <= ARGUMENTS_MAX
-            && words
-                .first()
-                .is_some_and(|program| program.starts_with('/'))
-    };
-    match words.filter(is_good) {
-        Some(command) => Some(ExecCheck { command }),
-        None => reader.wrong("command", found.span(), ALLOWED),
-    }
+    command::read(reader).map(|command| ExecCheck { command })
 }
 
 fn mtu(reader: &mut Reader<'_, '_, '_>) -> Option<MtuCheck> {

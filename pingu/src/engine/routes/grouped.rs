@@ -149,6 +149,11 @@ impl Engine {
         }
     }
 
+    /// It carries a family, or is pinned and so carries it whatever its health.
+    fn may_carry(&self, id: UplinkId, ipv6: bool) -> bool {
+        self.carries(id, ipv6) || (self.pinned == Some(id) && self.way(id, ipv6).is_some())
+    }
+
     /// A family by which some uplink of a group can be left, or could before.
     fn has_known(&self, group: GroupId, ipv6: bool) -> bool {
         self.members(group)
@@ -189,7 +194,7 @@ impl Engine {
         for &id in standing {
             let metric = self.config.uplinks[id.index()].metric;
             match self.way(id, ipv6) {
-                Some(_) if another_carries && !self.carries(id, ipv6) => {}
+                Some(_) if another_carries && !self.may_carry(id, ipv6) => {}
                 Some(way) => family.place(metric, way.next_hop(), way.preferred_source),
                 None if standing.len() == 1 => family.kept.push(metric),
                 None => {}
@@ -210,7 +215,7 @@ impl Engine {
         let wanted = standing
             .iter()
             .filter(usable)
-            .find(|&&id| self.carries(id, ipv6))
+            .find(|&&id| self.may_carry(id, ipv6))
             .or_else(|| standing.iter().find(usable))
             .or_else(|| members.iter().find(usable))
             .unwrap_or(&standing[0]);

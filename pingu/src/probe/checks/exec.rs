@@ -1,24 +1,11 @@
-//! Runs a program: no shell, no descriptors but its own, its whole process group gone when it ends or its time is over.
+//! Runs a program: its exit status is what it says of the uplink.
 
-use std::{
-    io::{self, PipeReader},
-    os::{
-        fd::{AsRawFd, FromRawFd, OwnedFd},
-        unix::process::{CommandExt, ExitStatusExt},
-    },
-    process::{Child, Command, ExitStatus, Stdio},
-    thread,
-    time::{Duration, Instant},
-};
-
-use tokio::{
-    io::{Interest, unix::AsyncFd},
-    net::unix::pipe::Receiver,
-};
+use std::{io, process::Stdio, time::Instant};
 
 use crate::{
     config::ExecCheck,
     engine::check::{Cause, CheckOrder, CheckOutcome, Exit, Failure},
+    process::{Group, Program, described},
 };
 
 /// So much of the output is kept; the rest is read and forgotten.
@@ -27,37 +14,38 @@ const OUTPUT_BYTES_MAX: usize = 4096;
 /// So much of its last line is told.
 const LINE_CHARS_MAX: usize = 200;
 
-/// What a program finds its own programs by.
-const SEARCH_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
-
-/// Killed, a process goes within microseconds, unless a device holds it.
-const DEATH_MAX: Duration = Duration::from_millis(500);
-
-/// Descriptors beyond this are not looked for one by one, on kernels that cannot do it at once.
-const FILES_MAX: i32 = 65_536;
-
 /// Runs an `exec` check.
 pub(super) async fn run(order: &CheckOrder, check: &ExecCheck, deadline: Instant) -> CheckOutcome {
     let program = &check.command[0];
     let failed = |error: io::Error| Failure::local(format!("cannot run {program}"), error);
-    let (mut group, pipe) = Group::start(order, check).map_err(failed)?;
-    let mut output = Output::new(pipe).map_err(failed)?;
+    let (mut group, mut output) = Group::start(Program {
+        command: &check.command,
+        environment: environment(order),
+        input: Stdio::null(),
+    })
+    .map_err(failed)?;
+    let mut kept = Vec::new();
+    let mut keep = |bytes: &[u8]| {
+        let room = OUTPUT_BYTES_MAX - kept.len();
+        kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+    };
     let ended = loop {
         tokio::select! {
             biased;
-            ended = group.handle.ready(Interest::READABLE) => {
-                let _ready = ended.map_err(failed)?;
+            ended = group.ended() => {
+                ended.map_err(failed)?;
                 break true;
             }
-            () = output.read(), if output.is_open => {}
+            // Before the output, of which there may always be more.
             () = tokio::time::sleep_until(deadline.into()) => break false,
+            () = output.read(&mut keep), if output.is_open() => {}
         }
     };
     if ended {
-        output.read_rest();
+        output.read_rest(&mut keep, OUTPUT_BYTES_MAX);
     }
     let status = group.finish().await.filter(|_| ended);
-    let text = output.text();
+    let text = text_of(&kept);
     if status.is_some_and(|status| status.success()) {
         return Ok(match last_line(&text) {
             Some(line) => line,
@@ -78,129 +66,15 @@ pub(super) async fn run(order: &CheckOrder, check: &ExecCheck, deadline: Instant
     Err(Failure::new(cause, format!("{name}: {what}{line}")))
 }
 
-fn described(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit status {code}"),
-        (None, Some(signal)) => format!("killed by signal {signal}"),
-        (None, None) => status.to_string(),
-    }
-}
-
 fn last_line(text: &str) -> Option<String> {
     let line = text.lines().rev().find(|line| !line.trim().is_empty())?;
     Some(line.trim().chars().take(LINE_CHARS_MAX).collect())
 }
 
-/// A program and everything that it has started in its process group. Dropped, it is killed.
-struct Group {
-    child: Child,
-    /// Readable once the program has ended, while its number still is its own.
-    handle: AsyncFd<OwnedFd>,
-}
-
-impl Group {
-    fn start(order: &CheckOrder, check: &ExecCheck) -> io::Result<(Self, PipeReader)> {
-        let (reader, writer) = io::pipe()?;
-        let mut command = Command::new(&check.command[0]);
-        command
-            .args(&check.command[1..])
-            .env_clear()
-            .envs(environment(order))
-            .current_dir("/")
-            .stdin(Stdio::null())
-            .stdout(writer.try_clone()?)
-            .stderr(writer)
-            .process_group(0);
-        // SAFETY: `prepare` only makes system calls, which are async-signal-safe.
-        unsafe { command.pre_exec(prepare) };
-        let mut child = command.spawn()?;
-        match handle_of(&child) {
-            Ok(handle) => Ok((Self { child, handle }, reader)),
-            Err(error) => {
-                kill_group(&child);
-                child.wait()?;
-                Err(error)
-            }
-        }
-    }
-
-    /// Kills what is left of it, and gives how the program ended.
-    async fn finish(&mut self) -> Option<ExitStatus> {
-        // Its number is not given away before it has been waited for, nor is that of its group.
-        kill_group(&self.child);
-        let ended = self.handle.readable();
-        let _ = tokio::time::timeout(DEATH_MAX, ended).await;
-        self.child.try_wait().ok().flatten()
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
-            return;
-        }
-        kill_group(&self.child);
-        let id = self.child.id() as libc::pid_t;
-        // It may take a while to die, and somebody has to wait for it.
-        let wait = move || {
-            // SAFETY: a plain system call that waits for a child of this process.
-            unsafe { libc::waitpid(id, std::ptr::null_mut(), 0) };
-        };
-        if let Err(error) = thread::Builder::new()
-            .name("check-reaper".to_owned())
-            .spawn(wait)
-        {
-            tracing::debug!(%error, "nobody waits for a killed program");
-        }
-    }
-}
-
-fn handle_of(child: &Child) -> io::Result<AsyncFd<OwnedFd>> {
-    // SAFETY: a plain system call with a number and no flags; the child has not been waited for, so the number is its own.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, child.id(), 0) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the kernel has just made this descriptor for us alone.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd as i32) };
-    // SAFETY: the descriptor is the same one, and open, until the `AsyncFd` that owns it is dropped.
-    let handle = unsafe { AsyncFd::register_with_interest(fd, Interest::READABLE) };
-    Ok(handle?)
-}
-
-fn kill_group(child: &Child) {
-    // SAFETY: a plain system call; the program has not been waited for, so its group's number is its own.
-    unsafe { libc::killpg(child.id() as libc::pid_t, libc::SIGKILL) };
-}
-
-/// Runs in the child before the program: it dies with pingu, no descriptor but the first three outlives the exec, and what protects pingu
-/// where memory is short does not protect it.
-fn prepare() -> io::Result<()> {
-    // SAFETY: plain system calls that touch only the child; the texts are alive, and the path ends with a NUL.
-    unsafe {
-        libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-        let score = libc::open(c"/proc/self/oom_score_adj".as_ptr(), libc::O_WRONLY);
-        if score >= 0 {
-            libc::write(score, c"0".as_ptr().cast(), 1);
-            libc::close(score);
-        }
-        let flags = libc::CLOSE_RANGE_CLOEXEC;
-        if libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, flags) == 0 {
-            return Ok(());
-        }
-        // Before Linux 5.11.
-        for fd in 3..FILES_MAX {
-            libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC);
-        }
-    }
-    Ok(())
-}
-
 /// Everything that the program finds in its environment.
-fn environment(order: &CheckOrder) -> Vec<(&'static str, String)> {
+fn environment(order: &CheckOrder) -> Vec<(String, String)> {
     let way = &order.way;
     let mut all = vec![
-        ("PATH", SEARCH_PATH.to_owned()),
         ("PINGU_UPLINK", order.uplink.to_string()),
         ("PINGU_CHECK", order.check.name.clone()),
         ("PINGU_INTERFACE", way.interface.clone()),
@@ -225,66 +99,13 @@ fn environment(order: &CheckOrder) -> Vec<(&'static str, String)> {
         of(["PINGU_SOURCE_V6", "PINGU_GATEWAY_V6"], way.v6),
     ];
     all.extend(exits.into_iter().flatten().flatten());
-    all
+    let owned = |(name, value): (&str, String)| (name.to_owned(), value);
+    all.into_iter().map(owned).collect()
 }
 
-/// What a program writes, standard output and standard error as they come.
-struct Output {
-    pipe: Receiver,
-    kept: Vec<u8>,
-    is_open: bool,
-}
-
-impl Output {
-    fn new(pipe: PipeReader) -> io::Result<Self> {
-        let fd: OwnedFd = pipe.into();
-        // SAFETY: a plain system call on a descriptor that we own.
-        if unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        Ok(Self {
-            pipe: Receiver::from_owned_fd(fd)?,
-            kept: Vec::new(),
-            is_open: true,
-        })
-    }
-
-    async fn read(&mut self) {
-        if self.pipe.readable().await.is_err() {
-            self.is_open = false;
-        }
-        self.read_some();
-    }
-
-    /// Reads once; false: there is nothing more at the moment.
-    fn read_some(&mut self) -> bool {
-        let mut chunk = [0; OUTPUT_BYTES_MAX];
-        match self.pipe.try_read(&mut chunk) {
-            Ok(0) => {
-                self.is_open = false;
-                false
-            }
-            Ok(count) => {
-                let room = OUTPUT_BYTES_MAX - self.kept.len();
-                self.kept.extend_from_slice(&chunk[..count.min(room)]);
-                true
-            }
-            Err(error) => {
-                self.is_open &= error.kind() == io::ErrorKind::WouldBlock;
-                false
-            }
-        }
-    }
-
-    /// Reads what a program that has ended left behind.
-    fn read_rest(&mut self) {
-        while self.is_open && self.kept.len() < OUTPUT_BYTES_MAX && self.read_some() {}
-    }
-
-    fn text(&self) -> String {
-        let text = String::from_utf8_lossy(&self.kept);
-        text.chars()
-            .filter(|c| !c.is_control() || *c == '\n')
-            .collect()
-    }
+fn text_of(kept: &[u8]) -> String {
+    let text = String::from_utf8_lossy(kept);
+    text.chars()
+        .filter(|c| !c.is_control() || *c == '\n')
+        .collect()
 }

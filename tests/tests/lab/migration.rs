@@ -1,0 +1,322 @@
+//! Those who come from other systems: the configuration that the documentation of theirs shows, imported or run as it is, does on
+//! real networks what that documentation says.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use pingu_tests::lab::{
+    daemon::{self, Daemon, START_DEADLINE},
+    delay::Delay,
+    namespace::Namespace,
+    provider::ROUTER_SIDE,
+    route_watch::{self, Pace, RouteWatch},
+    routes,
+    script::Setting,
+    site::{Plan, Site, TARGET},
+    turn,
+    wait::wait_until,
+};
+use tempfile::TempDir;
+
+/// py-pingu's bursts take five seconds, and so does it from one to the next; a fault may begin just after one.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+fn old_file(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests/lab/migration")
+        .join(name)
+}
+
+/// A daemon that does the work of another, and where it does.
+struct Moved {
+    daemon: Daemon,
+    site: Site,
+    _directory: TempDir,
+}
+
+impl Moved {
+    /// Imports an old configuration and runs what came of it, until all these uplinks are up.
+    #[track_caller]
+    fn import(file: &str, site: Site, uplinks: &[&str]) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let (old, new) = (old_file(file), directory.path().join("pingu.toml"));
+        let (from, to) = (old.to_string_lossy(), new.to_string_lossy());
+        let done = daemon::run_to_end(&site.router, &["import", &from, "-o", &to]);
+        assert_eq!(done.status.code(), Some(0), "{}", done.stderr);
+        println!("{}", done.stderr);
+        let check = daemon::run_to_end(&site.router, &["check", "--config", &to]);
+        assert_eq!(check.status.code(), Some(0), "{}", check.stderr);
+        assert_eq!(check.stderr, "", "no warnings");
+        Self::run(&new, site, directory, uplinks)
+    }
+
+    /// Runs an old configuration as it is.
+    #[track_caller]
+    fn direct(file: &str, site: Site, uplinks: &[&str]) -> Self {
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        Self::run(&old_file(file), site, directory, uplinks)
+    }
+
+    #[track_caller]
+    fn run(config: &Path, site: Site, directory: TempDir, uplinks: &[&str]) -> Self {
+        let socket = directory.path().join("pingu.sock");
+        let mut daemon = Daemon::start_shut_in(&site.router, config, &socket);
+        daemon.wait_until_up(uplinks);
+        Self {
+            daemon,
+            site,
+            _directory: directory,
+        }
+    }
+
+    /// Waits until the main table's defaults are these, each told by groups of words with ` .. ` between them, and no others.
+    #[track_caller]
+    fn wait_for_defaults(&self, expected: &[&str]) {
+        wait_until("the defaults", DEADLINE, || {
+            let defaults = routes::defaults(&self.site.router);
+            let fits = |wanted: &&str| {
+                defaults.iter().any(|line| {
+                    let has = |words: &str| format!(" {line} ").contains(&format!(" {words} "));
+                    wanted.split(" .. ").all(has)
+                })
+            };
+            if defaults.len() == expected.len() && expected.iter().all(fits) {
+                Ok(())
+            } else {
+                Err(format!("{defaults:#?} instead of {expected:#?}"))
+            }
+        });
+    }
+
+    #[track_caller]
+    fn traffic_leaves_by(&self, uplink: usize) {
+        let ifindex = self.site.ifindex(uplink);
+        route_watch::wait_until_by(&self.site.router, TARGET, ifindex, DEADLINE);
+    }
+
+    fn watch(&self) -> RouteWatch {
+        let pace = Pace::Every(Duration::from_millis(1));
+        RouteWatch::start(&self.site.router, TARGET, pace)
+    }
+}
+
+const ENO2: &str = "default via 10.0.1.1 dev eno2 proto 136 .. metric 88";
+const WLO1: &str = "default via 10.0.2.1 dev wlo1 proto 136 .. metric 50";
+
+fn leased() -> Site {
+    Plan::new(&["eno2", "wlo1"]).dhcp().build()
+}
+
+#[test]
+fn py_pingu_s_example_imported_has_each_route_only_while_the_host_answers_well_over_it() {
+    let _turn = turn::shared();
+    let site = leased();
+    let before = routes::defaults(&site.router);
+    let moved = Moved::import("py-pingu.json", site, &["eno2", "wlo1"]);
+    // The leased ones are taken over.
+    moved.wait_for_defaults(&[WLO1, ENO2]);
+    let watch = moved.watch();
+
+    moved.site.providers[0].lose_of_each(6, 10);
+    moved.wait_for_defaults(&[WLO1]);
+
+    // Five of ten are as many as may be lost.
+    moved.site.providers[0].lose_of_each(5, 10);
+    moved.wait_for_defaults(&[WLO1, ENO2]);
+    moved.site.providers[1].black_hole();
+    moved.wait_for_defaults(&[ENO2]);
+    moved.traffic_leaves_by(0);
+
+    moved.site.providers[0].repair();
+    moved.site.providers[1].repair();
+    moved.wait_for_defaults(&[WLO1, ENO2]);
+    moved.traffic_leaves_by(1);
+
+    let delay = Delay::start(&moved.site.providers[0]);
+    delay.set(Duration::from_millis(150));
+    moved.wait_for_defaults(&[WLO1]);
+    drop(delay);
+    assert_eq!(watch.finish().count.without_route, 0);
+    assert!(moved.daemon.stop().success());
+    assert_eq!(routes::defaults(&moved.site.router), before);
+}
+
+#[test]
+fn py_pingu_s_example_runs_as_it_is_and_learns_a_gateway_that_comes_later() {
+    let _turn = turn::shared();
+    let site = Plan::new(&["eno2", "wlo1"]).without_defaults().build();
+    site.providers[0].leave_default(&site.router, 1000);
+    let mut moved = Moved::direct("py-pingu.json", site, &["eno2"]);
+    // No gateway, no route.
+    moved.wait_for_defaults(&[ENO2]);
+    moved.site.providers[1].leave_default(&moved.site.router, 1001);
+    moved.wait_for_defaults(&[WLO1, ENO2]);
+    moved.site.providers[1].set_carrier(false);
+    moved.wait_for_defaults(&[ENO2]);
+    moved.site.providers[1].set_carrier(true);
+    moved.daemon.wait_until_up(&["wlo1"]);
+
+    moved.daemon.process().signal(libc::SIGUSR1);
+    let deadline = START_DEADLINE;
+    let gateways = "\"ipv4\":\"10.0.1.1\"";
+    moved.daemon.process().wait_for_log(gateways, deadline);
+    let log = moved.daemon.process().log();
+    assert!(log.contains("\"ipv4\":\"10.0.2.1\""), "{log}");
+}
+
+/// What `multigateway` should have, with the providers in this order.
+fn in_order(order: [usize; 3]) -> [String; 3] {
+    const VIA: [(&str, &str); 3] = [
+        ("10.10.1.254 dev eth1", "10.10.1.1"),
+        ("10.10.2.254 dev eth2", "10.10.2.2"),
+        ("10.10.1.254 dev eth3", "10.10.1.3"),
+    ];
+    [0, 1, 2].map(|rank| {
+        let (via, source) = VIA[order[rank]];
+        format!("default via {via} .. src {source} metric {}", 100 + rank)
+    })
+}
+
+fn rules(router: &Namespace) -> String {
+    router.ip("-4 rule") + &router.ip("-6 rule")
+}
+
+#[test]
+fn multigateway_s_config_py_imported_prefers_the_first_that_is_reliable_and_the_users_own_default()
+{
+    let _turn = turn::shared();
+    let site = Plan::new(&["eth1", "eth2", "eth3"])
+        .wires(&[
+            ([10, 10, 1, 254], [10, 10, 1, 1]),
+            ([10, 10, 2, 254], [10, 10, 2, 2]),
+            ([10, 10, 1, 254], [10, 10, 1, 3]),
+        ])
+        .without_defaults()
+        .build();
+    let rules_before = rules(&site.router);
+    let moved = Moved::import("config.py", site, &["isp1", "isp2", "isp3"]);
+    let expect = |order| {
+        let lines = in_order(order);
+        moved.wait_for_defaults(&lines.each_ref().map(String::as_str));
+    };
+    expect([0, 1, 2]);
+    let router = &moved.site.router;
+    for (table, (address, interface)) in [
+        ("10.10.1.1", "eth1"),
+        ("10.10.2.2", "eth2"),
+        ("10.10.1.3", "eth3"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let way = router.ip(&format!("route get 8.8.8.8 from {address}"));
+        let by_its_table = format!("dev {interface} table {} ", table + 1);
+        assert!(way.contains(&by_its_table), "{way}");
+    }
+    let watch = moved.watch();
+    moved.site.providers[0].black_hole();
+    expect([1, 0, 2]);
+    moved.site.providers[1].black_hole();
+    expect([2, 0, 1]);
+    moved.site.providers[0].repair();
+    expect([0, 1, 2]);
+
+    // The sticky provider is main whatever the checks say.
+    let sticky = moved.daemon.path("/etc/failover/sticky.provider");
+    fs::write(&sticky, "isp2\n").expect("the daemon runs");
+    expect([1, 0, 2]);
+    fs::write(&sticky, "isp9\n").expect("the daemon runs");
+    expect([0, 1, 2]);
+    fs::write(&sticky, "isp3\n").expect("the daemon runs");
+    expect([2, 0, 1]);
+    fs::remove_file(&sticky).expect("the daemon runs");
+    expect([0, 1, 2]);
+    assert_eq!(watch.finish().count.without_route, 0);
+
+    let users = "default via 10.10.2.254 dev eth2 metric 50";
+    router.ip(&format!("route add {users}"));
+    moved.traffic_leaves_by(1);
+    moved.site.providers[0].black_hole();
+    let [first, second, third] = in_order([2, 0, 1]);
+    moved.wait_for_defaults(&[users, &first, &second, &third]);
+    assert!(moved.daemon.stop().success());
+    assert_eq!(routes::defaults(router), [users]);
+    assert_eq!(rules(router), rules_before);
+}
+
+#[test]
+fn two_gateway_s_config_sh_imported_swaps_the_metrics_at_one_failure_and_at_one_success() {
+    let _turn = turn::shared();
+    let site = Plan::new(&["eth4", "eth0"])
+        .wires(&[
+            ([192, 168, 1, 254], [192, 168, 1, 2]),
+            ([192, 168, 1, 254], [192, 168, 1, 1]),
+        ])
+        .without_defaults()
+        .build();
+    let moved = Moved::import("config.sh", site, &["primary", "backup"]);
+    let by_primary = [
+        "default via 192.168.1.254 dev eth4 .. metric 100",
+        "default via 192.168.1.254 dev eth0 .. metric 101",
+    ];
+    let by_backup = [
+        "default via 192.168.1.254 dev eth0 .. metric 100",
+        "default via 192.168.1.254 dev eth4 .. metric 101",
+    ];
+    moved.wait_for_defaults(&by_primary);
+    let router = &moved.site.router;
+    for (address, interface, table) in [("192.168.1.2", "eth4", 1), ("192.168.1.1", "eth0", 2)] {
+        let way = router.ip(&format!("route get 8.8.8.8 from {address}"));
+        assert!(
+            way.contains(&format!("dev {interface} table {table} ")),
+            "{way}"
+        );
+    }
+    let watch = moved.watch();
+    // One reply that is lost is one failure.
+    moved.site.providers[0].lose_first(1);
+    moved.wait_for_defaults(&by_backup);
+    moved.wait_for_defaults(&by_primary);
+    moved.site.providers[0].black_hole();
+    moved.wait_for_defaults(&by_backup);
+    moved.site.providers[0].repair();
+    moved.wait_for_defaults(&by_primary);
+    assert_eq!(watch.finish().count.without_route, 0);
+    assert!(moved.daemon.stop().success());
+    assert_eq!(routes::defaults(router), [""; 0]);
+}
+
+#[test]
+fn failoverd_s_documented_script_sees_a_loss_come_and_go() {
+    let _turn = turn::shared();
+    let site = Plan::new(&["eth0"])
+        .wires(&[([192, 168, 0, 1], [192, 168, 0, 10])])
+        .without_defaults()
+        .build();
+    let far = &site.providers[0].namespace;
+    far.ip(&format!("address add 192.168.0.2/24 dev {ROUTER_SIDE}"));
+    let example = include_str!("failoverd_lines/example.lua");
+    let mut script = Setting::new(example).start(&site.router);
+    let loss = |line: &String| -> f64 { line.trim().parse().expect("the script prints numbers") };
+    script.wait_for_lines("192.168.0.1:", 2);
+    far.nft(
+        "table ip fault {\nchain input {\ntype filter hook input priority 0;\nip daddr 192.168.0.1 drop\n}\n}\n",
+    );
+    script.wait_for("a loss", |script| {
+        let lines = script.lines("192.168.0.1:");
+        lines.iter().any(|line| loss(line) >= 20.0).then_some(())
+    });
+    far.nft("table ip fault\ndelete table ip fault\n");
+    script.wait_for("the loss to be forgotten", |script| {
+        let lines = script.lines("192.168.0.1:");
+        lines.last().filter(|line| loss(line) == 0.0).map(|_| ())
+    });
+    let other = script.lines("192.168.0.2:");
+    assert!(other.iter().all(|line| loss(line) == 0.0), "{other:?}");
+    assert!(other.len() >= 5, "{other:?}");
+    assert_eq!(script.stop(libc::SIGINT).code(), Some(0));
+    assert!(script.output().ends_with("\nShutting down\n"));
+}
