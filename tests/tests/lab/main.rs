@@ -42,5 +42,6 @@ mod rivals;
 mod rolling;
 mod routing_suite;
 mod running;
+mod scripting;
 mod steering;
 mod uplinks;

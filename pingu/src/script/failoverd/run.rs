@@ -1,11 +1,5 @@
 //! Probing on this thread, the script on another: outcomes go there by what they share, and come back as what is to be probed.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a loop of the daemon's kind: it reads the clock when it starts a probe and at the end"
-)]
-
 use std::{
-    collections::BTreeSet,
     io,
     net::IpAddr,
     path::Path,
@@ -18,7 +12,7 @@ use tokio::{
     select,
     signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
-    time::timeout,
+    time::sleep,
 };
 
 use super::{
@@ -42,6 +36,9 @@ const CALLBACK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// on_quit has so long: what it runs, such as `ip route`, is worth waiting for.
 const QUIT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// So many paths are started in a row, and so many stopped: some milliseconds' work.
+const CHANGES_MAX: usize = 256;
 
 /// What sends probes: the real prober, and one for tests.
 pub(super) trait Probing {
@@ -129,12 +126,11 @@ async fn serve(
     mut signals: Signals,
 ) -> anyhow::Result<()> {
     let mut script = spawn(machine, shared)?;
-    let mut probed = BTreeSet::new();
-    converge(&mut prober, shared, &mut probed);
+    shared.paths_changed.notify_one();
     loop {
         select! {
             outcome = prober.next() => shared.record(&outcome),
-            () = shared.paths_changed.notified() => converge(&mut prober, shared, &mut probed),
+            () = shared.paths_changed.notified() => converge(&mut prober, shared),
             () = signals.end() => break,
             _ = &mut script => anyhow::bail!("the script's thread has ended"),
         }
@@ -144,27 +140,26 @@ async fn serve(
     Ok(())
 }
 
-/// Has exactly that probed which the script wants.
-fn converge(prober: &mut impl Probing, shared: &Shared, probed: &mut BTreeSet<PathKey>) {
-    let wanted: BTreeSet<PathKey> = shared.store(|store, _| store.keys().cloned().collect());
-    for key in probed.difference(&wanted) {
+/// Has that probed which the script wants: a part of it, where there is much to change, so that probes leave in between.
+fn converge(prober: &mut impl Probing, shared: &Shared) {
+    let (changes, now) = shared.store(|store, now| (store.take_changes(CHANGES_MAX), now));
+    for key in changes.stop {
         prober.stop(key.destination, Some(&key.origin));
     }
-    let now = Instant::now();
-    // In the script's order, which the first probes then have.
-    let ordered = shared.store(|store, _| store.keys().cloned().collect::<Vec<_>>());
-    for key in ordered.into_iter().filter(|key| !probed.contains(key)) {
+    for key in changes.start {
         prober.start(key, now);
     }
-    *probed = wanted;
+    if changes.are_more {
+        shared.paths_changed.notify_one();
+    }
 }
 
 /// Lets the callback that runs, and on_quit, end by themselves if they are quick enough.
 async fn finish(shared: &Shared, script: &mut oneshot::Receiver<()>, signals: &mut Signals) {
-    if timeout(CALLBACK_PATIENCE, &mut *script).await.is_ok() {
+    if is_over(script, signals, CALLBACK_PATIENCE).await {
         return;
     }
-    if let Some(stuck) = shared.running().filter(|running| running.name != "on_quit") {
+    if let Some(stuck) = shared.running().filter(|running| !running.is_last) {
         tracing::warn!(
             callback = stuck.name,
             running_s = stuck.since.elapsed().as_secs(),
@@ -172,12 +167,26 @@ async fn finish(shared: &Shared, script: &mut oneshot::Receiver<()>, signals: &m
         );
         return;
     }
-    let more = QUIT_PATIENCE.saturating_sub(CALLBACK_PATIENCE);
+    tracing::info!("on_quit is still running; another signal ends it");
+    if !is_over(script, signals, QUIT_PATIENCE - CALLBACK_PATIENCE).await {
+        let after_s = QUIT_PATIENCE.as_secs();
+        tracing::warn!(after_s, "on_quit does not return, and is given up");
+    }
+}
+
+/// Whether the script has ended by itself, or need not, since there was another signal; within so long.
+async fn is_over(
+    script: &mut oneshot::Receiver<()>,
+    signals: &mut Signals,
+    patience: Duration,
+) -> bool {
     select! {
-        ended = timeout(more, script) => if ended.is_err() {
-            tracing::warn!(after_s = QUIT_PATIENCE.as_secs(), "on_quit does not return, and is given up");
-        },
-        () = signals.end() => tracing::warn!("a second signal: on_quit is not waited for"),
+        _ = script => true,
+        () = signals.end() => {
+            tracing::warn!("another signal: the script is not waited for");
+            true
+        }
+        () = sleep(patience) => false,
     }
 }
 

@@ -43,6 +43,8 @@ struct Inner {
 pub(super) struct Running {
     pub(super) name: &'static str,
     pub(super) since: Instant,
+    /// It is on_quit.
+    pub(super) is_last: bool,
 }
 
 /// What the script's thread calls next.
@@ -137,6 +139,7 @@ impl Shared {
             inner.running = Some(Running {
                 name: call.name(),
                 since: now,
+                is_last: matches!(call, Call::Quit),
             });
             return call;
         }
