@@ -25,7 +25,7 @@ use super::{
 };
 use crate::script::{
     probe::{Origin, Outcome, Pace, PathKey},
-    prober::Prober,
+    prober::{Prober, ProberError},
     vm,
 };
 
@@ -80,13 +80,28 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     serve(prober, machine, &shared, signals).await
 }
 
+/// Where echo sockets are refused, a process that may open raw ones probes all the same.
 fn prober(variables: &Variables) -> anyhow::Result<Prober> {
     let pace = Pace {
         privileged: variables.privileged,
         interval: variables.ping_frequency,
         timeout: TIMEOUT,
     };
-    Prober::new(pace).context("cannot probe")
+    let refused = match Prober::new(pace) {
+        Err(refused @ ProberError::EchoSocket(_)) => refused,
+        other => return other.context("cannot probe"),
+    };
+    let privileged = Pace {
+        privileged: true,
+        ..pace
+    };
+    let Ok(prober) = Prober::new(privileged) else {
+        return Err(refused).context("cannot probe");
+    };
+    tracing::warn!(
+        "net.ipv4.ping_group_range does not include this process' group: its probes leave by raw sockets, as with `privileged = true`"
+    );
+    Ok(prober)
 }
 
 /// Adds what the script has listed to what it has started itself.
@@ -199,7 +214,7 @@ fn spawn(machine: Machine, shared: &Arc<Shared>) -> io::Result<oneshot::Receiver
         // Freeing what a script has collected would only take time.
         std::mem::forget(machine);
     };
-    vm::thread::spawn("script", work)?;
+    vm::thread::spawn_as("script", vm::thread::Niceness::Nice, work)?;
     Ok(script)
 }
 
