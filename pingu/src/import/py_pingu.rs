@@ -170,6 +170,7 @@ pub(super) fn convert(text: &str, findings: &mut Findings) -> Draft {
         .sections
         .push(probe(&mut map, root.line, base, findings));
     draft.sections.push(health(root.line));
+    draft.sections.push(group(root.line));
     let period = base.map_or(PERIOD, |(period, _)| period);
     match map.take("interfaces", findings) {
         Some(Value {
@@ -265,6 +266,14 @@ fn health(line: usize) -> Section {
         text("off"),
         "py-pingu judges by pings alone. \"report\", pingu's default, spares an uplink whose pings are lost while TCP works.",
     );
+    section
+}
+
+fn group(line: usize) -> Section {
+    let mut section = Section::new("[[group]]", line, "");
+    section.own("name", text("default"), "");
+    let all_down = "With no interface good py-pingu leaves no default at all; pingu leaves the last one that was good.";
+    section.own("when_all_down", text("keep"), all_down);
     section
 }
 

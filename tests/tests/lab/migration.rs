@@ -2,7 +2,8 @@
 //! real networks what that documentation says.
 
 use std::{
-    fs,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -16,9 +17,10 @@ use pingu_tests::lab::{
     routes,
     script::Setting,
     site::{Plan, Site, TARGET},
-    turn,
+    status, turn,
     wait::wait_until,
 };
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// py-pingu's bursts take five seconds, and so does it from one to the next; a fault may begin just after one.
@@ -165,6 +167,46 @@ fn py_pingu_s_example_runs_as_it_is_and_learns_a_gateway_that_comes_later() {
     moved.daemon.process().wait_for_log(gateways, deadline);
     let log = moved.daemon.process().log();
     assert!(log.contains("\"ipv4\":\"10.0.2.1\""), "{log}");
+}
+
+#[test]
+fn py_pingu_s_reset_script_is_run_when_a_burst_is_bad_and_not_again_within_its_grace_period() {
+    let _turn = turn::shared();
+    let site = Plan::new(&["eno2", "wlo1"]).build();
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let path = |name: &str| directory.path().join(name);
+    fs::write(
+        path("reset"),
+        format!("#!/bin/sh\necho reset >> {}\n", path("ran").display()),
+    )
+    .and_then(|()| fs::set_permissions(path("reset"), Permissions::from_mode(0o700)))
+    .expect("a temporary file can be written");
+    let text = format!(
+        r#"{{"host": "8.8.8.8", "period": 0.5, "interfaces": {{
+            "eno2": {{"metric": 88, "count": 1, "max_lost": 0, "reset_script": "{}", "reset_script_grace_period": 600}},
+            "wlo1": {{"metric": 89, "count": 1, "max_lost": 0}} }} }}"#,
+        path("reset").display()
+    );
+    fs::write(path("config.json"), text).expect("a temporary file can be written");
+    let ran = path("ran");
+    let runs = || fs::read_to_string(&ran).unwrap_or_default().lines().count();
+    let mut moved = Moved::run(&path("config.json"), site, directory, &["eno2", "wlo1"]);
+    assert_eq!(runs(), 0);
+    moved.site.providers[0].black_hole();
+    moved.traffic_leaves_by(1);
+    wait_until("the script", DEADLINE, || {
+        (runs() == 1).then_some(()).ok_or_else(String::new)
+    });
+    let lost = |status: &Value| status::counter(status::target(status, "eno2", 0), "lost");
+    let before = lost(&moved.daemon.status().expect("the daemon runs"));
+    moved
+        .daemon
+        .wait_for("more bad bursts", DEADLINE, |status| {
+            lost(status) >= before + 3
+        });
+    moved.site.providers[0].repair();
+    moved.traffic_leaves_by(0);
+    assert_eq!(runs(), 1);
 }
 
 /// What `multigateway` should have, with the providers in this order.
