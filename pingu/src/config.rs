@@ -13,12 +13,14 @@ mod health;
 mod hooks;
 mod keys;
 mod limits;
+mod near;
 mod pace;
 mod passive;
 mod policy;
 mod problem;
 mod reader;
 mod routing;
+mod script;
 mod steering;
 mod uplink;
 mod write;
@@ -46,6 +48,7 @@ pub use pace::{BurstConfig, ProbeMode, RollingConfig};
 pub use passive::{Handshakes, PassiveConfig, ProbeWhen};
 pub use problem::{LoadError, Problem, Problems, Severity};
 pub use routing::{AdvertiseConfig, AdvertiseKind};
+pub use script::ScriptConfig;
 pub use steering::{DampingConfig, PreferBetter};
 
 use ipnet::IpNet;
@@ -87,6 +90,8 @@ pub struct Config {
     pub damping: Option<DampingConfig>,
     /// When a better uplink takes over from one that is healthy but worse; none: never.
     pub prefer_better: Option<PreferBetter>,
+    /// The script that ranks uplinks and vetoes switches; none: there is none.
+    pub script: Option<ScriptConfig>,
     /// The groups, of which each uplink belongs to one. At least one, at most [`GROUPS_MAX`].
     pub groups: Vec<GroupConfig>,
     /// The uplinks, the most wanted first. At least one, at most [`UPLINKS_MAX`].

@@ -92,11 +92,19 @@ pub struct Pinned {
 }
 
 impl Reply {
+    /// To nobody: an answer that is only logged.
+    pub(crate) fn unheard() -> Self {
+        let (sender, _) = oneshot::channel();
+        Self(sender)
+    }
+
     /// Answers; a caller that has gone is no error.
     pub fn send(self, answer: &impl Serialize) {
         let text = serde_json::to_string(answer)
             .expect("an answer has only string keys and finite numbers");
-        let _gone = self.0.send(text);
+        if let Err(text) = self.0.send(text) {
+            tracing::debug!(text, "nobody waits for this answer");
+        }
     }
 }
 

@@ -6,13 +6,13 @@ use std::{
 };
 
 use anyhow::Context;
-use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{
     adopted::AdoptedNote,
     config::Config,
     control::{Control, Request},
     daemon::{
+        adviser::Adviser,
         alarm::Alarm,
         back_off::BackOff,
         budget::{Allowance, WriteBudget},
@@ -21,36 +21,43 @@ use crate::{
         connections::Flows,
         hooks::Hooks,
         instance::Instance,
+        notify::Notifier,
         pins::Pins,
         printer::Printer,
         saver::Saver,
+        signals::{Signals, Wish},
         sticky::Sticky,
         telling::Telling,
     },
     engine::{Engine, State},
     memory::{Memory, MemoryFile},
     netlink::{KernelRoutes, NetlinkError, RouteTable, watch::Watch},
-    network::{Interference, News},
+    network::News,
     probe::{kernel::LoadOptions, transport::Transport},
+    script::policy,
 };
 
 mod actor;
+mod adviser;
 mod alarm;
 mod answers;
 mod back_off;
 mod budget;
 mod checks;
+mod chronicle;
 mod commands;
 mod connections;
 mod hooks;
 mod instance;
 mod limits;
-mod log;
+mod news;
+mod notify;
 mod packet_log;
 mod pins;
 mod printer;
 mod routing;
 mod saver;
+mod signals;
 mod sticky;
 mod telling;
 
@@ -91,11 +98,11 @@ enum Event {
     Checked(CheckResult),
     /// A hook's command has ended.
     Ran(commands::Ran),
+    /// The script says something, or has ended.
+    Advised(Option<policy::Word>),
     /// The sticky file says something else.
     Sticky,
-    /// SIGUSR1: what is known is to be printed.
-    Print,
-    Stop(&'static str),
+    Wished(Wish),
 }
 
 struct Daemon {
@@ -111,12 +118,13 @@ struct Daemon {
     alarm: Alarm,
     control: Control,
     telling: Telling,
-    signals: [(&'static str, Signal); 3],
-    on_print: Signal,
+    signals: Signals,
     printer: Printer,
     note: AdoptedNote,
     saver: Saver,
+    notifier: Notifier,
     pins: Pins,
+    adviser: Adviser,
     budget: WriteBudget,
     allowance: Allowance,
     flows: Flows,
@@ -127,19 +135,18 @@ struct Daemon {
     look_at: Instant,
     /// The engine's revision that the kernel was last made to agree with.
     converged: Option<u64>,
+    /// When the engine last thought.
+    decided: Instant,
     states: Vec<State>,
+    /// Some state has changed since connections were last looked at.
+    states_changed: bool,
     warnings: Vec<String>,
     _instance: Instance,
 }
 
 impl Daemon {
     async fn start(config: Config) -> anyhow::Result<Self> {
-        let signals = [
-            ("SIGINT", signal(SignalKind::interrupt())?),
-            ("SIGTERM", signal(SignalKind::terminate())?),
-            ("SIGHUP", signal(SignalKind::hangup())?),
-        ];
-        let on_print = signal(SignalKind::user_defined1())?;
+        let signals = Signals::catch()?;
         let instance = Instance::claim(config.protocol)?;
         limits::raise_open_files(&config);
         let now = clock();
@@ -152,6 +159,7 @@ impl Daemon {
             KernelRoutes::new(config.protocol).context("cannot talk to the kernel's routing")?;
         watch.know_own(routes.ports());
         let (choice, receive) = (config.engine, config.receive_hook);
+        let adviser = Adviser::new(config.script.as_ref(), now)?;
         let budget = WriteBudget::new(config.objects_max(), now);
         let flows = Flows::new(&config);
         let mut engine = Engine::new(config, rand::random(), now);
@@ -185,11 +193,12 @@ impl Daemon {
             control,
             telling: Telling::default(),
             signals,
-            on_print,
             printer: Printer::default(),
             note,
             saver,
+            notifier: Notifier::new(now),
             pins,
+            adviser,
             budget,
             allowance: Allowance::default(),
             flows,
@@ -198,7 +207,9 @@ impl Daemon {
             look_took: Duration::ZERO,
             look_at: now,
             converged: None,
+            decided: now,
             states,
+            states_changed: false,
             warnings: Vec::new(),
             _instance: instance,
         })
@@ -209,6 +220,7 @@ impl Daemon {
         tracing::info!(uplinks = config.uplinks.len(), memory = %config.footprint(), "probing");
         self.read_sticky_file();
         loop {
+            self.notifier.turn(clock());
             if clock() >= self.look_at {
                 self.look().await?;
             }
@@ -218,33 +230,40 @@ impl Daemon {
                     .hooks
                     .follow(&mut self.engine, &mut self.transport, clock());
             }
-            self.probe().await;
-            self.check();
-            let changed = self.log_states();
-            // An uplink may also die without a route that would move.
-            if changed || self.flows.next_wake().is_some_and(|wake| wake <= clock()) {
-                self.flows.observe(&self.engine, clock());
-            }
+            self.probe();
+            self.follow_script();
+            // First of all, routes: traffic waits for them.
             if self.converged != Some(self.engine.revision()) {
                 self.converge().await;
                 self.log_warnings();
+            }
+            self.log_states();
+            self.ask_neighbours().await;
+            self.check();
+            // An uplink may also die without a route that would move.
+            let changed = std::mem::take(&mut self.states_changed);
+            if changed || self.flows.next_wake().is_some_and(|wake| wake <= clock()) {
+                self.flows.observe(&self.engine, clock());
             }
             let (engine, pins) = (&self.engine, &self.pins);
             let memory = || memory_of(engine, pins);
             self.saver.follow(engine.revision(), memory, clock());
             self.command(clock());
+            self.notify(changed);
             self.tell();
             match self.next_event().await {
                 Event::Due => {}
                 Event::Checked(result) => self.take_check(result),
                 Event::Ran(ran) => self.commands.take(ran),
                 Event::Saved(outcome) => self.saver.take(outcome, clock()),
-                Event::Print => self.print_knowledge(),
+                Event::Wished(Wish::Print) => self.print_knowledge(),
                 Event::News(news) => self.take_news(news)?,
                 Event::Asked(request) => self.answer(request),
+                Event::Advised(word) => self.take_advice(word),
                 Event::Sticky => self.read_sticky_file(),
-                Event::Stop(signal) => {
+                Event::Wished(Wish::Stop(signal)) => {
                     tracing::info!(signal, "stopping");
+                    self.notifier.stopping();
                     return Ok(());
                 }
             }
@@ -256,24 +275,26 @@ impl Daemon {
             self.engine.next_wake(),
             self.saver.next_wake(),
             self.flows.next_wake(),
+            self.adviser.next_wake(),
         ];
         let due = wakes.into_iter().flatten().fold(self.look_at, Instant::min);
         let at_once = self.hooks_due || self.telling.is_due();
         let due = if at_once { clock() } else { due };
-        let [(int, on_int), (term, on_term), (hup, on_hup)] = &mut self.signals;
+        // What cannot happen is not asked about: each costs some of every wake-up.
+        let (checking, saving) = (self.checks.any(), self.saver.is_under_way());
+        let (sticking, commanding) = (self.pins.follows_a_file(), self.commands.any());
+        let advising = self.adviser.any();
         tokio::select! {
             biased;
-            _ = on_int.recv() => Event::Stop(int),
-            _ = on_term.recv() => Event::Stop(term),
-            _ = on_hup.recv() => Event::Stop(hup),
+            wish = self.signals.next() => Event::Wished(wish),
             // Before news, which may come in a flood, and the timer, which may always be due; what is due is done in every turn anyway.
             request = self.control.next() => Event::Asked(request),
             news = self.watch.next() => Event::News(news),
-            result = self.checks.next() => Event::Checked(result),
-            ran = self.commands.next() => Event::Ran(ran),
-            outcome = self.saver.ended() => Event::Saved(outcome),
-            _ = self.on_print.recv() => Event::Print,
-            () = self.pins.changed() => Event::Sticky,
+            result = self.checks.next(), if checking => Event::Checked(result),
+            word = self.adviser.next(), if advising => Event::Advised(word),
+            ran = self.commands.next(), if commanding => Event::Ran(ran),
+            outcome = self.saver.ended(), if saving => Event::Saved(outcome),
+            () = self.pins.changed(), if sticking => Event::Sticky,
             () = self.alarm.wait(due, clock()) => Event::Due,
         }
     }
@@ -282,35 +303,6 @@ impl Daemon {
         let text = serde_json::to_string(&self.engine.knowledge())
             .expect("what is known has only string keys");
         self.printer.print(text);
-    }
-
-    fn take_news(&mut self, news: io::Result<News>) -> anyhow::Result<()> {
-        match news {
-            Ok(News::Neighbour(neighbour)) => self.engine.neighbour(&neighbour, clock()),
-            Ok(News::Changed) => self.look_soon(),
-            Ok(News::Interfered(what)) => self.take_interference(&what),
-            Ok(News::Overrun) => {
-                tracing::debug!("news were lost, looking at everything again");
-                self.look_soon();
-            }
-            Err(error) => {
-                tracing::warn!(%error, "the news socket failed, opening another");
-                self.watch = Watch::new(self.engine.config().protocol)
-                    .context("cannot listen to the kernel's news")?;
-                self.watch.know_own(self.routes.ports());
-                self.look_soon();
-            }
-        }
-        Ok(())
-    }
-
-    /// Finds out at once who it was: programs that delete a route often end in the next millisecond.
-    fn take_interference(&mut self, what: &Interference) {
-        let by = actor::behind(what.port);
-        tracing::debug!(deed = ?what.deed, route = %what.route, by, "an own route was touched");
-        if let Some(fight) = self.engine.interfered(what, by, clock()) {
-            tracing::warn!("{fight}");
-        }
     }
 
     fn look_soon(&mut self) {
@@ -343,10 +335,14 @@ impl Daemon {
         Ok(())
     }
 
-    async fn probe(&mut self) {
+    fn probe(&mut self) {
         self.engine.tell_time(time_of_day(), clock());
         self.engine.run(clock(), &mut self.transport);
-        self.engine.sent(clock());
+        self.decided = clock();
+        self.engine.sent(self.decided);
+    }
+
+    async fn ask_neighbours(&mut self) {
         for (ifindex, address) in self.engine.solicitations(clock()) {
             if let Err(error) = self.routes.solicit(ifindex, address).await {
                 tracing::debug!(%ifindex, %address, %error, "cannot ask for a neighbour");

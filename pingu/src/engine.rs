@@ -18,6 +18,7 @@ use crate::{
 mod acknowledged;
 mod active;
 mod adoption;
+mod advice;
 mod burst;
 mod bursts;
 mod calendar;
@@ -63,6 +64,7 @@ mod way_out;
 mod why;
 mod window;
 
+pub use advice::{ExtraRoute, UplinkView};
 pub(crate) use causes::words::icmp as icmp_words;
 pub use causes::{CauseKind, status::CauseStatus};
 pub use check::CheckStatus;
@@ -154,6 +156,7 @@ pub struct Engine {
     /// Of each group: the healthy uplinks compared.
     contests: Vec<Contest>,
     pinned: Option<UplinkId>,
+    advice: advice::Advice,
     /// When counters are read.
     watch: signs::Watch,
     ledger: ledger::Ledger,
@@ -209,6 +212,7 @@ impl Engine {
             watch: signs::Watch::new(&config, now),
             ledger: ledger::Ledger::new(now),
             pinned: None,
+            advice: advice::Advice::default(),
             marks: paths.iter().map(Mark::of).collect(),
             timetable: Timetable::new(paths.len(), now),
             pace: Pace::new(&config.uplinks, now),
@@ -267,6 +271,11 @@ impl Engine {
             .iter()
             .map(|path| slots_needed(&self.config.uplinks[path.uplink.index()].probe))
             .sum()
+    }
+
+    /// There was a look at the kernel.
+    pub fn is_oriented(&self) -> bool {
+        self.oriented
     }
 
     /// The last look at the kernel.

@@ -14,7 +14,7 @@ pub mod watch;
 
 pub mod model;
 
-mod apply;
+pub(crate) mod apply;
 
 pub(crate) mod ask;
 
@@ -308,6 +308,9 @@ impl RouteTable for KernelRoutes {
     }
 
     async fn apply(&mut self, change: &Change) -> Result<(), NetlinkError> {
+        if self.make_directly(change) {
+            return Ok(());
+        }
         match change {
             Change::Add(route) => self.add(route, apply::INTO_FREE_SLOT).await,
             Change::AddBeside(route) => self.add_beside(route).await,

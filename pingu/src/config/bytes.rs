@@ -76,12 +76,7 @@ impl fmt::Display for BudgetTime {
 impl fmt::Display for Budget {
     /// In the largest unit that needs no fraction.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (unit, unit_bytes) = UNITS
-            .iter()
-            .filter(|(_, unit_bytes)| self.bytes.is_multiple_of(*unit_bytes))
-            .max_by_key(|(_, unit_bytes)| *unit_bytes)
-            .expect("every number is a multiple of one");
-        write!(f, "{}{unit}/{}", self.bytes / unit_bytes, self.per)
+        write!(f, "{}/{}", write_size(self.bytes), self.per)
     }
 }
 
@@ -90,6 +85,12 @@ pub(super) fn parse(text: &str) -> Option<Budget> {
     let (amount, time) = text.split_once('/')?;
     let time = time.trim();
     let (_, per) = TIMES.iter().find(|(word, _)| *word == time)?;
+    let bytes = parse_size(amount)?;
+    Some(Budget { bytes, per: *per })
+}
+
+/// Reads a number of bytes with its unit; none if it is not one, or without any byte, or more than a petabyte.
+pub(super) fn parse_size(amount: &str) -> Option<u64> {
     let amount = amount.trim();
     let digits_end = amount.find(|c: char| !c.is_ascii_digit() && c != '.')?;
     let (number, unit) = amount.split_at(digits_end);
@@ -105,9 +106,17 @@ pub(super) fn parse(text: &str) -> Option<Budget> {
         place /= 10.0;
         bytes = bytes.checked_add((f64::from(digit - b'0') * place).round() as u64)?;
     }
-    (1..=BYTES_MAX)
-        .contains(&bytes)
-        .then_some(Budget { bytes, per: *per })
+    (1..=BYTES_MAX).contains(&bytes).then_some(bytes)
+}
+
+/// A number of bytes in the largest unit that needs no fraction.
+pub(super) fn write_size(bytes: u64) -> String {
+    let (unit, unit_bytes) = UNITS
+        .iter()
+        .filter(|(_, unit_bytes)| bytes.is_multiple_of(*unit_bytes))
+        .max_by_key(|(_, unit_bytes)| *unit_bytes)
+        .expect("every number is a multiple of one");
+    format!("{}{unit}", bytes / unit_bytes)
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use super::{
     group, hooks, keys, policy,
     problem::Findings,
     reader::{At, Reader},
-    steering, uplink,
+    script, steering, uplink,
 };
 use crate::units::{NexthopId, Protocol};
 
@@ -72,7 +72,7 @@ pub(super) fn parse(text: &str, file: &str) -> Result<(Config, Vec<Problem>), Pr
         })
         .collect();
     let mut findings = Findings::new(file, text, broken.is_empty());
-    let config = read(&table, &mut findings);
+    let config = read(&table, &mut findings, file);
     let list = findings.into_list(&broken);
     match config {
         Some(config)
@@ -90,7 +90,11 @@ pub(super) fn parse(text: &str, file: &str) -> Result<(Config, Vec<Problem>), Pr
 }
 
 /// Reads everything there is; none only together with an error.
-fn read<'t>(table: &Spanned<DeTable<'t>>, findings: &mut Findings<'t>) -> Option<Config> {
+fn read<'t>(
+    table: &Spanned<DeTable<'t>>,
+    findings: &mut Findings<'t>,
+    file: &str,
+) -> Option<Config> {
     let mut top = Reader::new(table.get_ref(), 0..0, String::new(), findings);
     let protocol = top.integer("protocol", PROTOCOLS);
     let engine = top.choice("engine", &keys::ENGINES);
@@ -115,6 +119,7 @@ fn read<'t>(table: &Spanned<DeTable<'t>>, findings: &mut Findings<'t>) -> Option
     let rules = group::rules(&mut top);
     let damping = steering::damping(&mut top);
     let prefer_better = steering::prefer_better(&mut top);
+    let script = script::script(&mut top, file);
     let defaults = policy::Defaults::read(&mut top);
     let groups = group::Groups::read(&mut top);
     let uplinks = uplinks(&mut top, &defaults, groups.as_ref(), &connections, &rules);
@@ -138,6 +143,7 @@ fn read<'t>(table: &Spanned<DeTable<'t>>, findings: &mut Findings<'t>) -> Option
         rules,
         damping,
         prefer_better,
+        script,
         groups: groups?.list.into_iter().map(|at| at.value).collect(),
         uplinks: uplinks?,
         hooks: hooks?,

@@ -12,10 +12,12 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::{duration, problem::Findings};
+use super::{duration, near::near, problem::Findings};
 
 /// Keys that are for the whole of pingu, and often end up below a table's header.
-const TOP_KEYS: [&str; 12] = [
+const TOP_KEYS: [&str; 14] = [
+    "script",
+    "sandbox",
     "prefer_better",
     "protocol",
     "engine",
@@ -76,13 +78,22 @@ impl<'a, 'f, 't> Reader<'a, 'f, 't> {
 
     /// A table inside this one, to be read by itself.
     pub(super) fn table(&mut self, key: &'static str) -> Option<Reader<'a, '_, 't>> {
+        self.table_or(key, &format!("a table, written as [{key}]"))
+    }
+
+    /// The same where something else is allowed too.
+    pub(super) fn table_or(
+        &mut self,
+        key: &'static str,
+        allowed: &str,
+    ) -> Option<Reader<'a, '_, 't>> {
         let value = self.value(key)?;
         match value.get_ref() {
             DeValue::Table(table) => {
                 let path = format!("{}{key}.", self.path);
                 Some(Reader::new(table, value.span(), path, self.findings))
             }
-            _ => self.wrong(key, value.span(), &format!("a table, written as [{key}]")),
+            _ => self.wrong(key, value.span(), allowed),
         }
     }
 
@@ -369,24 +380,4 @@ impl<'a, 'f, 't> Reader<'a, 'f, 't> {
             );
         }
     }
-}
-
-/// Whether two words are at most two edits apart (Levenshtein), and alike enough for that to mean something.
-fn near(a: &str, b: &str) -> bool {
-    let a: Vec<char> = a.to_lowercase().chars().collect();
-    let b: Vec<char> = b.chars().collect();
-    if a.len().abs_diff(b.len()) > 2 {
-        return false;
-    }
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, from) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, to) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(from != to);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()] <= 2.min(b.len() / 2)
 }

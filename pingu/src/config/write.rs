@@ -185,6 +185,9 @@ pub(super) fn to_toml(config: &Config) -> String {
         );
         line(&mut out, "prefer_better", &value);
     }
+    if let Some(script) = &config.script {
+        super::script::write(&mut out, script);
+    }
     rules(&mut out, config);
     if let Some(damping) = &config.damping {
         out.push_str("\n[damping]\n");

@@ -75,6 +75,11 @@ impl Checks {
         })
     }
 
+    /// Whether there may ever be a result.
+    pub(super) fn any(&self) -> bool {
+        self.thread.is_some()
+    }
+
     /// Starts a run, or has it wait for a place.
     pub(super) fn begin(&mut self, order: CheckOrder) {
         let Some(thread) = &self.thread else {

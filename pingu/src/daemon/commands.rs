@@ -261,6 +261,11 @@ impl Commands {
         }
     }
 
+    /// Whether a run may ever end.
+    pub(super) fn any(&self) -> bool {
+        self.thread.is_some()
+    }
+
     /// The next run that has ended.
     pub(super) async fn next(&mut self) -> Ran {
         let ran = self.ended.recv().await;

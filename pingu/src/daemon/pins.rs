@@ -51,6 +51,11 @@ impl Pins {
         self.command.map(|id| name_of(engine, id))
     }
 
+    /// Whether there is a sticky file to be heard of.
+    pub(super) fn follows_a_file(&self) -> bool {
+        self.sticky.is_some()
+    }
+
     /// Waits until the sticky file says something else; safe to cancel.
     pub(super) async fn changed(&mut self) {
         match &mut self.sticky {

@@ -145,6 +145,7 @@ impl Daemon {
         let takeovers = plain.iter().position(is_takeover).unwrap_or(plain.len());
         let rest = plain.split_off(takeovers);
         let mut outcomes = self.routes.apply_all(&plain).await;
+        self.log_states();
         self.reach(&plain, &mut outcomes).await;
         let is_many = plain.len() > CHANGES_LOGGED_MAX;
         let mut made = Vec::with_capacity(plain.len());

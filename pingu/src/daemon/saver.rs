@@ -71,6 +71,11 @@ impl Saver {
         self.waiting.push(done);
     }
 
+    /// Something is being written.
+    pub(super) fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
+    }
+
     /// The end of the write that is under way; safe to cancel. [`Saver::take`] must get it.
     pub(super) async fn ended(&mut self) -> Outcome {
         match &mut self.under_way {

@@ -63,11 +63,13 @@ impl Telling {
 impl Daemon {
     /// Goes on answering those who asked for the status.
     pub(super) fn tell(&mut self) {
-        let (engine, pins, commands) = (&self.engine, &self.pins, &self.commands);
+        let (engine, pins) = (&self.engine, &self.pins);
+        let (commands, adviser) = (&self.commands, &self.adviser);
         let begin = || {
             let mut status = engine.status_without_targets(clock(), time_of_day());
             pins.amend(&mut status);
             commands.amend(&mut status);
+            adviser.amend(&mut status);
             status
         };
         self.telling.follow(engine, begin, (clock(), time_of_day()));

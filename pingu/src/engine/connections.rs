@@ -35,6 +35,8 @@ pub struct Connections {
     members: BTreeMap<UplinkId, Member>,
     /// The last look found an uplink that carries traffic.
     has_way: bool,
+    /// When the first of what is left somewhere ends.
+    drained_at: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +62,7 @@ impl Connections {
             failback,
             members: members.into_iter().map(|id| (id, found)).collect(),
             has_way: false,
+            drained_at: None,
         }
     }
 
@@ -93,13 +96,15 @@ impl Connections {
             };
             reason.map(|reason| Flush { uplink, reason })
         };
-        self.members.iter_mut().filter_map(flush).collect()
+        let flushes = self.members.iter_mut().filter_map(flush).collect();
+        let ends = self.members.values().filter_map(|member| member.drained_at);
+        self.drained_at = ends.min();
+        flushes
     }
 
     /// When to observe again, if nothing else happens before.
     pub fn next_wake(&self) -> Option<Instant> {
-        let ends = self.members.values().filter_map(|member| member.drained_at);
-        ends.min().filter(|_| self.has_way)
+        self.drained_at.filter(|_| self.has_way)
     }
 }
 

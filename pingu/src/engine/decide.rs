@@ -16,6 +16,8 @@ use crate::{
 pub(crate) struct Candidate {
     pub(crate) id: UplinkId,
     pub(crate) metric: Metric,
+    /// Its place among the others, the most wanted first: its metric, or what a script says.
+    pub(crate) order: u32,
     pub(crate) state: State,
     /// It has a way out: interface, carrier, gateway and address.
     pub(crate) usable: bool,
@@ -50,8 +52,12 @@ pub struct Ranking {
 pub(crate) struct Steering {
     /// Preferred whatever its health, as long as it can be left by.
     pub(crate) pinned: Option<UplinkId>,
+    /// Preferred as long as it is up and can be left by: a script vetoes that traffic leaves it.
+    pub(crate) kept: Option<UplinkId>,
     /// Preferred as long as it is up: the outcome of [`preferred`].
     pub(crate) better: Option<UplinkId>,
+    /// A script says the order: the first of it that stands is preferred if it is up, whatever the metrics.
+    pub(crate) scripted: bool,
     pub(crate) mode: Mode,
 }
 
@@ -66,18 +72,21 @@ pub(crate) fn rank(
     now: Instant,
 ) -> Ranking {
     let mut by_metric: Vec<&Candidate> = candidates.iter().collect();
-    by_metric.sort_by_key(|candidate| candidate.metric);
+    by_metric.sort_by_key(|candidate| candidate.order);
     let (mut standing, held) = rank_by_metric(&by_metric, before, now);
     let pinned = by_metric
         .iter()
         .find(|c| steering.pinned == Some(c.id) && c.usable);
-    let better = || {
+    let up = |wanted: Option<UplinkId>| {
         by_metric
             .iter()
             .filter(|c| c.state == State::Up && standing.contains(&c.id))
-            .find(|c| steering.better == Some(c.id))
+            .find(|c| wanted == Some(c.id))
     };
-    let Some(preferred) = pinned.or_else(better) else {
+    let kept = || up(steering.kept).filter(|c| c.usable);
+    let better = || up(steering.better);
+    let first = || up(standing.first().copied().filter(|_| steering.scripted));
+    let Some(preferred) = pinned.or_else(kept).or_else(better).or_else(first) else {
         return Ranking {
             standing,
             held,
@@ -136,10 +145,10 @@ fn rank_by_metric(
     let up = || by_metric.iter().filter(is_up);
     let best_settled = up()
         .find(|candidate| before.has_settled(candidate, now))
-        .map(|c| c.metric);
+        .map(|c| c.order);
     let held: Vec<(UplinkId, Instant)> = up()
         .filter(|candidate| {
-            !stood(candidate) && best_settled.is_some_and(|best| candidate.metric < best)
+            !stood(candidate) && best_settled.is_some_and(|best| candidate.order < best)
         })
         .filter_map(|candidate| Some((candidate.id, candidate.held(now)?)))
         .collect();

@@ -1,13 +1,13 @@
 //! When each path's bursts begin: spread over their period, so that nothing comes in waves, and some together, so that a wake-up, which
-//! costs as much as ten probes, carries about ten.
+//! costs as much as ten probes, carries more than ten.
 
 use std::time::{Duration, Instant};
 
 use crate::config::{ProbeConfig, ProbeMode, UplinkConfig};
 
-/// So many paths begin their bursts in one wake-up, where there are so many of one period, at [`TOGETHER_RATE`] and below. Ten cost a
-/// fifth of what one costs each. Where probes are more, more of them leave together, as the root of their rate: wake-ups grow as slowly.
-const TOGETHER: f64 = 10.0;
+/// So many paths begin their bursts in one wake-up, where there are so many of one period, at [`TOGETHER_RATE`] and below. They cost
+/// a sixth of what one costs each. Where probes are more, more of them leave together, as the root of their rate: wake-ups grow as slowly.
+const TOGETHER: f64 = 16.0;
 
 /// In probes a second.
 const TOGETHER_RATE: f64 = 100.0;

@@ -96,6 +96,7 @@ impl Engine {
             self.policy_routes(id, &mut set);
             self.advertised_routes(id, &mut set);
         }
+        self.extra_routes(&mut set);
         if self.config.learned_routes == LearnedRoutes::Adopt {
             set.taken_over = self.learned_routes();
         }

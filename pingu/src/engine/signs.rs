@@ -1,11 +1,16 @@
 //! What passing traffic does to probing and to states: bursts at once after a silence, bursts left out, handshakes that keep an uplink
 //! up or show a portal.
 
+mod sign;
 mod status;
 
+pub(crate) use sign::Sign;
 pub use status::{Cause, HandshakeStatus, PassiveStatus, TrafficStatus};
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use crate::{
     config::Handshakes,
@@ -27,58 +32,19 @@ const TRY_EVERY: Duration = Duration::from_secs(5);
 /// Counters are read so often while handshakes decide about an uplink.
 const WAIT_STEP: Duration = Duration::from_millis(50);
 
-/// What handshakes say against the pings.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Sign {
-    /// Nothing.
-    #[default]
-    None,
-    /// It works, although pings are lost.
-    Kept(Count),
-    /// Pings are lost, but traffic comes in: handshakes may soon tell.
-    Waits,
-    /// None of so many succeeds, although pings are answered; whether the uplink is down for that.
-    Portal { begun: u64, judged: bool },
-}
-
-impl Sign {
-    /// The state, given the one by pings.
-    pub(crate) fn heed(self, by_pings: State) -> State {
-        match (self, by_pings) {
-            (Self::Kept(_) | Self::Waits, State::Down) => State::Up,
-            (Self::Portal { judged: true, .. }, State::Up) => State::Down,
-            (Self::None | Self::Kept(_) | Self::Waits | Self::Portal { .. }, _) => by_pings,
-        }
-    }
-
-    /// Both say the same but for numbers.
-    pub(crate) fn is_like(self, other: Self) -> bool {
-        std::mem::discriminant(&self) == std::mem::discriminant(&other)
-    }
-
-    /// What it says, for people.
-    pub(crate) fn reason(self) -> Option<String> {
-        match self {
-            Self::None => None,
-            Self::Kept(Count { begun, answered }) => {
-                let answered = answered.min(begun);
-                Some(format!(
-                    "pings lost, but {answered} of {begun} handshakes succeed"
-                ))
-            }
-            Self::Waits => Some("pings lost, but packets come in: waits for handshakes".to_owned()),
-            Self::Portal { begun, .. } => Some(format!(
-                "portal: pings are answered, but none of {begun} TCP handshakes"
-            )),
-        }
-    }
-}
+/// A wake-up for something else reads counters where they are wanted within this share of the time between two readings: they hardly ever
+/// wake the loop then.
+const RIDE_SHARE: u32 = 4;
 
 /// When counters are read.
 #[derive(Debug)]
 pub(crate) struct Watch {
     sample_every: Duration,
     next_sample: Instant,
+    /// There is something to be read.
+    any: bool,
+    /// Uplinks about which handshakes decide.
+    waiting: BTreeSet<UplinkId>,
 }
 
 impl Watch {
@@ -87,6 +53,8 @@ impl Watch {
         Self {
             sample_every: ticks.min().expect("there is an uplink"),
             next_sample: now,
+            any: false,
+            waiting: BTreeSet::new(),
         }
     }
 }
@@ -211,11 +179,13 @@ impl Engine {
             }
             uplink.passive.set_source(source);
         }
+        let is_there = |uplink: &Uplink| matches!(uplink.passive.source, Source::Interface(_));
+        self.watch.any = self.uplinks.iter().any(is_there);
     }
 
     /// Reads all counters, if it is time. Whether it was.
     pub(super) fn observe(&mut self, transport: &impl ProbeTransport, now: Instant) -> bool {
-        if now < self.watch.next_sample {
+        if now + self.watch.sample_every / RIDE_SHARE < self.watch.next_sample {
             return false;
         }
         for uplink in &mut self.uplinks {
@@ -233,14 +203,21 @@ impl Engine {
 
     /// When counters are to be read next; none while there can be none.
     pub(super) fn next_observation(&self) -> Option<Instant> {
-        let is_there = |uplink: &Uplink| matches!(uplink.passive.source, Source::Interface(_));
-        let any = self.uplinks.iter().any(is_there);
-        any.then_some(self.watch.next_sample)
+        self.watch.any.then_some(self.watch.next_sample)
+    }
+
+    /// Notes whether handshakes are to decide about an uplink.
+    pub(super) fn note_waiting(&mut self, id: UplinkId) {
+        if self.uplinks[id.index()].sign == Sign::Waits {
+            self.watch.waiting.insert(id);
+        } else {
+            self.watch.waiting.remove(&id);
+        }
     }
 
     /// Looks again soon while handshakes are waited for.
     pub(super) fn observe_soon(&mut self, now: Instant) {
-        if self.uplinks.iter().any(|uplink| uplink.sign == Sign::Waits) {
+        if !self.watch.waiting.is_empty() {
             let soon = now + WAIT_STEP;
             self.watch.next_sample = self.watch.next_sample.min(soon);
         }

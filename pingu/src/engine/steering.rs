@@ -11,7 +11,7 @@ use crate::{
         Engine, State,
         census::Mark,
         dead_target::TargetId,
-        decide::{self, Candidate, Steering},
+        decide::{self, Candidate, Contest, Steering},
     },
     units::{GroupId, PathId, UplinkId},
 };
@@ -45,6 +45,7 @@ impl Engine {
             if uplink.state_noted != before {
                 self.changed.insert(id);
             }
+            self.note_waiting(id);
         }
         if self.turn.is_some_and(|turn| turn <= now) {
             for index in 0..self.rankings.len() {
@@ -85,17 +86,28 @@ impl Engine {
             .map(|&id| self.candidate(id, now))
             .collect();
         let mode = self.config.groups[index].mode;
+        let scripted = self.is_advised(group);
         let before = &self.rankings[index];
-        if let Some(margins) = self.config.prefer_better.filter(|_| mode != Mode::Balance) {
-            let contest = &self.contests[index];
-            self.contests[index] = decide::preferred(&candidates, before, contest, &margins, now);
-        }
-        let steering = Steering {
+        let margins = self.config.prefer_better.as_ref();
+        // A script that says the order has the figures too.
+        self.contests[index] = match margins.filter(|_| mode != Mode::Balance && !scripted) {
+            Some(margins) => {
+                decide::preferred(&candidates, before, &self.contests[index], margins, now)
+            }
+            None => Contest::default(),
+        };
+        let mut steering = Steering {
             pinned: self.pinned,
+            kept: None,
             better: self.contests[index].chosen,
+            scripted,
             mode,
         };
-        let ranking = decide::rank(&candidates, before, steering, now);
+        let mut ranking = decide::rank(&candidates, before, steering, now);
+        steering.kept = self.stays_on(group, &candidates, &ranking, now);
+        if steering.kept.is_some() {
+            ranking = decide::rank(&candidates, &self.rankings[index], steering, now);
+        }
         let changed = ranking != self.rankings[index];
         self.rankings[index] = ranking;
         changed
@@ -104,6 +116,7 @@ impl Engine {
     fn candidate(&self, id: UplinkId, now: Instant) -> Candidate {
         let (uplink, config) = (&self.uplinks[id.index()], &self.config.uplinks[id.index()]);
         let mut candidate = uplink.candidate(id, config);
+        candidate.order = self.advised_place(id).unwrap_or(candidate.order);
         // Nothing holds one that stands, or that is not up.
         let may_be_held =
             candidate.state == State::Up && !self.rankings[config.group.index()].stood(id);
@@ -125,7 +138,7 @@ impl Engine {
             .map(|(_, until)| *until);
         let margins = self.config.prefer_better.as_ref();
         let decided = margins.and_then(|margins| self.contests[group.index()].decided_at(margins));
-        held.chain(decided).min()
+        held.chain(decided).chain(self.question_until(group)).min()
     }
 
     /// Everything is looked at in the next ranking.

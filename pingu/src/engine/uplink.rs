@@ -202,6 +202,7 @@ impl Uplink {
         Candidate {
             id,
             metric: config.metric,
+            order: config.metric.0,
             state: self.state_noted,
             usable: self.ways.iter().any(Result::is_ok),
             held_until: None,

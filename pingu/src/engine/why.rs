@@ -238,6 +238,9 @@ impl Engine {
         if self.pinned == Some(id) {
             return Some("pinned".to_owned());
         }
+        if let Some(advice) = self.advice_on(id) {
+            return Some(advice);
+        }
         if ranking.preferred == Some(id) {
             return Some("better than those before it".to_owned());
         }
@@ -256,6 +259,8 @@ impl Engine {
         }
         Some(if self.pinned == Some(preferred) {
             format!("yields to {}, which is pinned", name(preferred))
+        } else if let Some(advice) = self.advice_on(preferred) {
+            format!("yields to {}: {advice}", name(preferred))
         } else {
             format!("yields to {}, which is better", name(preferred))
         })

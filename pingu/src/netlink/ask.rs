@@ -3,7 +3,7 @@
 use std::io;
 
 use netlink_packet_core::{
-    NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NLM_F_ACK, NLM_F_REQUEST, NetlinkBuffer, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
@@ -29,7 +29,16 @@ pub(crate) struct Questions {
 impl Questions {
     /// Asks the kernel; its refusal is an error with its errno.
     pub(crate) fn ask(&mut self, question: RawMessage) -> io::Result<RawMessage> {
-        let answer = self.exchange(question);
+        self.exchange(question, 0)
+    }
+
+    /// Has the kernel do something.
+    pub(crate) fn order(&mut self, order: RawMessage, flags: u16) -> io::Result<()> {
+        self.exchange(order, NLM_F_ACK | flags).map(drop)
+    }
+
+    fn exchange(&mut self, message: RawMessage, flags: u16) -> io::Result<RawMessage> {
+        let answer = self.try_exchange(message, flags);
         if matches!(&answer, Err(error) if error.kind() == io::ErrorKind::WouldBlock) {
             // Whatever went wrong, the next question begins anew.
             self.socket = None;
@@ -37,10 +46,10 @@ impl Questions {
         answer
     }
 
-    fn exchange(&mut self, question: RawMessage) -> io::Result<RawMessage> {
+    fn try_exchange(&mut self, question: RawMessage, flags: u16) -> io::Result<RawMessage> {
         self.sequence = self.sequence.wrapping_add(1);
         let mut header = NetlinkHeader::default();
-        header.flags = NLM_F_REQUEST;
+        header.flags = NLM_F_REQUEST | flags;
         header.sequence_number = self.sequence;
         let mut message = NetlinkMessage::new(header, NetlinkPayload::InnerMessage(question));
         message.finalize();
@@ -67,6 +76,12 @@ impl Questions {
             let body = answer.payload();
             if answer.message_type() == ERROR {
                 let code = body.first_chunk().copied().map_or(0, i32::from_ne_bytes);
+                if code == 0 {
+                    return Ok(RawMessage {
+                        kind: ERROR,
+                        body: Vec::new(),
+                    });
+                }
                 return Err(io::Error::from_raw_os_error(-code));
             }
             return Ok(RawMessage {

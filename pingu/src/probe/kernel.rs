@@ -7,9 +7,9 @@ use aya::{
     programs::{Program, ProgramError, SchedClassifier, Xdp},
 };
 use pingu_common::{
-    COUNTERS, Counter, GLOBAL_PASS_REPLIES, GLOBAL_PROCESSORS, GLOBAL_TRAFFIC_MASK, MAP_COUNTERS,
-    MAP_FAN, MAP_REMARKS, MAP_SLOTS, MAP_TRAFFIC, PROGRAM_REPLY_BARE, PROGRAM_REPLY_ETHERNET,
-    PROGRAM_REPLY_XDP, PROGRAM_REQUEST_BARE, PROGRAM_REQUEST_ETHERNET,
+    COOKIE_WORDS, COUNTERS, Counter, GLOBAL_PASS_REPLIES, GLOBAL_PROCESSORS, GLOBAL_TRAFFIC_MASK,
+    MAP_COUNTERS, MAP_FAN, MAP_REMARKS, MAP_SLOTS, MAP_TRAFFIC, PROGRAM_REPLY_BARE,
+    PROGRAM_REPLY_ETHERNET, PROGRAM_REPLY_XDP, PROGRAM_REQUEST_BARE, PROGRAM_REQUEST_ETHERNET,
     reflector::{MAP_COUNTED, MAP_SERVED},
 };
 
@@ -277,6 +277,16 @@ impl KernelTransport {
 
     pub(super) fn slots(&self) -> &Slots {
         &self.slots
+    }
+
+    /// Lets all further cookies begin so: whoever listens beside the hooks knows replies by it.
+    pub(crate) fn begin_cookies(&mut self, first_word: u32) {
+        self.sender.begin_cookies(first_word);
+    }
+
+    /// What the probe of a slot carries.
+    pub(crate) fn cookie(&self, slot: SlotId) -> Option<[u32; COOKIE_WORDS]> {
+        Some(self.slots.expected(slot)?.cookie)
     }
 
     /// How many slots there are.

@@ -18,6 +18,7 @@ mod raising;
 mod sandbox;
 pub mod thread;
 
+pub(in crate::script) use describe::bounded;
 pub use describe::{Fault, ScriptError};
 
 pub use raising::raising;
@@ -36,6 +37,9 @@ const COLLECT_SPEED_PERCENT: i32 = 400;
 /// What the libraries and pingu's own functions take; the script's budget counts from there.
 const OWN_BYTES_MAX: usize = 1 << 20;
 
+/// Takes what a script prints.
+pub type Print = Arc<dyn Fn(&str) + Send + Sync>;
+
 /// What a machine may do.
 #[derive(Clone)]
 pub struct VmOptions {
@@ -46,7 +50,7 @@ pub struct VmOptions {
     /// Memory of the whole machine, in bytes.
     pub memory_limit: usize,
     /// Where `print` writes to; without it, to standard output.
-    pub print: Option<Arc<dyn Fn(&str) + Send + Sync>>,
+    pub print: Option<Print>,
 }
 
 /// A Lua 5.1 machine.

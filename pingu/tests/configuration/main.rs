@@ -9,6 +9,7 @@ mod messages;
 mod migrating;
 mod passive;
 mod rolling;
+mod script;
 
 use pingu::config::{Config, LoadError};
 

@@ -1,7 +1,9 @@
 //! The real daemon, in a namespace.
 
 use std::{
-    env, fs,
+    env,
+    ffi::OsStr,
+    fs,
     path::{Path, PathBuf},
     process::{Command, ExitStatus},
     time::Duration,
@@ -49,6 +51,19 @@ impl Daemon {
     pub fn start(namespace: &Namespace, settings: &Settings) -> Self {
         let mut command = namespace.command(binary());
         command.arg("--config").arg(settings.write());
+        Self::spawn(command, settings.socket())
+    }
+
+    /// Starts pingu with more in its environment.
+    #[track_caller]
+    pub fn start_with_environment(
+        namespace: &Namespace,
+        settings: &Settings,
+        environment: &[(&str, &OsStr)],
+    ) -> Self {
+        let mut command = namespace.command(binary());
+        command.arg("--config").arg(settings.write());
+        command.envs(environment.iter().copied());
         Self::spawn(command, settings.socket())
     }
 

@@ -9,6 +9,7 @@ use pingu_tests::lab::{
     server::NameServer,
     site::{Plan, Site, TARGET},
     turn,
+    wait::wait_until,
 };
 
 mod blocked;
@@ -34,9 +35,24 @@ fn wait_until_by(site: &Site, uplink: usize) {
     route_watch::wait_until_by(&site.router, ELSEWHERE, site.ifindex(uplink), MOVE_DEADLINE);
 }
 
+/// Waits until the script has written routes: before that it may be busy with anything.
+#[track_caller]
+fn wait_for_own_routes(site: &Site) {
+    wait_until("the script's routes", MOVE_DEADLINE, || {
+        let routes = site.router.ip("-4 -o route");
+        // What `ip route` writes is of protocol boot, which it does not show.
+        if routes.lines().any(|route| !route.contains(" proto ")) {
+            Ok(())
+        } else {
+            Err(routes)
+        }
+    });
+}
+
 /// Cuts the first uplink and repairs it, twice, and sees traffic leave by the other one meanwhile.
 #[track_caller]
 fn fail_over_and_back(site: &Site, cut: impl Fn(&Site), repair: impl Fn(&Site)) {
+    wait_for_own_routes(site);
     wait_until_by(site, 0);
     for _ in 0..2 {
         cut(site);
@@ -128,7 +144,7 @@ fn a_script_probes_its_metered_uplink_only_in_need() {
     site.providers[1].count("icmp type echo-request");
     let mut script =
         Setting::new(include_str!("failoverd_scripts/start_stop.lua")).start(&site.router);
-    wait_until_by(&site, 0);
+    wait_for_own_routes(&site);
     assert_eq!(site.providers[1].counted(), 0);
     black_hole_and_back(&site);
     script.wait_for("the second stop", |script| {
@@ -191,7 +207,7 @@ fn a_state_machine_ranks_its_uplinks_and_reports() {
     let _turn = turn::shared();
     let site = site();
     let script = Setting::new(include_str!("failoverd_scripts/machine.lua")).start(&site.router);
-    wait_until_by(&site, 0);
+    wait_for_own_routes(&site);
     // One dead target is not a dead uplink.
     site.providers[0].block(&["8.8.4.4".parse().unwrap()]);
     black_hole_and_back(&site);

@@ -32,6 +32,7 @@ mod migration;
 mod modes;
 mod mutators;
 mod network_managers;
+mod notifying;
 mod passive;
 mod pins;
 mod policy;

@@ -56,8 +56,8 @@ impl Site {
     pub fn connect(&self, number: usize) {
         let (router, provider) = (&self.router, &self.providers[number]);
         let device = format!("eth{number}");
-        router.veth(&device, provider, "down").unwrap();
-        for (namespace, device, host) in [(router, device.as_str(), 2), (provider, "down", 1)] {
+        router.veth(&device, provider, "wan").unwrap();
+        for (namespace, device, host) in [(router, device.as_str(), 2), (provider, "wan", 1)] {
             namespace
                 .ip(&format!(
                     "address add 192.0.{number}.{host}/24 dev {device}"
@@ -70,10 +70,10 @@ impl Site {
                 .unwrap();
         }
         // Answers go back by the way of their questions, whatever address these came from.
-        provider.ip("route replace default dev down").unwrap();
+        provider.ip("route replace default dev wan").unwrap();
         provider
             .ip(&format!(
-                "route replace default via 2001:db8:{number}::2 dev down"
+                "route replace default via 2001:db8:{number}::2 dev wan"
             ))
             .unwrap();
     }

@@ -5,7 +5,9 @@
 )]
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
 
+mod engines;
 mod harness;
 mod interfaces;
 mod outcomes;
 mod routes;
+mod scale;

@@ -8,6 +8,7 @@ fn candidate(id: u16, state: State, good_for: Option<Duration>, now: Instant) ->
     Candidate {
         id: UplinkId(id),
         metric: Metric(100 + u32::from(id)),
+        order: 100 + u32::from(id),
         state,
         usable: true,
         held_until: good_for.map(|good_for| now - good_for + HOLD),
@@ -28,7 +29,9 @@ fn rank(candidates: &[Candidate], before: &Ranking, now: Instant) -> Ranking {
 
 const BY_STATE: Steering = Steering {
     pinned: None,
+    kept: None,
     better: None,
+    scripted: false,
     mode: Mode::Metric,
 };
 
@@ -215,8 +218,8 @@ fn in_mode_balance_a_pinned_uplink_carries_alone() {
     let all = [0, 1, 2].map(|id| candidate(id, State::Up, Some(HOLD), now));
     let steering = Steering {
         pinned: Some(UplinkId(0)),
-        better: None,
         mode: Mode::Balance,
+        ..BY_STATE
     };
     let ranking = super::rank(&all, &standing(&[0, 1, 2]), steering, now);
     assert_eq!(ranking.standing, ids(&[0]));

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 /// An answer is never called overdue sooner than so long after the mean: two processors' turns, and what a short queue takes.
-const MARGIN_MIN: Duration = Duration::from_micros(500);
+const MARGIN: Duration = Duration::from_micros(500);
+
+/// Where probes follow each other so fast that this would be most of the time that a cut takes to be found, it is a quarter of their
+/// interval, and no less than one processor's turn: the answers to the probes before have been missing for whole intervals then.
+const MARGIN_MIN: Duration = Duration::from_micros(200);
 
 /// Smoothed round-trip time and its variation; none before the first answer.
 #[derive(Clone, Copy, Debug, Default)]
@@ -24,12 +28,18 @@ impl Estimate {
     }
 
     /// How long after its sending a probe's answer is overdue: the mean and four variations, a half of the mean at least, and never
-    /// later than the timeout.
-    pub(crate) fn overdue_after(&self, timeout: Duration) -> Duration {
+    /// later than the timeout. `suspect_interval` is from one probe to the next while an answer is overdue.
+    pub(crate) fn overdue_after(
+        &self,
+        timeout: Duration,
+        suspect_interval: Option<Duration>,
+    ) -> Duration {
         let Some((mean, variation)) = self.smoothed else {
             return timeout;
         };
-        let margin = (variation * 4).max(mean / 2).max(MARGIN_MIN);
+        let of_interval = suspect_interval.map_or(MARGIN, |interval| interval / 4);
+        let least = of_interval.clamp(MARGIN_MIN, MARGIN);
+        let margin = (variation * 4).max(mean / 2).max(least);
         (mean + margin).min(timeout)
     }
 }
@@ -45,7 +55,7 @@ mod tests {
         for &ms in rtts_ms {
             estimate.push(Duration::from_millis(ms));
         }
-        estimate.overdue_after(TIMEOUT)
+        estimate.overdue_after(TIMEOUT, None)
     }
 
     #[test]
@@ -62,7 +72,23 @@ mod tests {
     fn steady_answers_bring_it_down_to_one_and_a_half_round_trips() {
         let found = after(&[40; 100]);
         assert!(found >= Duration::from_millis(60) && found < Duration::from_millis(61));
-        assert_eq!(after(&[0; 100]), MARGIN_MIN);
+        assert_eq!(after(&[0; 100]), MARGIN);
+    }
+
+    #[test]
+    fn where_probes_follow_fast_a_quarter_of_their_interval_is_margin_enough() {
+        let mut estimate = Estimate::default();
+        estimate.push(Duration::ZERO);
+        for (interval_us, margin_us) in [
+            (100, 200),
+            (1_000, 250),
+            (1_600, 400),
+            (2_000, 500),
+            (50_000, 500),
+        ] {
+            let after = estimate.overdue_after(TIMEOUT, Some(Duration::from_micros(interval_us)));
+            assert_eq!(after, Duration::from_micros(margin_us), "{interval_us} us");
+        }
     }
 
     #[test]

@@ -68,7 +68,8 @@ impl Rolling {
         let window = self.probes.report();
         let found = if let Some(row) = missing.filter(|row| row.count >= fall) {
             // The target lived no longer than until its first answer was overdue.
-            let began = row.oldest + self.estimate.overdue_after(probe.timeout);
+            let hurry = probe.mode.rolling().suspect_interval;
+            let began = row.oldest + self.estimate.overdue_after(probe.timeout, hurry);
             let judged = judged(Basis::Row, Verdict::Bad, report_of(&row), row.newest);
             Some((judged, began))
         } else if self.not_sent_in_a_row >= fall {

@@ -109,9 +109,9 @@ impl Rolling {
 
     /// How long after its sending a probe counts as missing.
     fn missing_after(&self, record: &Record, probe: &ProbeConfig) -> Duration {
-        let hurries = probe.mode.rolling().suspect_interval.is_some();
-        if hurries && record.health.state() == State::Up {
-            self.estimate.overdue_after(probe.timeout)
+        let hurry = probe.mode.rolling().suspect_interval;
+        if hurry.is_some() && record.health.state() == State::Up {
+            self.estimate.overdue_after(probe.timeout, hurry)
         } else {
             probe.timeout
         }

@@ -17,20 +17,7 @@ pub(super) fn open(ifindex: Ifindex, bare: bool) -> io::Result<OwnedFd> {
     } else {
         libc::SOCK_RAW
     };
-    // Protocol 0 receives nothing: the kernel copies no packet to the socket.
-    // SAFETY: a plain system call.
-    let socket = unsafe {
-        libc::socket(
-            libc::AF_PACKET,
-            kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
-            0,
-        )
-    };
-    if socket < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: the descriptor was opened just above and is nobody else's.
-    let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+    let socket = unbound(kind)?;
     let address = address(ifindex, 0);
     // SAFETY: the address outlives the call, and its length is right.
     let bound = unsafe {
@@ -44,6 +31,28 @@ pub(super) fn open(ifindex: Ifindex, bare: bool) -> io::Result<OwnedFd> {
         return Err(io::Error::last_os_error());
     }
     Ok(socket)
+}
+
+/// Opens a socket that sends whole frames by whatever interface each of them names, and receives nothing.
+pub(super) fn open_for_all() -> io::Result<OwnedFd> {
+    unbound(libc::SOCK_RAW)
+}
+
+fn unbound(kind: libc::c_int) -> io::Result<OwnedFd> {
+    // Protocol 0 receives nothing: the kernel copies no packet to the socket.
+    // SAFETY: a plain system call.
+    let socket = unsafe {
+        libc::socket(
+            libc::AF_PACKET,
+            kind | libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
+            0,
+        )
+    };
+    if socket < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the descriptor was opened just above and is nobody else's.
+    Ok(unsafe { OwnedFd::from_raw_fd(socket) })
 }
 
 /// By the mark the egress program knows its own.

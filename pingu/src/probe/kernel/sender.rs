@@ -1,4 +1,5 @@
-//! One packet socket for each interface, and batches of frames. No allocation for a probe, and no interface waits for another.
+//! One packet socket for each interface, one for frames of several, and batches of frames. No allocation for a probe, and no interface
+//! waits for another: what finds no room in the common socket leaves by its own.
 
 use std::{
     io,
@@ -37,6 +38,10 @@ pub(in crate::probe) struct Sender {
     batch: Batch,
     /// Places of orders that leave each for itself; empty between calls.
     single: Vec<u32>,
+    /// Bound to no interface; none where it could not be had.
+    common: Option<OwnedFd>,
+    /// Places of orders that leave by it; empty between calls.
+    shared: Vec<u32>,
     cookies: Cookies,
 }
 
@@ -77,6 +82,9 @@ struct Outlet {
     ifindex: Ifindex,
     bare: bool,
     socket: OwnedFd,
+    /// Something that left by the common socket did not pass the egress hook: the device may be another one of that number, which only
+    /// the interface's own socket tells.
+    is_odd: bool,
     /// Places of orders that wait to be sent; empty between calls.
     queue: Vec<u32>,
 }
@@ -89,8 +97,15 @@ impl Sender {
             busy: Vec::new(),
             batch: Batch::new(),
             single: Vec::new(),
+            common: None,
+            shared: Vec::new(),
             cookies: Cookies::new(first_word),
         }
+    }
+
+    /// Lets all further cookies begin so.
+    pub(super) fn begin_cookies(&mut self, first_word: u32) {
+        self.cookies.first_word = Some(first_word);
     }
 
     /// Opens the interface's socket.
@@ -98,6 +113,11 @@ impl Sender {
         let socket = packet_socket::open(ifindex, bare)?;
         packet_socket::mark(&socket)?;
         self.add(ifindex, bare, socket);
+        if self.common.is_none() {
+            // Without it each interface's own serves.
+            let marked = |socket| packet_socket::mark(&socket).map(|()| socket);
+            self.common = packet_socket::open_for_all().and_then(marked).ok();
+        }
         Ok(())
     }
 
@@ -124,6 +144,7 @@ impl Sender {
                 ifindex,
                 bare,
                 socket,
+                is_odd: false,
                 queue: Vec::new(),
             },
         );
@@ -162,8 +183,47 @@ impl Sender {
                 self.outlets[outlet].queue.push(place as u32);
             }
         }
+        if self.busy.len() > 1 {
+            self.send_together(slots, orders, results);
+        }
         while let Some(outlet) = self.busy.pop() {
             self.send_by(outlet, slots, stamping, orders, results);
+        }
+    }
+
+    /// Sends what waits for several interfaces, a few probes for each, in one system call.
+    fn send_together(&mut self, slots: &Slots, orders: &[ProbeOrder], results: &mut [SendResult]) {
+        let Some(common) = &self.common else {
+            return;
+        };
+        for outlet in &self.busy {
+            let outlet = &mut self.outlets[*outlet];
+            if !outlet.bare && !outlet.is_odd && outlet.queue.len() < FAN_RUN_MIN {
+                self.shared.append(&mut outlet.queue);
+            }
+        }
+        let mut is_full = false;
+        for places in self.shared.chunks(BATCH) {
+            let mut left = places;
+            if !is_full {
+                let cookies = &mut self.cookies;
+                self.batch
+                    .fill(true, orders, places, results, slots, cookies);
+                left = self.batch.flush_for_all(common, orders, results, slots);
+                is_full = !left.is_empty();
+            }
+            for place in left {
+                outlet_of(&mut self.outlets, &orders[*place as usize])
+                    .queue
+                    .push(*place);
+            }
+        }
+        for place in self.shared.drain(..) {
+            let order = &orders[place as usize];
+            let is_stamped = || slots.read(order.slot).sent_ns.is_some();
+            if results[place as usize] == SendResult::Sent && !is_stamped() {
+                outlet_of(&mut self.outlets, order).is_odd = true;
+            }
         }
     }
 
@@ -207,19 +267,19 @@ impl Sender {
                 refuse(places, errno, results);
                 continue;
             }
-            self.batch.fill(
-                outlet.bare,
-                outlet.ifindex,
-                orders,
-                places,
-                results,
-                slots,
-                &mut self.cookies,
-            );
+            let cookies = &mut self.cookies;
+            self.batch
+                .fill(outlet.bare, orders, places, results, slots, cookies);
             let (batch, socket) = (&mut self.batch, &outlet.socket);
             refused = batch.flush(socket, stamping, orders, results, slots);
         }
         self.single.clear();
         outlet.queue.clear();
     }
+}
+
+/// The outlet by which an order, which was queued there, leaves.
+fn outlet_of<'a>(outlets: &'a mut [Outlet], order: &ProbeOrder) -> &'a mut Outlet {
+    let found = outlets.binary_search_by_key(&order.ifindex, |outlet| outlet.ifindex);
+    &mut outlets[found.expect("it was queued at an outlet of its interface")]
 }

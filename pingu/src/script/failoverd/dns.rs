@@ -28,6 +28,9 @@ struct Resolver {
     under_way: Arc<AtomicUsize>,
 }
 
+/// Which addresses a function gives.
+type Wanted = fn(&IpAddr) -> bool;
+
 /// Makes `require("dns")` find the module.
 pub(super) fn define(lua: &Lua) -> Result<()> {
     let resolver = Resolver::default();
@@ -39,7 +42,7 @@ pub(super) fn define(lua: &Lua) -> Result<()> {
 
 fn module(lua: &Lua, resolver: &Resolver) -> Result<Table> {
     let dns = lua.create_table()?;
-    let lookups: [(&str, fn(&IpAddr) -> bool); 3] = [
+    let lookups: [(&str, Wanted); 3] = [
         ("lookup", |_| true),
         ("lookup_v4", IpAddr::is_ipv4),
         ("lookup_v6", IpAddr::is_ipv6),

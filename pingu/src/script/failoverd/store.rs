@@ -108,17 +108,15 @@ impl Store {
         Some(number)
     }
 
-    /// The path with the least loss, the first of several; one of which nothing is known only where that is true of all.
+    /// The path with the least loss, the first of several. As long as nothing is known of a path it has lost nothing: so the script's own
+    /// order decides at the start, and not whose answer is the quickest.
     pub(super) fn lowest_loss(&mut self, now: Instant) -> Option<PathStatistics> {
         let window = self.window;
         let ranked = self.paths.iter_mut().map(|(number, path)| {
             path.results.forget_old(now, window);
-            let is_unknown = path.results.count() == 0;
-            (is_unknown, path.results.loss_percent(), *number)
+            (path.results.loss_percent(), *number)
         });
-        let (.., number) = ranked.min_by(|(a_unknown, a, _), (b_unknown, b, _)| {
-            a_unknown.cmp(b_unknown).then(a.total_cmp(b))
-        })?;
+        let (_, number) = ranked.min_by(|(a, _), (b, _)| a.total_cmp(b))?;
         self.at(number, now)
     }
 

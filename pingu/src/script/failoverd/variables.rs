@@ -63,8 +63,8 @@ impl Reader {
         self.globals.raw_get(name).unwrap_or(Value::Nil)
     }
 
-    fn wrong(&mut self, name: &str, wanted: &str, found: &Value) {
-        let found = api::with_article(found.type_name());
+    fn wrong(&mut self, name: &str, wanted: &str, found: &str) {
+        let found = api::with_article(found);
         self.problems
             .push(format!("`{name}` must be {wanted}, not {found}"));
     }
@@ -75,7 +75,7 @@ impl Reader {
             Value::Integer(number) => number as f64,
             Value::Number(number) => number,
             other => {
-                self.wrong(name, "a number", &other);
+                self.wrong(name, "a number", other.type_name());
                 return default;
             }
         };
@@ -93,7 +93,7 @@ impl Reader {
             Value::Nil => false,
             Value::Boolean(privileged) => privileged,
             other => {
-                self.wrong("privileged", "a boolean", &other);
+                self.wrong("privileged", "a boolean", other.type_name());
                 false
             }
         }
@@ -104,21 +104,26 @@ impl Reader {
             Value::Nil => return Vec::new(),
             Value::Table(table) => table,
             other => {
-                self.wrong("probes", "an array of probes", &other);
+                self.wrong("probes", "an array of probes", other.type_name());
                 return Vec::new();
             }
         };
-        let pairs = table.pairs::<Value, Value>();
-        let mut elements: Vec<(Place, Value)> = pairs
-            .filter_map(|pair| pair.ok())
-            .map(|(key, value)| (Place::of(&key), value))
-            .collect();
+        // Each is taken apart at once: Lua 5.1 lets only some thousands of values be held at a time.
+        let mut elements = Vec::new();
+        let each = table.for_each(|key: Value, value: Value| {
+            let probe = api::probe_of(&value).map(|probe| probe.0.clone());
+            elements.push((Place::of(&key), probe.map_err(|_| value.type_name())));
+            Ok(())
+        });
+        if let Err(error) = each {
+            self.problems.push(format!("`probes`: {error}"));
+        }
         elements.sort_by(|(a, _), (b, _)| a.cmp(b));
         let mut keys = Vec::new();
-        for (place, value) in elements {
-            match api::probe_of(&value) {
-                Ok(probe) => keys.push(probe.0.clone()),
-                Err(_) => self.wrong(&format!("probes[{}]", place.tell()), "a probe", &value),
+        for (place, probe) in elements {
+            match probe {
+                Ok(key) => keys.push(key),
+                Err(found) => self.wrong(&format!("probes[{}]", place.tell()), "a probe", found),
             }
         }
         keys
@@ -128,7 +133,7 @@ impl Reader {
         for name in CALLBACKS {
             match self.get(name) {
                 Value::Nil | Value::Function(_) => {}
-                other => self.wrong(name, "a function", &other),
+                other => self.wrong(name, "a function", other.type_name()),
             }
         }
     }

@@ -14,7 +14,7 @@ use super::schedule::Place;
 pub(super) const FLIGHTS_MAX: usize = 1 << 20;
 
 /// A number of a probe in flight, and what it carries as its slot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Number(pub(super) u32);
 
 /// A probe that is in flight.
@@ -35,6 +35,8 @@ pub(super) struct Flight {
     pub(super) source: Option<IpAddr>,
     /// The only interface by which its reply counts.
     pub(super) ifindex: Option<u32>,
+    /// It left as a frame: hooks see it leave and return.
+    pub(super) framed: bool,
 }
 
 /// What an echo message that came in says: of a reply, or of the request that an error quotes.
@@ -124,6 +126,17 @@ impl Flights {
         is_its.then_some((number, flight))
     }
 
+    /// The number's turn: it tells a probe from those that have the number later.
+    pub(super) fn turn(&self, number: Number) -> u32 {
+        let slot = self.slots.get(number.0 as usize);
+        slot.map_or(0, |slot| slot.turn)
+    }
+
+    /// A probe that is in flight under this number.
+    pub(super) fn get_mut(&mut self, number: Number) -> Option<&mut Flight> {
+        self.slots.get_mut(number.0 as usize)?.flight.as_mut()
+    }
+
     /// Whether a round trip of so long counts.
     pub(super) fn is_in_time(&self, rtt: Duration) -> bool {
         rtt <= self.timeout
@@ -139,12 +152,12 @@ impl Flights {
     }
 
     /// Takes out the next probe whose time is over at `now`.
-    pub(super) fn expire(&mut self, now: Instant) -> Option<Flight> {
+    pub(super) fn expire(&mut self, now: Instant) -> Option<(Number, Flight)> {
         loop {
             let &(_, number, turn) = self.deadlines.front().filter(|entry| entry.0 <= now)?;
             self.deadlines.pop_front();
             if self.is_aloft(number, turn) {
-                return self.land(number);
+                return Some((number, self.land(number)?));
             }
         }
     }
@@ -160,17 +173,8 @@ impl Flights {
         None
     }
 
-    /// Forgets the probes of these paths.
-    pub(super) fn forget(&mut self, places: &[Place]) {
-        for index in 0..self.slots.len() {
-            let flight = self.slots[index].flight.as_ref();
-            if flight.is_some_and(|flight| places.contains(&flight.place)) {
-                self.land(Number(index as u32));
-            }
-        }
-    }
-
-    fn is_aloft(&self, number: Number, turn: u32) -> bool {
+    /// Whether the probe of this turn is still in flight.
+    pub(super) fn is_aloft(&self, number: Number, turn: u32) -> bool {
         let slot = &self.slots[number.0 as usize];
         slot.turn == turn && slot.flight.is_some()
     }

@@ -25,21 +25,31 @@ const STALE_MAX: usize = 64;
 /// The golden ratio's fraction of 2^32: its multiples, wrapped, are spread evenly however many there are.
 const GOLDEN: u32 = 0x9e37_79b9;
 
-/// A path's place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) struct Place(pub(super) u32);
+/// A path's place, and which of those that have it one after the other: what outlives a path is never taken for the next one's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    index: u32,
+    turn: u32,
+}
 
 /// The paths and their grids.
 #[derive(Debug)]
 pub(super) struct Schedule {
     interval: Duration,
-    paths: Vec<Option<Path>>,
-    free: Vec<Place>,
+    slots: Vec<Slot>,
+    /// Those without a path.
+    free: Vec<u32>,
     places: HashMap<PathKey, Place>,
-    /// Due times, with stale entries that `paths` does not confirm.
+    /// Due times, with stale entries that `slots` does not confirm.
     heap: BinaryHeap<Reverse<(Instant, Place)>>,
     /// How many paths ever began later than at once.
     spread: u32,
+}
+
+#[derive(Debug, Default)]
+struct Slot {
+    turn: u32,
+    path: Option<Path>,
 }
 
 #[derive(Debug)]
@@ -64,7 +74,7 @@ impl Schedule {
     pub(super) fn new(interval: Duration) -> Self {
         Self {
             interval: interval.max(Duration::from_nanos(1)),
-            paths: Vec::new(),
+            slots: Vec::new(),
             free: Vec::new(),
             places: HashMap::new(),
             heap: BinaryHeap::new(),
@@ -88,55 +98,65 @@ impl Schedule {
             self.spread = self.spread.wrapping_add(1);
             let share = u64::from(self.spread.wrapping_mul(GOLDEN));
             let interval_ns = self.interval.as_nanos();
-            Duration::from_nanos((interval_ns * u128::from(share) >> 32) as u64)
+            Duration::from_nanos(((interval_ns * u128::from(share)) >> 32) as u64)
         };
         let next = now + phase;
-        let path = Some(Path {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot::default());
+            (self.slots.len() - 1) as u32
+        });
+        let slot = &mut self.slots[index as usize];
+        slot.turn = slot.turn.wrapping_add(1);
+        slot.path = Some(Path {
             key: key.clone(),
             next,
             sequence: 0,
         });
-        let place = match self.free.pop() {
-            Some(place) => {
-                self.paths[place.0 as usize] = path;
-                place
-            }
-            None => {
-                self.paths.push(path);
-                Place((self.paths.len() - 1) as u32)
-            }
-        };
+        let turn = slot.turn;
+        let place = Place { index, turn };
         self.places.insert(key, place);
         self.put(place, next);
     }
 
-    /// Probes paths to there no more: those from this origin, or all. Returns their places, which the next paths may get.
-    pub(super) fn stop(&mut self, destination: IpAddr, origin: Option<&Origin>) -> Vec<Place> {
-        let is_meant = |path: &Path| {
-            path.key.destination == destination
-                && origin.is_none_or(|origin| path.key.origin == *origin)
+    /// Probes paths to there no more: those from this origin, or all.
+    pub(super) fn stop(&mut self, destination: IpAddr, origin: Option<&Origin>) {
+        let meant: Vec<PathKey> = match origin {
+            Some(origin) => vec![PathKey {
+                destination,
+                origin: origin.clone(),
+            }],
+            None => {
+                let paths = self.slots.iter().filter_map(|slot| slot.path.as_ref());
+                let keys = paths.map(|path| &path.key);
+                keys.filter(|key| key.destination == destination)
+                    .cloned()
+                    .collect()
+            }
         };
-        let mut stopped = Vec::new();
-        for (index, slot) in self.paths.iter_mut().enumerate() {
-            if let Some(path) = slot.take_if(|path| is_meant(path)) {
-                self.places.remove(&path.key);
-                stopped.push(Place(index as u32));
+        for key in meant {
+            if let Some(place) = self.places.remove(&key) {
+                self.slots[place.index as usize].path = None;
+                self.free.push(place.index);
             }
         }
-        self.free.extend_from_slice(&stopped);
-        stopped
     }
 
-    /// Whose a place is.
+    /// Whose a place is; nobody's any more once its path was stopped.
     pub(super) fn key(&self, place: Place) -> Option<&PathKey> {
-        Some(&self.paths.get(place.0 as usize)?.as_ref()?.key)
+        Some(&self.path(place)?.key)
+    }
+
+    fn path(&self, place: Place) -> Option<&Path> {
+        let slot = self.slots.get(place.index as usize)?;
+        slot.path.as_ref().filter(|_| slot.turn == place.turn)
     }
 
     /// The next probe that is to be sent at `now`.
     pub(super) fn take(&mut self, now: Instant) -> Option<Due> {
         while let Some(&Reverse((at, place))) = self.heap.peek().filter(|entry| entry.0.0 <= now) {
             self.heap.pop();
-            let path = self.paths[place.0 as usize].as_mut();
+            let slot = &mut self.slots[place.index as usize];
+            let path = slot.path.as_mut().filter(|_| slot.turn == place.turn);
             let Some(path) = path.filter(|path| path.next == at) else {
                 continue;
             };
@@ -167,8 +187,7 @@ impl Schedule {
     /// When the next probe is due.
     pub(super) fn next(&mut self) -> Option<Instant> {
         while let Some(&Reverse((at, place))) = self.heap.peek() {
-            let path = self.paths[place.0 as usize].as_ref();
-            if path.is_some_and(|path| path.next == at) {
+            if self.path(place).is_some_and(|path| path.next == at) {
                 return Some(at);
             }
             self.heap.pop();
@@ -177,12 +196,12 @@ impl Schedule {
     }
 
     fn put(&mut self, place: Place, at: Instant) {
-        if self.heap.len() >= 2 * self.paths.len() + STALE_MAX {
-            let paths = &self.paths;
-            self.heap.retain(|Reverse((at, place))| {
-                let path = paths[place.0 as usize].as_ref();
-                path.is_some_and(|path| path.next == *at)
+        if self.heap.len() >= 2 * self.slots.len() + STALE_MAX {
+            let mut heap = std::mem::take(&mut self.heap);
+            heap.retain(|Reverse((at, place))| {
+                self.path(*place).is_some_and(|path| path.next == *at)
             });
+            self.heap = heap;
         }
         self.heap.push(Reverse((at, place)));
     }

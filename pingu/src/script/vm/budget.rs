@@ -139,11 +139,8 @@ fn read(clock: libc::clockid_t) -> Option<u64> {
     // SAFETY: the kernel writes one timespec, or refuses a clock that is not there.
     let outcome = unsafe { libc::clock_gettime(clock, &mut time) };
     (outcome == 0).then(|| {
-        #[expect(
-            clippy::unnecessary_cast,
-            reason = "the fields are 32 bits wide on some machines"
-        )]
-        let (seconds, nanos) = (time.tv_sec as u64, time.tv_nsec as u64);
+        let seconds = u64::try_from(time.tv_sec).unwrap_or_default();
+        let nanos = u64::try_from(time.tv_nsec).unwrap_or_default();
         seconds * 1_000_000_000 + nanos
     })
 }

@@ -17,7 +17,17 @@ pub(super) fn falls(log: &str, uplink: &str) -> Vec<u64> {
     let is_fall = |line: &&str| {
         line.contains("uplink changed") && line.contains(&name) && line.contains("to=Down")
     };
-    log.lines().filter(is_fall).filter_map(time_of).collect()
+    let decided = |line: &str| {
+        let told = time_of(line)?;
+        Some((told + DAY_US - ago_us(line)?) % DAY_US)
+    };
+    log.lines().filter(is_fall).filter_map(decided).collect()
+}
+
+/// How long before the line the decision was: the daemon changes routes before it writes.
+fn ago_us(line: &str) -> Option<u64> {
+    let (_, rest) = line.split_once(" us_ago=")?;
+    rest.split_whitespace().next()?.parse().ok()
 }
 
 /// For each move of the route the time since the decision before it.
@@ -54,19 +64,19 @@ fn time_of(line: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
-    const LOG: &str = "2026-11-21T23:59:59.999900Z  INFO pingu::daemon: uplink changed uplink=\"wan1\" from=Up to=Down reason=\"lost\"\n\
-        2026-11-21T23:59:59.999950Z  INFO pingu::daemon: uplink changed uplink=\"wan2\" from=Up to=Down reason=\"lost\"\n\
-        2026-11-21T00:00:00.5Z  INFO pingu::daemon: uplink changed uplink=\"wan1\" from=Down to=Up reason=\"\"\n";
+    const LOG: &str = "2026-11-21T23:59:59.999900Z  INFO pingu::daemon: uplink changed uplink=\"wan1\" from=Up to=Down reason=\"lost\" us_ago=30\n\
+        2026-11-21T23:59:59.999950Z  INFO pingu::daemon: uplink changed uplink=\"wan2\" from=Up to=Down reason=\"lost\" us_ago=7\n\
+        2026-11-21T00:00:00.5Z  INFO pingu::daemon: uplink changed uplink=\"wan1\" from=Down to=Up reason=\"\" us_ago=9\n";
 
     #[test]
     fn a_decision_is_the_last_fall_before_the_move_even_across_midnight() {
         let falls = falls(LOG, "wan1");
-        assert_eq!(falls, [DAY_US - 100]);
+        assert_eq!(falls, [DAY_US - 130]);
         let moved = Moved {
             took_ms: 1.0,
             of_day_us: 50,
         };
-        assert_eq!(latencies_us(&falls, &[moved]), [150.0]);
+        assert_eq!(latencies_us(&falls, &[moved]), [180.0]);
     }
 
     #[test]

@@ -1,7 +1,6 @@
 //! The `dns` module: names of a real resolver, of the hosts file, and those that nobody knows.
 
 use pingu_tests::lab::{
-    namespace::Namespace,
     script::{DEADLINE, Setting},
     server::NameServer,
     turn,
@@ -200,14 +199,14 @@ fn a_timeout_of_zero_is_none_and_a_lookup_in_a_callback_does_not_stop_probing() 
 #[test]
 fn names_are_read_again_at_each_lookup() {
     let _turn = turn::shared();
-    let namespace = Namespace::new("names");
+    let wire = Wire::new();
     let script = "\
         local dns = require('dns')\n\
         update_frequency = 0.05\n\
         probes = {}\n\
         function on_update() print('now', table.concat(dns.lookup_v4('moving.example'), ' ')) end";
     let script = Setting::new(script).over("/etc/hosts", "192.0.2.1 moving.example\n");
-    let mut script = script.start(&namespace);
+    let mut script = script.start(&wire.here);
     script.wait_for_output("now\t192.0.2.1\n");
     script.write("over0", "192.0.2.2 moving.example\n");
     script.wait_for_output("now\t192.0.2.2\n");

@@ -91,7 +91,10 @@ fn a_suspicion_finds_a_cut_in_two_overdue_answers_and_the_intervals_between() {
             interval * 30 + random_below(&mut random, interval),
             &mut always(rtt),
         );
-        let overdue = driver.rolling.estimate.overdue_after(ms(1000));
+        let overdue = driver
+            .rolling
+            .estimate
+            .overdue_after(ms(1000), Some(suspect));
         assert!(overdue <= rtt * 2 + ms(1), "{overdue:?} {rtt:?}");
         let cut = driver.now();
         let took = driver.until(State::Down, ms(60_000), &mut never);

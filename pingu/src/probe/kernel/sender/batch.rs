@@ -9,20 +9,17 @@ use std::{
 use pingu_common::Payload;
 
 use super::{Cookies, Stamping};
-use crate::{
-    probe::{
-        ProbeOrder, SendResult,
-        kernel::{packet_socket, slots::Slots},
-        packet,
-    },
-    units::Ifindex,
+use crate::probe::{
+    ProbeOrder, SendResult,
+    kernel::{packet_socket, slots::Slots},
+    packet,
 };
 
 /// Frames handed to the kernel at once: enough to make the system call's own cost (0.2 us) small against a packet's (1 us), few
 /// enough to stay in the first-level cache.
 pub(super) const BATCH: usize = 64;
 
-/// Frames of one interface on their way to the kernel, in buffers that are allocated once. Batches of larger probes than any before grow
+/// Frames on their way to the kernel, in buffers that are allocated once. Batches of larger probes than any before grow
 /// them.
 pub(super) struct Batch {
     frames: Vec<u8>,
@@ -47,15 +44,11 @@ impl Batch {
         }
     }
 
-    /// Builds the frames of these orders and arms their slots.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "the parts of the sender, borrowed apart"
-    )]
+    /// Builds the frames of these orders and arms their slots. `named`: each says by which interface it leaves, where the socket does not
+    /// know.
     pub(super) fn fill(
         &mut self,
-        bare: bool,
-        ifindex: Ifindex,
+        named: bool,
         orders: &[ProbeOrder],
         places: &[u32],
         results: &mut [SendResult],
@@ -95,7 +88,7 @@ impl Batch {
                 iov_len: length,
             });
             self.addresses.push(packet_socket::address(
-                ifindex,
+                order.ifindex,
                 packet::ether_type(order.target),
             ));
             self.places.push(*place);
@@ -105,7 +98,7 @@ impl Batch {
             let mut message: libc::mmsghdr = unsafe { mem::zeroed() };
             message.msg_hdr.msg_iov = vector;
             message.msg_hdr.msg_iovlen = 1;
-            if bare {
+            if named {
                 message.msg_hdr.msg_name = ptr::from_mut(address).cast();
                 message.msg_hdr.msg_namelen = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
             }
@@ -125,44 +118,26 @@ impl Batch {
         let mut done = 0;
         let mut refused = None;
         while done < self.messages.len() && refused.is_none() {
-            let waiting = &mut self.messages[done..];
             if let Stamping::Sockets(clockwork) = stamping {
                 clockwork.look();
             }
-            // SAFETY: every message points to one vector and one address that live as long as `self`, and each vector into
-            // `frames`; none of these buffers was touched since.
-            let sent = unsafe {
-                libc::sendmmsg(
-                    socket.as_raw_fd(),
-                    waiting.as_mut_ptr(),
-                    waiting.len() as u32,
-                    libc::MSG_DONTWAIT,
-                )
-            };
-            let errno = io::Error::last_os_error();
+            let sent = self.hand_over(socket, done);
             if let Stamping::Sockets(clockwork) = stamping {
                 clockwork.stamp_departures(socket.as_fd(), slots);
             }
-            if sent > 0 {
-                let end = done + sent as usize;
-                for place in &self.places[done..end] {
-                    results[*place as usize] = SendResult::Sent;
+            let errno = match sent {
+                Ok(count) => {
+                    self.note_sent(done, count, results);
+                    done += count;
+                    continue;
                 }
-                done = end;
-                continue;
-            }
-            let errno = errno.raw_os_error().unwrap_or(libc::EIO);
+                Err(errno) => errno,
+            };
             let place = self.places[done] as usize;
-            let slot = orders[place].slot;
             done += 1;
-            if errno == libc::ENOBUFS && slots.read(slot).sent_ns.is_some() {
-                // It passed the egress hook, and the uplink's own full queue dropped it: as lost as if a router had.
-                results[place] = SendResult::Dropped(errno);
-                continue;
-            }
-            results[place] = SendResult::NotSent(errno);
-            slots.disarm(slot);
-            refused = takes_no_more(errno).then_some(errno);
+            results[place] = refusal(errno, &orders[place], slots);
+            let is_refused = results[place] == SendResult::NotSent(errno) && takes_no_more(errno);
+            refused = is_refused.then_some(errno);
         }
         if let Some(errno) = refused {
             for place in &self.places[done..] {
@@ -172,6 +147,71 @@ impl Batch {
         }
         refused
     }
+
+    /// Hands frames of several interfaces to a socket that is bound to none; what one interface refuses is nothing to the next. Returns
+    /// the orders that found no room in the socket: its other frames wait in some interface's queue.
+    pub(super) fn flush_for_all(
+        &mut self,
+        socket: &OwnedFd,
+        orders: &[ProbeOrder],
+        results: &mut [SendResult],
+        slots: &Slots,
+    ) -> &[u32] {
+        let mut done = 0;
+        while done < self.messages.len() {
+            match self.hand_over(socket, done) {
+                Ok(count) => {
+                    self.note_sent(done, count, results);
+                    done += count;
+                }
+                Err(libc::EAGAIN) => break,
+                Err(errno) => {
+                    let place = self.places[done] as usize;
+                    results[place] = refusal(errno, &orders[place], slots);
+                    done += 1;
+                }
+            }
+        }
+        &self.places[done..]
+    }
+
+    /// How many frames from this one on the kernel takes, at least one, or the errno of the first.
+    fn hand_over(&mut self, socket: &OwnedFd, first: usize) -> Result<usize, i32> {
+        let waiting = &mut self.messages[first..];
+        // SAFETY: every message points to one vector and one address that live as long as `self`, and each vector into
+        // `frames`; none of these buffers was touched since.
+        let sent = unsafe {
+            libc::sendmmsg(
+                socket.as_raw_fd(),
+                waiting.as_mut_ptr(),
+                waiting.len() as u32,
+                libc::MSG_DONTWAIT,
+            )
+        };
+        match usize::try_from(sent) {
+            Ok(count) if count > 0 => Ok(count),
+            _ => {
+                let error = io::Error::last_os_error().raw_os_error();
+                Err(error.unwrap_or(libc::EIO))
+            }
+        }
+    }
+
+    fn note_sent(&self, first: usize, count: usize, results: &mut [SendResult]) {
+        for place in &self.places[first..first + count] {
+            results[*place as usize] = SendResult::Sent;
+        }
+    }
+}
+
+/// What became of a frame that the kernel answered with an errno.
+fn refusal(errno: i32, order: &ProbeOrder, slots: &Slots) -> SendResult {
+    if errno == libc::ENOBUFS && slots.read(order.slot).sent_ns.is_some() {
+        // It passed the egress hook, and the uplink's own full queue dropped it: as lost as if a router had.
+        return SendResult::Dropped(errno);
+    }
+    slots.disarm(order.slot);
+    SendResult::NotSent(errno)
 }
 
 /// Whether an errno speaks of the interface rather than of one packet.

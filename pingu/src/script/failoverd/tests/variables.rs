@@ -92,3 +92,14 @@ fn a_script_that_forbids_undefined_globals_still_loads() {
         Duration::from_secs(1)
     );
 }
+
+#[test]
+fn ten_thousand_probes_are_all_there() {
+    let text = "for i = 0, 9999 do table.insert(probes, probe.new(('10.0.%d.%d'):format(i / 200, i % 200 + 1))) end";
+    let bench = Bench::new(&format!(
+        "{text} function on_update(gps) count = #gps .. ' ' .. #gps:all() end"
+    ));
+    assert_eq!(bench.variables.probes.len(), 10_000);
+    bench.update().expect("no error");
+    assert_eq!(bench.global("count"), "10000 10000");
+}

@@ -11,7 +11,7 @@ const TARGET: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 2));
 
 fn flight(sequence: u16, sent: Instant) -> Flight {
     Flight {
-        place: Place(0),
+        place: Place::default(),
         due: sent,
         sent,
         sent_ns: 0,
@@ -21,6 +21,7 @@ fn flight(sequence: u16, sent: Instant) -> Flight {
         cookie: [sequence.into(), 2, 3, 4],
         source: None,
         ifindex: None,
+        framed: false,
     }
 }
 
@@ -98,38 +99,16 @@ fn a_probe_expires_at_its_timeout_and_its_late_reply_is_nobodys() {
     let number = depart(&mut flights, first.clone());
     assert_eq!(flights.next_deadline(), Some(start + TIMEOUT));
     assert_eq!(flights.expire(start + 99 * MS), None);
-    assert_eq!(flights.expire(start + TIMEOUT), Some(first.clone()));
+    assert_eq!(
+        flights.expire(start + TIMEOUT),
+        Some((number, first.clone()))
+    );
     assert_eq!(flights.next_deadline(), None);
     let second = flight(2, start + TIMEOUT);
     let again = depart(&mut flights, second.clone());
     assert_eq!(again, number, "the number is free");
     assert_eq!(flights.find(&echo_of(number, &first)), None);
     assert!(flights.find(&echo_of(number, &second)).is_some());
-}
-
-#[test]
-fn what_is_forgotten_is_never_heard_of_again() {
-    let start = test_clock();
-    let mut flights = Flights::new(TIMEOUT);
-    let numbers: Vec<Number> = (0..4)
-        .map(|index| {
-            let place = Place(u32::from(index) % 2);
-            depart(
-                &mut flights,
-                Flight {
-                    place,
-                    ..flight(index, start)
-                },
-            )
-        })
-        .collect();
-    flights.forget(&[Place(1)]);
-    assert_eq!(flights.len(), 2);
-    let found = numbers
-        .iter()
-        .filter(|number| flights.land(**number).is_some());
-    assert_eq!(found.count(), 2);
-    assert_eq!(flights.expire(start + 2 * TIMEOUT), None);
 }
 
 /// What happens next.
@@ -181,7 +160,7 @@ proptest! {
                 Deed::Reply(_) => {}
                 Deed::Pass(us) => {
                     now += Duration::from_micros(us);
-                    while let Some(lost) = flights.expire(now) {
+                    while let Some((_, lost)) = flights.expire(now) {
                         prop_assert!(now - lost.sent >= TIMEOUT);
                         *outcomes.entry(lost.sequence).or_default() += 1;
                     }
@@ -189,7 +168,7 @@ proptest! {
             }
             prop_assert_eq!(flights.len() + outcomes.len(), sent.len());
         }
-        while flights.expire(now + TIMEOUT).map(|lost| {
+        while flights.expire(now + TIMEOUT).map(|(_, lost)| {
             *outcomes.entry(lost.sequence).or_default() += 1;
         }).is_some() {}
         prop_assert_eq!(outcomes.len(), sent.len());

@@ -76,16 +76,19 @@ fn what_is_stopped_is_not_due_and_may_start_again() {
     schedule.start(over("eth1"), start);
     schedule.start(path(1), start);
     let eth0 = Origin::Interface("eth0".to_owned());
-    let stopped = schedule.stop(path(0).destination, Some(&eth0));
-    assert_eq!(stopped, [Place(0)]);
+    let before = schedule.places[&over("eth0")];
+    schedule.stop(path(0).destination, Some(&eth0));
+    assert_eq!(schedule.key(before), None);
     let due: Vec<_> = taken(&mut schedule, start);
     let keys: Vec<_> = due.iter().map(|due| schedule.key(due.place)).collect();
     assert_eq!(keys, [Some(&over("eth1")), Some(&path(1))]);
-    assert_eq!(schedule.stop(path(0).destination, None), [Place(1)]);
+    schedule.stop(path(0).destination, None);
+    assert_eq!(schedule.len(), 1);
     schedule.start(over("eth0"), start + 150 * MS);
     let due = taken(&mut schedule, start + 150 * MS);
     let slots: Vec<_> = due.iter().map(|due| due.at).collect();
-    assert_eq!(slots, [start + 150 * MS]);
+    assert_eq!(slots, [start + 100 * MS, start + 150 * MS]);
+    assert_eq!(schedule.key(before), None, "the place is another path's");
 }
 
 proptest! {
@@ -105,7 +108,7 @@ proptest! {
         for number in 0..paths {
             schedule.start(path(number), start);
         }
-        let first: Vec<Instant> = schedule.paths.iter().flatten().map(|path| path.next).collect();
+        let first: Vec<Instant> = schedule.slots.iter().flat_map(|slot| &slot.path).map(|path| path.next).collect();
         prop_assert!(first.iter().all(|first| *first - start < interval.max(Duration::from_nanos(1))));
         let mut last: Vec<Option<Instant>> = vec![None; paths as usize];
         let mut now = start;
@@ -113,7 +116,7 @@ proptest! {
         for step in steps_us {
             now += Duration::from_micros(step);
             for due in taken(&mut schedule, now) {
-                let index = due.place.0 as usize;
+                let index = due.place.index as usize;
                 prop_assert!(due.at <= now);
                 prop_assert!(now - due.at < interval, "an old slot is none");
                 let offset = due.at - first[index];

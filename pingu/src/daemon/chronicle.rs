@@ -1,6 +1,6 @@
-//! What the loop says in its log of states and of what stands in the way.
+//! What the log says of uplinks and of what stands in their way.
 
-use super::{Daemon, clock};
+use crate::daemon::{Daemon, clock};
 
 impl Daemon {
     /// Says once what stands in the way.
@@ -12,19 +12,19 @@ impl Daemon {
         self.warnings = warnings;
     }
 
-    /// Whether there was something to log.
-    pub(super) fn log_states(&mut self) -> bool {
-        let mut changed = false;
+    /// Says which uplinks have changed, and how long ago that was decided: where routes are to be changed, the first is before a word is
+    /// written.
+    pub(super) fn log_states(&mut self) {
         for (id, state, reason) in self.engine.changes() {
             let known = &mut self.states[id.index()];
             if *known != state {
                 let uplink = &self.engine.config().uplinks[id.index()].name;
-                tracing::info!(uplink, from = ?*known, to = ?state, reason, "uplink changed");
+                let us_ago = clock().saturating_duration_since(self.decided).as_micros() as u64;
+                tracing::info!(uplink, from = ?*known, to = ?state, reason, us_ago, "uplink changed");
                 let change = (id, std::mem::replace(known, state), state);
                 self.commands.state_changed(&self.engine, change, clock());
-                changed = true;
+                self.states_changed = true;
             }
         }
-        changed
     }
 }
