@@ -289,17 +289,65 @@ fn multigateway_s_config_py_imported_prefers_the_first_that_is_reliable_and_the_
     assert_eq!(rules(router), rules_before);
 }
 
-#[test]
-fn two_gateway_s_config_sh_imported_swaps_the_metrics_at_one_failure_and_at_one_success() {
-    let _turn = turn::shared();
-    let site = Plan::new(&["eth4", "eth0"])
+fn primary_and_backup() -> Site {
+    Plan::new(&["eth4", "eth0"])
         .wires(&[
             ([192, 168, 1, 254], [192, 168, 1, 2]),
             ([192, 168, 1, 254], [192, 168, 1, 1]),
         ])
         .without_defaults()
-        .build();
-    let moved = Moved::import("config.sh", site, &["primary", "backup"]);
+        .build()
+}
+
+#[test]
+fn what_two_gateway_leaves_behind_is_named_and_once_it_is_removed_pingu_takes_its_place() {
+    let _turn = turn::shared();
+    let site = primary_and_backup();
+    let rules_before = rules(&site.router);
+    site.router.ip_batch(
+        "route add default via 192.168.1.254 dev eth0 metric 100\n\
+         route add default via 192.168.1.254 dev eth4 metric 101\n\
+         route add 192.168.1.0/24 dev eth4 src 192.168.1.2 table 1\n\
+         route add default via 192.168.1.254 dev eth4 table 1\n\
+         rule add from 192.168.1.2 table 1\n\
+         route add 192.168.1.0/24 dev eth0 src 192.168.1.1 table 2\n\
+         route add default via 192.168.1.254 dev eth0 table 2\n\
+         rule add from 192.168.1.1 table 2\n",
+    );
+    let mut moved = Moved::import("config.sh", site, &["primary", "backup"]);
+    for metric in ["metric 100 is taken", "metric 101 is taken"] {
+        moved.daemon.wait_for(metric, DEADLINE, |status| {
+            status["warnings"].to_string().contains(metric)
+        });
+    }
+    let watch = moved.watch();
+    // As the page for movers says: one after the other.
+    let router = &moved.site.router;
+    router.ip("route del default metric 100");
+    moved.wait_for_defaults(&[
+        "default via 192.168.1.254 dev eth4 proto 136 .. metric 100",
+        "default via 192.168.1.254 dev eth4 metric 101",
+    ]);
+    router.ip("route del default metric 101");
+    moved.wait_for_defaults(&[
+        "default via 192.168.1.254 dev eth4 proto 136 .. metric 100",
+        "default via 192.168.1.254 dev eth0 proto 136 .. metric 101",
+    ]);
+    assert_eq!(watch.finish().count.without_route, 0);
+    moved
+        .daemon
+        .wait_for("nothing to warn of", DEADLINE, |status| {
+            status["warnings"] == serde_json::json!([])
+        });
+    assert!(moved.daemon.stop().success());
+    router.ip_batch("rule del from 192.168.1.2\nrule del from 192.168.1.1\n");
+    assert_eq!(rules(router), rules_before);
+}
+
+#[test]
+fn two_gateway_s_config_sh_imported_swaps_the_metrics_at_one_failure_and_at_one_success() {
+    let _turn = turn::shared();
+    let moved = Moved::import("config.sh", primary_and_backup(), &["primary", "backup"]);
     let by_primary = [
         "default via 192.168.1.254 dev eth4 .. metric 100",
         "default via 192.168.1.254 dev eth0 .. metric 101",
