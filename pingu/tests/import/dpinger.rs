@@ -21,7 +21,8 @@ fn only(config: &Config) -> &UplinkConfig {
 
 #[test]
 fn every_option_is_carried_over_or_listed() {
-    let text = "dpinger -S -f -R -P -i WAN -B 192.0.2.2 -s 250 -l 1250m -t 30s -d 100 -D 400 -L 12% -A 2s -H 25s\\\n -r 0 -o /tmp/x -u /run/x -p /run/y \
+    let text = "dpinger -S -f -R -P -i WAN -B 192.0.2.2 -s 250 -l 1250m -t 30s -d 100 -D 400 -L 12% -A 2s -H 25s\\\n \
+                -r 0 -o /tmp/x -u /run/x -p /run/y \
                 -C '/etc/alert igb1' 203.0.113.1\n";
     let imported = imported(text);
     assert_eq!(imported.kind, Kind::Dpinger);
