@@ -62,7 +62,8 @@ pub(super) fn convert(source: &str, findings: &mut Findings) -> Draft {
     let mut group = Section::new(
         "[[group]]",
         metric.1.line.unwrap_or(1),
-        "The first provider that is reliable has the first metric, the others follow in their order. With none, it is the first.",
+        "The first provider that is reliable has the first metric, the others follow in their order. With none, it is the first. The \
+         scripts leave their own defaults there: once pingu runs, take them out one by one, `ip route del default metric NUMBER`.",
     );
     group.own("name", text("wan"), "");
     group.own("mode", text("ordered"), "");
