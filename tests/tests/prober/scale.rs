@@ -62,7 +62,7 @@ fn ten_thousand_dead_paths_are_lost_one_by_one() {
             assert_eq!(outcome.result, Err(Loss::NoReply));
             assert!(slots.insert((outcome.path.destination, outcome.sent_at)));
         }
-        assert!(outcomes.len() > 2 * PATHS as usize, "{}", outcomes.len());
+        assert!(outcomes.len() > PATHS as usize, "{}", outcomes.len());
         assert!(share < 0.9, "{share}");
     }
 }
@@ -83,7 +83,7 @@ fn ten_thousand_paths_are_probed_each_second_and_all_answer() {
         }
         // A machine that is busy with other tests may miss slots, but leaves no path out.
         assert_eq!(of.len(), PATHS as usize);
-        assert!(outcomes.len() >= 2 * PATHS as usize, "{}", outcomes.len());
+        assert!(outcomes.len() > PATHS as usize, "{}", outcomes.len());
         for (destination, times) in of {
             let steps = times.windows(2).map(|pair| pair[1] - pair[0]);
             for step in steps {
