@@ -62,7 +62,8 @@ fn cut_under(settings: &Settings) -> (Duration, Duration) {
         .map(|exchange| exchange.request_ns)
         .collect();
     sent.sort_unstable();
-    assert!(sent.len() > 10, "{sent:?}");
+    // Two bursts at least, and what lies between them.
+    assert!(sent.len() >= 6, "{sent:?}");
     let gaps = sent.windows(2).map(|pair| pair[1] - pair[0]);
     let gap = Duration::from_nanos(gaps.max().expect("there are some"));
     (moved - cut, gap)
