@@ -85,7 +85,7 @@ fn carrier_loss_and_back(site: &Site) {
 fn end(mut script: Script) -> String {
     assert_eq!(script.stop(libc::SIGINT).code(), Some(0));
     let complaints = script.complaints();
-    for word in ["traceback", "rror", "RTNETLINK", "panicked"] {
+    for word in ["traceback", "ERROR", "WARN", "RTNETLINK", "panicked"] {
         assert!(!complaints.contains(word), "{complaints}");
     }
     script.output()

@@ -43,5 +43,6 @@ mod rolling;
 mod routing_suite;
 mod running;
 mod script_policy;
+mod scripting;
 mod steering;
 mod uplinks;

@@ -62,6 +62,43 @@ fn with_privileges_a_gateway_of_any_table_serves_an_interface_without_a_rule() {
 }
 
 #[test]
+fn with_privileges_strict_filters_of_return_paths_make_no_uplink_look_dead() {
+    let site = Site::new();
+    site.router
+        .ip("route add default via 192.0.1.1 dev eth1 metric 500")
+        .unwrap();
+    site.router
+        .sysctl("net.ipv4.conf.all.rp_filter", "1")
+        .unwrap();
+    let outcomes = drive(
+        &site,
+        pace(true, 50, 2_000),
+        vec![path(TARGET, by("eth1")), path(TARGET, by("eth0"))],
+        |driver| driver.take(40),
+    );
+    for outcome in outcomes {
+        assert!(outcome.result.is_ok(), "{outcome:?}");
+    }
+}
+
+#[test]
+fn with_privileges_an_interface_whose_gateway_is_silent_says_so() {
+    let site = Site::new();
+    site.router
+        .ip("route add default via 192.0.1.77 dev eth1 metric 500")
+        .unwrap();
+    let outcomes = drive(
+        &site,
+        pace(true, 200, 1_000),
+        vec![path(TARGET, by("eth1"))],
+        |driver| driver.take(5),
+    );
+    for outcome in outcomes {
+        assert_eq!(outcome.result, Err(Loss::NoNeighbour));
+    }
+}
+
+#[test]
 fn with_privileges_an_interface_without_any_route_sends_nothing() {
     let site = Site::new();
     site.count_requests(0, None);

@@ -1,11 +1,20 @@
 //! Each probe has one outcome, and it is the truth.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use pingu::script::{
     probe::{Loss, Origin},
     prober::{Prober, ProberError},
 };
+
+use pingu_tests::lab::{packet, raw_socket::RawSocket};
 
 use crate::harness::{Site, TARGET, TARGET_V6, address, by, drive, from, pace, path};
 
@@ -183,4 +192,91 @@ fn a_next_hop_that_does_not_answer_is_told_as_such() {
         |driver| driver.take(1),
     );
     assert_eq!(outcomes[0].result, Err(Loss::NoNeighbour));
+}
+
+/// Answers each request that reaches a provider, which does not answer itself, as it is told to.
+fn answer_by_hand(
+    site: &Site,
+    mut answers: impl FnMut(Vec<u8>, &mut dyn FnMut(&[u8])) + Send + 'static,
+) -> impl Drop {
+    struct Stop(Arc<AtomicBool>, Option<std::thread::JoinHandle<()>>);
+    impl Drop for Stop {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Relaxed);
+            if let Some(thread) = self.1.take() {
+                thread.join().unwrap();
+            }
+        }
+    }
+    let provider = &site.providers[0];
+    provider
+        .sysctl("net.ipv4.icmp_echo_ignore_all", "1")
+        .unwrap();
+    let ifindex = provider.ifindex("wan").unwrap();
+    let socket =
+        provider.run(move || RawSocket::frames(ifindex, Duration::from_millis(20)).unwrap());
+    let stop = Arc::new(AtomicBool::new(false));
+    let stopped = Arc::clone(&stop);
+    let thread = std::thread::spawn(move || {
+        let mut buffer = [0; 2_048];
+        while !stopped.load(Ordering::Relaxed) {
+            let Some(frame) = socket.receive(&mut buffer).unwrap() else {
+                continue;
+            };
+            let request = packet::echo(&frame[packet::ETHERNET_BYTES..]);
+            if request.is_none_or(|echo| echo.reply) {
+                continue;
+            }
+            let mut reply = frame.to_vec();
+            let (first, second) = reply.split_at_mut(6);
+            first.swap_with_slice(&mut second[..6]);
+            packet::turn_around(&mut reply[packet::ETHERNET_BYTES..]);
+            answers(reply, &mut |frame| socket.send(frame).unwrap());
+        }
+    });
+    Stop(stop, Some(thread))
+}
+
+#[test]
+fn forged_and_corrupt_replies_count_for_nothing_and_duplicates_once() {
+    /// Where the cookie begins: behind Ethernet, IPv4 and ICMP headers and the slot.
+    const COOKIE: usize = 14 + 20 + 8 + 4;
+    for privileged in [false, true] {
+        let site = Site::new();
+        let mut turn = 0;
+        let answering = answer_by_hand(&site, move |reply, send| {
+            let changed = |at: usize, fix: bool| {
+                let mut changed = reply.clone();
+                changed[at] ^= 1;
+                if fix {
+                    packet::fix_icmp_checksum(&mut changed[packet::ETHERNET_BYTES..]);
+                }
+                changed
+            };
+            turn += 1;
+            match turn % 4 {
+                0 => (0..3).for_each(|_| send(&reply)),
+                // Another word of the cookie each, then the sequence, then no right checksum.
+                1 => (0..4).for_each(|word| send(&changed(COOKIE + 4 * word, true))),
+                2 => send(&changed(14 + 20 + 7, true)),
+                _ => send(&changed(COOKIE + 16, false)),
+            }
+        });
+        let outcomes = drive(
+            &site,
+            pace(privileged, 100, 300),
+            vec![path(TARGET, Origin::Any)],
+            |driver| driver.take(20),
+        );
+        drop(answering);
+        let mut in_order: Vec<_> = outcomes.iter().collect();
+        in_order.sort_by_key(|outcome| outcome.sent_at);
+        let answered: Vec<bool> = in_order
+            .iter()
+            .map(|outcome| outcome.result.is_ok())
+            .collect();
+        // The last ones may still wait for their end.
+        let expected: Vec<bool> = (1..=15).map(|turn| turn % 4 == 0).collect();
+        assert_eq!(answered[..15], expected, "privileged {privileged}");
+    }
 }

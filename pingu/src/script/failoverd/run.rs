@@ -1,11 +1,6 @@
 //! Probing on this thread, the script on another: outcomes go there by what they share, and come back as what is to be probed.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a loop of the daemon's kind: it reads the clock when it starts a probe and at the end"
-)]
-
 use std::{
-    collections::BTreeSet,
+    ffi::CString,
     io,
     net::IpAddr,
     path::Path,
@@ -18,7 +13,7 @@ use tokio::{
     select,
     signal::unix::{Signal, SignalKind, signal},
     sync::oneshot,
-    time::timeout,
+    time::sleep,
 };
 
 use super::{
@@ -30,7 +25,7 @@ use super::{
 };
 use crate::script::{
     probe::{Origin, Outcome, Pace, PathKey},
-    prober::Prober,
+    prober::{Prober, ProberError},
     vm,
 };
 
@@ -42,6 +37,9 @@ const CALLBACK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// on_quit has so long: what it runs, such as `ip route`, is worth waiting for.
 const QUIT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// So many paths are started in a row, and so many stopped: some milliseconds' work.
+const CHANGES_MAX: usize = 256;
 
 /// What sends probes: the real prober, and one for tests.
 pub(super) trait Probing {
@@ -82,13 +80,28 @@ pub async fn run(path: &Path) -> anyhow::Result<()> {
     serve(prober, machine, &shared, signals).await
 }
 
+/// Where echo sockets are refused, a process that may open raw ones probes all the same.
 fn prober(variables: &Variables) -> anyhow::Result<Prober> {
     let pace = Pace {
         privileged: variables.privileged,
         interval: variables.ping_frequency,
         timeout: TIMEOUT,
     };
-    Prober::new(pace).context("cannot probe")
+    let refused = match Prober::new(pace) {
+        Err(refused @ ProberError::EchoSocket(_)) => refused,
+        other => return other.context("cannot probe"),
+    };
+    let privileged = Pace {
+        privileged: true,
+        ..pace
+    };
+    let Ok(prober) = Prober::new(privileged) else {
+        return Err(refused).context("cannot probe");
+    };
+    tracing::warn!(
+        "net.ipv4.ping_group_range does not include this process' group: its probes leave by raw sockets, as with `privileged = true`"
+    );
+    Ok(prober)
 }
 
 /// Adds what the script has listed to what it has started itself.
@@ -99,11 +112,24 @@ fn begin(shared: &Shared, variables: &Variables) -> Result<(), TooMany> {
             if !store.start(key.clone(), now)? {
                 tracing::warn!(probe = super::api::tell(key), "is listed twice");
             }
+            if let Origin::Interface(name) = &key.origin
+                && !is_interface(name)
+            {
+                tracing::warn!(
+                    interface = name,
+                    "there is no such interface; its probes are lost until there is"
+                );
+            }
         }
         Ok(())
     })?;
     shared.begin(variables.update_frequency);
     Ok(())
+}
+
+fn is_interface(name: &str) -> bool {
+    // SAFETY: the kernel reads a text that ends with a zero.
+    CString::new(name).is_ok_and(|name| unsafe { libc::if_nametoindex(name.as_ptr()) } != 0)
 }
 
 /// Probes and lets the script run, until a signal or until its thread ends.
@@ -114,12 +140,11 @@ async fn serve(
     mut signals: Signals,
 ) -> anyhow::Result<()> {
     let mut script = spawn(machine, shared)?;
-    let mut probed = BTreeSet::new();
-    converge(&mut prober, shared, &mut probed);
+    shared.paths_changed.notify_one();
     loop {
         select! {
             outcome = prober.next() => shared.record(&outcome),
-            () = shared.paths_changed.notified() => converge(&mut prober, shared, &mut probed),
+            () = shared.paths_changed.notified() => converge(&mut prober, shared),
             () = signals.end() => break,
             _ = &mut script => anyhow::bail!("the script's thread has ended"),
         }
@@ -129,27 +154,26 @@ async fn serve(
     Ok(())
 }
 
-/// Has exactly that probed which the script wants.
-fn converge(prober: &mut impl Probing, shared: &Shared, probed: &mut BTreeSet<PathKey>) {
-    let wanted: BTreeSet<PathKey> = shared.store(|store, _| store.keys().cloned().collect());
-    for key in probed.difference(&wanted) {
+/// Has that probed which the script wants: a part of it, where there is much to change, so that probes leave in between.
+fn converge(prober: &mut impl Probing, shared: &Shared) {
+    let (changes, now) = shared.store(|store, now| (store.take_changes(CHANGES_MAX), now));
+    for key in changes.stop {
         prober.stop(key.destination, Some(&key.origin));
     }
-    let now = Instant::now();
-    // In the script's order, which the first probes then have.
-    let ordered = shared.store(|store, _| store.keys().cloned().collect::<Vec<_>>());
-    for key in ordered.into_iter().filter(|key| !probed.contains(key)) {
+    for key in changes.start {
         prober.start(key, now);
     }
-    *probed = wanted;
+    if changes.are_more {
+        shared.paths_changed.notify_one();
+    }
 }
 
 /// Lets the callback that runs, and on_quit, end by themselves if they are quick enough.
 async fn finish(shared: &Shared, script: &mut oneshot::Receiver<()>, signals: &mut Signals) {
-    if timeout(CALLBACK_PATIENCE, &mut *script).await.is_ok() {
+    if is_over(script, signals, CALLBACK_PATIENCE).await {
         return;
     }
-    if let Some(stuck) = shared.running().filter(|running| running.name != "on_quit") {
+    if let Some(stuck) = shared.running().filter(|running| !running.is_last) {
         tracing::warn!(
             callback = stuck.name,
             running_s = stuck.since.elapsed().as_secs(),
@@ -157,12 +181,26 @@ async fn finish(shared: &Shared, script: &mut oneshot::Receiver<()>, signals: &m
         );
         return;
     }
-    let more = QUIT_PATIENCE.saturating_sub(CALLBACK_PATIENCE);
+    tracing::info!("on_quit is still running; another signal ends it");
+    if !is_over(script, signals, QUIT_PATIENCE - CALLBACK_PATIENCE).await {
+        let after_s = QUIT_PATIENCE.as_secs();
+        tracing::warn!(after_s, "on_quit does not return, and is given up");
+    }
+}
+
+/// Whether the script has ended by itself, or need not, since there was another signal; within so long.
+async fn is_over(
+    script: &mut oneshot::Receiver<()>,
+    signals: &mut Signals,
+    patience: Duration,
+) -> bool {
     select! {
-        ended = timeout(more, script) => if ended.is_err() {
-            tracing::warn!(after_s = QUIT_PATIENCE.as_secs(), "on_quit does not return, and is given up");
-        },
-        () = signals.end() => tracing::warn!("a second signal: on_quit is not waited for"),
+        _ = script => true,
+        () = signals.end() => {
+            tracing::warn!("another signal: the script is not waited for");
+            true
+        }
+        () = sleep(patience) => false,
     }
 }
 
@@ -176,14 +214,14 @@ fn spawn(machine: Machine, shared: &Arc<Shared>) -> io::Result<oneshot::Receiver
         // Freeing what a script has collected would only take time.
         std::mem::forget(machine);
     };
-    vm::thread::spawn("script", work)?;
+    vm::thread::spawn_as("script", vm::thread::Niceness::Nice, work)?;
     Ok(script)
 }
 
 /// The script's thread: one callback after another.
 fn call_back(machine: &Machine, shared: &Shared) {
     loop {
-        let call = shared.wait();
+        let call = shared.wait(machine.timer_at());
         if let Err(error) = machine.call(&call) {
             tracing::error!(callback = call.name(), "{error}");
         }

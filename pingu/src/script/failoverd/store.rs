@@ -1,7 +1,7 @@
 //! All paths that a script has probed, in the order in which it started them, and their results. It has no clock.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     net::IpAddr,
     time::{Duration, Instant},
 };
@@ -21,6 +21,18 @@ pub(super) struct Store {
     paths: BTreeMap<PathNumber, Path>,
     numbers: BTreeMap<PathKey, PathNumber>,
     next: PathNumber,
+    /// What the prober has not been told to start yet, in order, and to stop.
+    to_start: BTreeMap<PathNumber, PathKey>,
+    to_stop: BTreeSet<PathKey>,
+}
+
+/// What the prober has to do, so that it probes what the script wants.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Changes {
+    pub(super) stop: Vec<PathKey>,
+    pub(super) start: Vec<PathKey>,
+    /// There are more.
+    pub(super) are_more: bool,
 }
 
 /// Paths are numbered in the order in which they are started; no number is used twice.
@@ -60,6 +72,8 @@ impl Store {
             paths: BTreeMap::new(),
             numbers: BTreeMap::new(),
             next: PathNumber::default(),
+            to_start: BTreeMap::new(),
+            to_stop: BTreeSet::new(),
         }
     }
 
@@ -79,6 +93,10 @@ impl Store {
         let number = self.next;
         self.next = PathNumber(number.0 + 1);
         self.numbers.insert(key.clone(), number);
+        // What is stopped and started again before the prober hears of it goes on.
+        if !self.to_stop.remove(&key) {
+            self.to_start.insert(number, key.clone());
+        }
         let path = Path {
             key,
             started_at: now,
@@ -90,11 +108,28 @@ impl Store {
 
     /// Ends the paths to a destination, or only those with this source; says how many.
     pub(super) fn stop(&mut self, destination: IpAddr, source: Option<&str>) -> usize {
-        let before = self.paths.len();
-        self.paths.retain(|_, path| !path.is(destination, source));
-        let paths = &self.paths;
-        self.numbers.retain(|_, number| paths.contains_key(number));
-        before - self.paths.len()
+        let numbers = self.to(destination, source);
+        for number in &numbers {
+            let path = self.paths.remove(number).expect("it was found just above");
+            self.numbers.remove(&path.key);
+            if self.to_start.remove(number).is_none() {
+                self.to_stop.insert(path.key);
+            }
+        }
+        numbers.len()
+    }
+
+    /// At most so many things that the prober has to do, of each kind.
+    pub(super) fn take_changes(&mut self, count_max: usize) -> Changes {
+        let stop = std::iter::from_fn(|| self.to_stop.pop_first());
+        let stop = stop.take(count_max).collect();
+        let start = std::iter::from_fn(|| self.to_start.pop_first());
+        let start = start.take(count_max).map(|(_, key)| key).collect();
+        Changes {
+            stop,
+            start,
+            are_more: !self.to_stop.is_empty() || !self.to_start.is_empty(),
+        }
     }
 
     /// Takes what became of a probe, unless its path has been stopped since.
@@ -127,11 +162,22 @@ impl Store {
         source: Option<&str>,
         now: Instant,
     ) -> Option<PathStatistics> {
-        let (number, _) = self
-            .paths
-            .iter()
-            .find(|(_, path)| path.is(destination, source))?;
-        self.at(*number, now)
+        let number = self.to(destination, source).into_iter().min()?;
+        self.at(number, now)
+    }
+
+    /// The paths to a destination, or only those with this source.
+    fn to(&self, destination: IpAddr, source: Option<&str>) -> Vec<PathNumber> {
+        let first = PathKey {
+            destination,
+            origin: Origin::Any,
+        };
+        let there = self.numbers.range(first..);
+        there
+            .take_while(|(key, _)| key.destination == destination)
+            .map(|(_, number)| *number)
+            .filter(|number| source.is_none_or(|source| self.paths[number].is_from(source)))
+            .collect()
     }
 
     /// A path that is still probed.
@@ -184,15 +230,15 @@ impl Path {
         }
     }
 
-    fn is(&self, destination: IpAddr, source: Option<&str>) -> bool {
-        let is_source = |text: &str| match &self.key.origin {
+    fn is_from(&self, text: &str) -> bool {
+        match &self.key.origin {
             Origin::Interface(name) if name == text => true,
             // What `ps:src()` says while no address is known.
             Origin::Any if text.is_empty() => true,
-            Origin::Any | Origin::Source(_) | Origin::Interface(_) => text
-                .parse()
-                .is_ok_and(|address| self.source() == Some(address)),
-        };
-        self.key.destination == destination && source.is_none_or(is_source)
+            Origin::Any | Origin::Source(_) | Origin::Interface(_) => {
+                let address = text.parse();
+                address.is_ok_and(|address| self.source() == Some(address))
+            }
+        }
     }
 }

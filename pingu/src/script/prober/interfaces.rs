@@ -19,12 +19,15 @@ pub(super) struct Interfaces {
 }
 
 impl Interfaces {
-    /// Looks at them; where that fails there are none.
-    pub(super) fn look(tables: &mut Tables) -> Self {
-        try_look(tables).unwrap_or_else(|error| {
-            tracing::debug!(%error, "cannot look at the interfaces");
-            Self::default()
-        })
+    /// Looks at them.
+    pub(super) fn look(tables: &mut Tables) -> Result<Self, NetlinkError> {
+        let links = tables.dump("link", &dump::links_request(), |body| {
+            dump::link(body).map_or(Sight::Pass, Sight::Keep)
+        })?;
+        let addresses = tables.dump("address", &dump::addresses_request(), |body| {
+            dump::interface_address(body).map_or(Sight::Pass, Sight::Keep)
+        })?;
+        Ok(Self { links, addresses })
     }
 
     /// The one of this name.
@@ -59,16 +62,6 @@ impl Interfaces {
         });
         fit.iter().map(|own| own.address).collect()
     }
-}
-
-fn try_look(tables: &mut Tables) -> Result<Interfaces, NetlinkError> {
-    let links = tables.dump("link", &dump::links_request(), |body| {
-        dump::link(body).map_or(Sight::Pass, Sight::Keep)
-    })?;
-    let addresses = tables.dump("address", &dump::addresses_request(), |body| {
-        dump::interface_address(body).map_or(Sight::Pass, Sight::Keep)
-    })?;
-    Ok(Interfaces { links, addresses })
 }
 
 fn is_link_local(address: IpAddr) -> bool {

@@ -74,6 +74,8 @@ impl Exit {
 #[derive(Debug)]
 pub(super) struct Outlet {
     pub(super) exit: Exit,
+    /// Of several sockets of one exit, which one.
+    pub(super) spare: u8,
     /// A raw socket, whose packets come with their IPv4 header.
     pub(super) raw: bool,
     /// The identifier of all that it sends.
@@ -115,6 +117,7 @@ impl Outlet {
         };
         Ok(Self {
             exit,
+            spare: 0,
             raw,
             ident,
             used: now,

@@ -113,7 +113,7 @@ fn read(body: &[u8]) -> Option<Found> {
     Some(found)
 }
 
-/// The address of a station to which the kernel itself would send at once.
+/// The address of a station, if the kernel itself would send to it at once.
 pub(super) fn station(
     questions: &mut Questions,
     ifindex: Ifindex,
@@ -132,6 +132,10 @@ pub(super) fn station(
     let state = u16::from_ne_bytes([state[0], state[1]]);
     if state & SENDABLE == 0 {
         return None;
+    }
+    if state & libc::NUD_STALE != 0 {
+        // A packet of the kernel's own would make it find out whether the station is still there. A frame does not.
+        solicit(questions, ifindex, next_hop);
     }
     let mut told = attributes(&answer, NEIGHBOUR_HEADER_BYTES);
     let (_, value) = told.find(|(kind, _)| *kind == libc::NDA_LLADDR)?;

@@ -27,6 +27,9 @@ const BATCH_MAX: usize = 1_024;
 /// Sockets that are open before those that nobody uses are closed.
 const OUTLETS_MAX: usize = 128;
 
+/// Further sockets of one exit, while the buffers of the others are full: a process without privileges gets small ones.
+const SPARES_MAX: u8 = 8;
+
 /// Probes that wait for their next hop at most.
 const HELD_MAX: usize = 4_096;
 
@@ -99,15 +102,32 @@ impl Prober {
                 if self.leave_as_frame(&path, &due, &way, time) {
                     return;
                 }
+                let waits = self.may_wait(&path, &way, time);
                 match (way.exit, way.hop) {
+                    (_, Some(hop)) if waits => self.hold(path, due, &hop, held_since, time),
                     (Some(exit), _) => self.leave(path, &due, exit),
-                    (None, Some(hop)) => self.hold(path, due, &hop, held_since, time),
+                    (None, Some(_)) => {
+                        self.refuse(path, &due, None, Loss::NotSent(libc::ENETUNREACH));
+                    }
                     (None, None) => {
                         self.refuse(path, &due, None, Loss::NotSent(libc::ENETUNREACH));
                     }
                 }
             }
         }
+    }
+
+    /// Whether a probe waits until a frame can take it. A strict filter of return paths drops replies by an interface that the routes
+    /// back do not lead to: hooks see these before it, and a socket never would.
+    fn may_wait(&mut self, path: &PathKey, way: &Way, time: Instant) -> bool {
+        let (Some(hop), Some(frames)) = (way.hop, &mut self.frames) else {
+            return false;
+        };
+        let by_interface = matches!(path.origin, Origin::Interface(_));
+        // With an address to send to, something else was in the way, and waiting does not help.
+        by_interface
+            && self.ways.header(&hop, time).is_none()
+            && frames.serves(hop.ifindex, hop.layer == LinkLayer::Bare, time)
     }
 
     /// Sends a probe by the eBPF engine, soon; false if that cannot be.
@@ -120,7 +140,7 @@ impl Prober {
         };
         // Replies that hooks miss are heard here, and ICMP errors.
         let ipv6 = path.destination.is_ipv6();
-        if self.outlet(Exit::Any { ipv6 }, time).is_err() {
+        if self.outlet(Exit::Any { ipv6 }, 0, time).is_err() {
             return false;
         }
         let (Some(number), Some(frames)) = (self.flights.number(), &mut self.frames) else {
@@ -216,29 +236,29 @@ impl Prober {
 
     /// A probe waits until the kernel knows its next hop's address, or gives up asking for it.
     fn hold(&mut self, path: PathKey, due: Due, hop: &Hop, since: Option<Instant>, time: Instant) {
+        if since.is_none() {
+            self.ways.solicit(hop);
+        }
         let since = since.unwrap_or(time);
         let patience = HELD_FOR.min(self.pace.timeout);
-        if self.frames.is_none() {
-            self.refuse(path, &due, None, Loss::NotSent(libc::ENETUNREACH));
-        } else if time >= since + patience || self.held.len() >= HELD_MAX {
+        if time >= since + patience || self.held.len() >= HELD_MAX {
             self.refuse(path, &due, Some(hop.source), Loss::NoNeighbour);
         } else {
-            self.ways.solicit(hop);
             self.held.push(Held { due, since });
         }
     }
 
     /// Sends a probe by the socket of its exit.
     fn leave(&mut self, path: PathKey, due: &Due, exit: Exit) {
-        if let Err(error) = self.try_leave(&path, due, exit) {
+        if let Err(error) = self.try_leave(&path, due, exit, 0) {
             let errno = error.raw_os_error().unwrap_or(libc::EIO);
             self.refuse(path, due, exit.source(), Loss::NotSent(errno));
         }
     }
 
-    fn try_leave(&mut self, path: &PathKey, due: &Due, exit: Exit) -> io::Result<()> {
+    fn try_leave(&mut self, path: &PathKey, due: &Due, exit: Exit, spare: u8) -> io::Result<()> {
         let sent = now();
-        let place = self.outlet(exit, sent)?;
+        let place = self.outlet(exit, spare, sent)?;
         let number = self.flights.number();
         let number = number.ok_or_else(|| io::Error::from_raw_os_error(libc::ENOBUFS))?;
         let sent_ns = self.nanoseconds(sent);
@@ -264,6 +284,10 @@ impl Prober {
                 self.flights.depart(flight);
                 Ok(())
             }
+            // Its buffer is full of probes whose next hops do not answer. Others shall not suffer for it.
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && spare < SPARES_MAX => {
+                self.try_leave(path, due, exit, spare + 1)
+            }
             Err(error) => {
                 // A device that is gone stays so for sockets that were bound to it.
                 if matches!(error.raw_os_error(), Some(libc::ENODEV | libc::ENXIO)) {
@@ -275,8 +299,11 @@ impl Prober {
     }
 
     /// The place of an exit's socket, which is opened where there is none yet.
-    fn outlet(&mut self, exit: Exit, time: Instant) -> io::Result<usize> {
-        let is_its = |outlet: &Option<Outlet>| outlet.as_ref().is_some_and(|o| o.exit == exit);
+    fn outlet(&mut self, exit: Exit, spare: u8, time: Instant) -> io::Result<usize> {
+        let is_its = |outlet: &Option<Outlet>| {
+            let outlet = outlet.as_ref();
+            outlet.is_some_and(|outlet| outlet.exit == exit && outlet.spare == spare)
+        };
         if let Some(place) = self.outlets.iter().position(is_its) {
             return Ok(place);
         }
@@ -287,7 +314,8 @@ impl Prober {
             }
         }
         let raw = self.pace.privileged;
-        let outlet = Outlet::open(exit, raw, self.first_word, self.ident, time)?;
+        let mut outlet = Outlet::open(exit, raw, self.first_word, self.ident, time)?;
+        outlet.spare = spare;
         let place = match self.outlets.iter().position(Option::is_none) {
             Some(place) => place,
             None => {

@@ -28,13 +28,18 @@ const KEPT_MAX: usize = 65_536;
 /// So long a station's address is believed: many paths share a gateway, whose state the kernel changes in seconds.
 const STATION_BELIEVED: Duration = Duration::from_millis(100);
 
+/// And so long that it is unknown: somebody waits for it.
+const UNKNOWN_BELIEVED: Duration = Duration::from_millis(5);
+
 /// The kernel's interfaces, and where its routes lead.
 #[derive(Debug)]
 pub(super) struct Ways {
     news: News,
     questions: Questions,
     tables: Tables,
-    interfaces: Option<Interfaces>,
+    interfaces: Interfaces,
+    /// They are to be looked at anew.
+    outdated: bool,
     /// Frames can be sent: where they would go is worth asking.
     privileged: bool,
     /// What routes said of a destination.
@@ -90,7 +95,8 @@ impl Ways {
             news: News::new()?,
             questions: Questions::default(),
             tables: Tables::default(),
-            interfaces: None,
+            interfaces: Interfaces::default(),
+            outdated: true,
             privileged,
             kept: HashMap::new(),
             stations: HashMap::new(),
@@ -102,7 +108,7 @@ impl Ways {
     pub(super) fn refresh(&mut self) -> bool {
         let changed = self.news.take();
         if changed.interfaces {
-            self.interfaces = None;
+            self.outdated = true;
             self.stations.clear();
         }
         if changed.routes {
@@ -152,7 +158,13 @@ impl Ways {
         };
         let key = (hop.ifindex, hop.next_hop);
         let known = self.stations.get(&key).copied();
-        let known = known.filter(|station| now < station.asked + STATION_BELIEVED);
+        let known = known.filter(|station| {
+            let believed = match station.address {
+                Some(_) => STATION_BELIEVED,
+                None => UNKNOWN_BELIEVED,
+            };
+            now < station.asked + believed
+        });
         let station = known.unwrap_or_else(|| {
             let station = Station {
                 asked: now,
@@ -284,8 +296,16 @@ impl Ways {
     }
 
     fn interfaces(&mut self) -> &Interfaces {
-        let tables = &mut self.tables;
-        self.interfaces
-            .get_or_insert_with(|| Interfaces::look(tables))
+        if self.outdated {
+            match Interfaces::look(&mut self.tables) {
+                Ok(interfaces) => {
+                    self.interfaces = interfaces;
+                    self.outdated = false;
+                }
+                // What was known is better than nothing, and the next probe looks again.
+                Err(error) => tracing::debug!(%error, "cannot look at the interfaces"),
+            }
+        }
+        &self.interfaces
     }
 }

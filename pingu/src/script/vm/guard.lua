@@ -132,7 +132,14 @@ os.exit = function()
   error("os.exit is not for this script: it would end pingu", 2)
 end
 
-_G.debug = { traceback = own.traceback }
+-- What changes frames, hooks or metatables undoes the budget; what looks at them is no harm to anybody.
+local library = debug or {}
+_G.debug = {
+  traceback = own.traceback,
+  getinfo = library.getinfo,
+  getlocal = library.getlocal,
+  getupvalue = library.getupvalue,
+}
 
 if own.print then
   local print, tostring = own.print, tostring

@@ -1,4 +1,4 @@
-//! The thread that a machine runs on: of the lowest priority, so that no script slows probing.
+//! The thread that a machine runs on: of a low priority, so that no script slows probing.
 
 use std::{io, thread};
 
@@ -6,28 +6,55 @@ use std::{io, thread};
 /// is touched is taken.
 const STACK_BYTES: usize = 16 << 20;
 
-/// The niceness of a thread that gets what others leave.
-const NICEST: libc::c_int = 19;
+/// How much a thread gives way to others, as nice(2) has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Niceness {
+    /// It gets what others leave: somebody else decides where it comes too late.
+    Nicest,
+    /// It gives way to probing. But it decides alone, and a machine that is busy with other things must not starve it.
+    Nice,
+}
+
+impl Niceness {
+    fn number(self) -> libc::c_int {
+        match self {
+            Self::Nicest => 19,
+            Self::Nice => 5,
+        }
+    }
+}
+
+/// Starts a thread that runs one machine, of the lowest priority.
+///
+/// # Errors
+/// When there is no room for another thread.
+pub fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+    spawn_as(name, Niceness::Nicest, run)
+}
 
 /// Starts a thread that runs one machine.
 ///
 /// # Errors
 /// When there is no room for another thread.
-pub fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
+pub fn spawn_as(
+    name: &str,
+    niceness: Niceness,
+    run: impl FnOnce() + Send + 'static,
+) -> io::Result<()> {
     let builder = thread::Builder::new()
         .name(name.to_owned())
         .stack_size(STACK_BYTES);
     builder.spawn(move || {
-        yield_to_others();
+        give_way(niceness);
         run();
     })?;
     Ok(())
 }
 
-/// Gives the calling thread, and the programs that it starts, the lowest priority.
-pub fn yield_to_others() {
+/// Lowers the priority of the calling thread, and of the programs that it starts.
+fn give_way(niceness: Niceness) {
     // SAFETY: changes a number of the calling thread, which `who` 0 means on Linux.
-    let outcome = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, NICEST) };
+    let outcome = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, niceness.number()) };
     if outcome != 0 {
         let error = io::Error::last_os_error();
         tracing::debug!(%error, "the script's thread keeps its priority");

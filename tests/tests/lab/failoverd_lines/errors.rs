@@ -138,6 +138,32 @@ fn a_script_with_a_mistake_is_named_with_file_and_line() {
 }
 
 #[test]
+fn an_error_that_a_script_catches_is_a_text_that_names_the_place() {
+    let _turn = turn::shared();
+    let namespace = Namespace::new("caught");
+    let finished = Setting::new(
+        "local dns = require('dns')\n\
+         for _, call in ipairs({\n\
+           function() probe.new('nobody') end, function() probe.start('eth0') end,\n\
+           function() dns.lookup('no such name') end, function() dns.set_timeout('soon') end,\n\
+         }) do\n\
+           local _, what = pcall(call)\n\
+           print(type(what), 'caught: ' .. what)\n\
+         end\n\
+         print(select(2, coroutine.resume(coroutine.create(probe.new))))\n\
+         os.exit(0)",
+    )
+    .run_to_end(&namespace);
+    assert_eq!(finished.status.code(), Some(0), "{}", finished.stderr);
+    let lines: Vec<&str> = finished.stdout.lines().collect();
+    assert_eq!(lines.len(), 5, "{lines:#?}");
+    for (line, place) in lines.iter().zip(["3", "3", "4", "4"]) {
+        let begin = format!("string\tcaught: config.lua:{place}: ");
+        assert!(line.starts_with(&begin), "{lines:#?}");
+    }
+}
+
+#[test]
 fn a_script_that_is_not_there_is_named() {
     let _turn = turn::shared();
     let namespace = Namespace::new("absent");

@@ -72,6 +72,8 @@ fn all_of_lua_5_1_s_libraries_are_there() {
          print('co', co(1), co(5), math.mod(7, 4), table.getn({ 1, 2 }), ('x'):rep(3))\n\
          print('env', getfenv(1) == _G, loadstring('return 5')(), select('#', 1, nil), os.getenv('NO_COLOR'))\n\
          print('date', os.date('!%Y', 0), os.time({ year = 2001, month = 1, day = 1, hour = 12 }) > 9e8, os.clock() >= 0)\n\
+         local here = debug.getinfo(1, 'Sl')\n\
+         print('here', here.short_src, here.currentline)\n\
          probes = {} print('end')",
     );
     script.wait_for_output("end\n");
@@ -84,6 +86,7 @@ fn all_of_lua_5_1_s_libraries_are_there() {
         "co\t2\t10\t3\t2\txxx\n",
         "env\ttrue\t5\t2\t1\n",
         "date\t1970\ttrue\ttrue\n",
+        "here\tconfig.lua\t6\n",
     ] {
         assert!(output.contains(line), "no {line:?} in:\n{output}");
     }

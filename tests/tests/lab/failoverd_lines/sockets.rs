@@ -77,3 +77,15 @@ fn unprivileged_where_the_system_forbids_it_says_which_setting_does() {
         finished.stderr
     );
 }
+
+#[test]
+fn where_the_system_forbids_it_root_probes_all_the_same_and_is_told() {
+    let _turn = turn::shared();
+    let wire = Wire::new();
+    wire.here.sysctl("net.ipv4.ping_group_range", "1 0");
+    let mut script = wire.start(&with(""));
+    for answer in ANSWERS {
+        script.wait_for_output(answer);
+    }
+    assert!(script.complaints().contains("net.ipv4.ping_group_range"));
+}

@@ -1,7 +1,7 @@
 //! All paths together.
 
 use super::*;
-use crate::script::failoverd::store::{PATHS_MAX, Store};
+use crate::script::failoverd::store::{Changes, PATHS_MAX, Store};
 
 fn store(keys: &[&PathKey]) -> (Store, Instant) {
     let mut store = Store::new(Duration::from_secs(10));
@@ -104,4 +104,20 @@ fn there_are_no_more_paths_than_there_may_be() {
     }
     assert!(store.start(path("192.0.2.1"), now).is_err());
     assert!(!store.start(path("10.0.0.0"), now).expect("it runs already"));
+}
+
+#[test]
+fn the_prober_hears_of_what_was_started_in_order_and_of_what_was_stopped() {
+    let [first, second, third] = ["192.0.2.3", "192.0.2.1", "192.0.2.2"].map(path);
+    let (mut store, now) = store(&[&first, &second, &third]);
+    let changes = store.take_changes(2);
+    assert_eq!(changes.start, [first.clone(), second.clone()]);
+    assert!(changes.are_more);
+    store.stop(third.destination, None);
+    store.stop(first.destination, None);
+    let changes = store.take_changes(2);
+    assert_eq!((changes.start, changes.stop), (vec![], vec![first.clone()]));
+    store.stop(second.destination, None);
+    store.start(second, now).expect("one");
+    assert_eq!(store.take_changes(2), Changes::default(), "it goes on");
 }
