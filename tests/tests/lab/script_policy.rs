@@ -285,10 +285,9 @@ fn a_script_that_is_not_there_or_no_lua_is_an_error_at_the_start() {
 fn routes_of_a_script_without_a_daemon_touch_no_other_and_go_with_it() {
     let _turn = turn::shared();
     let site = Plan::new(&["wan1", "wan2"]).build();
-    let host = site
-        .router
-        .enter(|| Alone::host(Protocol(136), Instant::now));
-    let host = host.expect("a thread can be started");
+    let host = Alone::new(Protocol(136), Instant::now);
+    let opened = site.router.enter(|| host.open());
+    opened.expect("a thread can be started");
     let route = |to: &str, metric: u32| ExtraRoute {
         destination: to.parse().expect("a prefix"),
         gateway: None,
