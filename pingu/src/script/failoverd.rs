@@ -13,7 +13,6 @@ use self::{machine::Machine, shared::Shared, variables::Variables};
 
 mod address;
 mod agenda;
-mod alone;
 mod api;
 mod check;
 mod dns;

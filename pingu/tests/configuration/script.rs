@@ -9,15 +9,18 @@ const UPLINK: &str =
 
 /// A directory with scripts, and what a configuration in it that begins with a text comes to.
 fn read(directory: &Path, top: &str) -> Result<Option<ScriptConfig>, Vec<String>> {
-    fs::write(directory.join("policy.lua"), "function rank(uplinks) end\n").unwrap();
-    fs::write(directory.join("broken.lua"), "function rank(\n").unwrap();
-    fs::write(directory.join("code.lua"), b"\x1bLuaQ").unwrap();
+    fs::write(directory.join("policy.lua"), "function rank(uplinks) end\n")
+        .expect("it can be written and read");
+    fs::write(directory.join("broken.lua"), "function rank(\n")
+        .expect("it can be written and read");
+    fs::write(directory.join("code.lua"), b"\x1bLuaQ").expect("it can be written and read");
     let file = directory.join("pingu.toml");
     let text = format!("{top}\n{UPLINK}");
     match Config::parse(&text, &file.display().to_string()) {
         Ok((config, warnings)) => {
             assert!(warnings.is_empty(), "{warnings:?}");
-            let (again, _) = Config::parse(&config.to_toml(), "elsewhere/f").unwrap();
+            let (again, _) = Config::parse(&config.to_toml(), "elsewhere/f")
+                .expect("it can be written and read");
             assert_eq!(again, config, "it reads back to the same");
             Ok(config.script)
         }

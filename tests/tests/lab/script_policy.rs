@@ -9,8 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
+use pingu::{
+    engine::ExtraRoute,
+    script::module::{Alone, RouteOrder},
+    units::{Metric, Protocol, TableId},
+};
 use pingu_tests::lab::{
-    capture::Capture,
     daemon::{self, Daemon},
     route_watch::{self, Pace, RouteWatch},
     routes,
@@ -23,14 +27,9 @@ use serde_json::Value;
 
 use crate::running::two_uplinks;
 
+mod abuse;
+
 const DEADLINE: Duration = Duration::from_secs(15);
-
-/// The goal for a black hole, as without a script.
-const BLACK_HOLE_MAX: Duration = Duration::from_millis(700);
-
-/// From the last probe of a burst to the first of the next (100 ms), and what a busy machine adds. With nothing that hinders it the
-/// sender is some hundred microseconds late.
-const PROBE_GAP_MAX: Duration = Duration::from_millis(180);
 
 /// A configuration with a script.
 fn with(top: &str, script: &str) -> Settings {
@@ -282,78 +281,43 @@ fn a_script_that_is_not_there_or_no_lua_is_an_error_at_the_start() {
     }
 }
 
-/// Bodies of functions, each of which would hold up whoever waited for it.
-const ABUSE: [&str; 16] = [
-    "while true do end",
-    "while true do pcall(function() while true do end end) end",
-    "while true do xpcall(function() while true do end end, function() while true do end end) end",
-    "local s = 'x' while true do s = s .. s end",
-    "return ('x'):rep(2^31)",
-    "local function f() return 1 + f() end return f()",
-    "local function f() f() f() end f()",
-    "coroutine.wrap(function() while true do end end)()",
-    "while true do local c = coroutine.create(function() while true do end end) coroutine.resume(c) end",
-    "xpcall(error, function() error('again') end) while true do end",
-    "local t = {} while true do t[#t + 1] = {} end",
-    "return (('a'):rep(30000)):find(('a-'):rep(50) .. 'b')",
-    "while true do pcall(string.rep, 'x', 1e6) end",
-    "while true do pingu.after(0, function() while true do end end) end",
-    "while true do pcall(pingu.unprefer) pcall(pingu.log, ('x'):rep(10000)) end",
-    "while true do pcall(pingu.pin, nil) pcall(pingu.route, { to = '10.99.0.0/16', dev = 'wan2' }) end",
-];
-
-/// Cuts the first uplink and repairs it; gives the time to the new route and the longest gap between two probes of the second.
-fn cut_under(settings: &Settings) -> (Duration, Duration) {
-    let (site, mut daemon) = start(settings);
-    leaves_by(&site, 0);
-    let capture = Capture::start(&site.router, "wan2");
-    let watch = RouteWatch::start(&site.router, TARGET, Pace::Tight);
-    let cut = Instant::now();
-    site.providers[0].black_hole();
-    leaves_by(&site, 1);
-    daemon.wait_until_down("fibre");
-    site.providers[0].repair();
-    daemon.wait_until_up(&["fibre", "lte"]);
-    leaves_by(&site, 0);
-    let sightings = watch.finish();
-    let moved = sightings
-        .first_by(site.ifindex(1), cut)
-        .expect("it was seen");
-    let mut sent: Vec<u64> = capture
-        .finish()
-        .iter()
-        .map(|exchange| exchange.request_ns)
-        .collect();
-    sent.sort_unstable();
-    assert!(sent.len() > 10, "{sent:?}");
-    let gaps = sent.windows(2).map(|pair| pair[1] - pair[0]);
-    let gap = Duration::from_nanos(gaps.max().expect("there are some"));
-    (moved - cut, gap)
-}
-
 #[test]
-fn no_abuse_delays_a_failover_or_a_probe() {
-    let _turn = turn::alone();
-    for (index, body) in ABUSE.iter().enumerate() {
-        let script = match index % 3 {
-            0 => format!("function rank(uplinks) {body} end"),
-            1 => format!("function rank(uplinks) {body} end function veto(from, to) {body} end"),
-            _ => format!("local function again() pingu.after(0, again) {body} end again()"),
-        };
-        let (moved, gap) = cut_under(&with("script = \"policy.lua\"", &script));
-        println!("{moved:?}, gap {gap:?}: {script}");
-        assert!(moved < BLACK_HOLE_MAX, "{moved:?}: {script}");
-        assert!(gap < PROBE_GAP_MAX, "{gap:?}: {script}");
+fn routes_of_a_script_without_a_daemon_touch_no_other_and_go_with_it() {
+    let _turn = turn::shared();
+    let site = Plan::new(&["wan1", "wan2"]).build();
+    let host = Alone::new(Protocol(136), Instant::now);
+    let opened = site.router.enter(|| host.open());
+    opened.expect("a thread can be started");
+    let route = |to: &str, metric: u32| ExtraRoute {
+        destination: to.parse().expect("a prefix"),
+        gateway: None,
+        interface: Some("wan2".to_owned()),
+        metric: Metric(metric),
+        table: TableId::MAIN,
+    };
+    let deletion = |to: &str| RouteOrder::Delete {
+        destination: to.parse().expect("a prefix"),
+        gateway: None,
+        interface: None,
+        metric: None,
+        table: TableId::MAIN,
+    };
+    let shown = |to: &str| site.router.ip(&format!("route show {to}"));
+    site.router
+        .ip("route add 198.51.100.0/24 dev wan1 metric 5 proto static");
+    let foreign = shown("198.51.100.0/24");
+    let refused = host.route(RouteOrder::Add(route("198.51.100.0/24", 5)));
+    assert!(refused.is_err(), "somebody else's route is there");
+    assert_eq!(host.route(deletion("198.51.100.0/24")), Ok(()));
+    assert_eq!(shown("198.51.100.0/24"), foreign, "it is not the script's");
+
+    for to in ["203.0.113.0/24", "192.0.2.0/24"] {
+        assert_eq!(host.route(RouteOrder::Add(route(to, 7))), Ok(()));
+        assert!(shown(to).contains("dev wan2 proto 136"), "{}", shown(to));
     }
-}
-
-#[test]
-fn a_script_that_waits_for_a_program_holds_up_nothing() {
-    let _turn = turn::alone();
-    let script = "function rank(uplinks) os.execute('sleep 5') end\n\
-                  function veto(from, to) os.execute('sleep 5') return true end";
-    let (moved, gap) = cut_under(&with("script = \"policy.lua\"\nsandbox = false", script));
-    println!("{moved:?}, gap {gap:?}");
-    assert!(moved < BLACK_HOLE_MAX, "{moved:?}");
-    assert!(gap < PROBE_GAP_MAX, "{gap:?}");
+    assert_eq!(host.route(deletion("203.0.113.0/24")), Ok(()));
+    assert_eq!(shown("203.0.113.0/24"), "");
+    drop(host);
+    assert_eq!(shown("192.0.2.0/24"), "", "it goes with the script");
+    assert_eq!(shown("198.51.100.0/24"), foreign);
 }

@@ -9,15 +9,17 @@ use std::{
 use mlua::{IntoLuaMulti, Lua, Value};
 
 use super::{
-    alone::Alone,
     api::{self, GlobalStatistics, Statistics},
     dns, programs,
     shared::{self, Call, Shared},
     variables::{self, Variables},
 };
-use crate::script::{
-    module::{Host, Pen, Timers, install_pingu_module},
-    vm::{Fault, ScriptError, Vm, VmOptions},
+use crate::{
+    config::Config,
+    script::{
+        module::{Alone, Host, Timers, install_pingu_module},
+        vm::{Fault, ScriptError, Vm, VmOptions},
+    },
 };
 
 /// Processor time of a callback. The slowest that is of any use takes some milliseconds; time in which it waits for a program or a name
@@ -35,6 +37,7 @@ pub(super) struct Machine {
     vm: Vm,
     shared: Arc<Shared>,
     timers: Timers,
+    routes: Arc<Alone>,
 }
 
 impl Machine {
@@ -60,12 +63,20 @@ impl Machine {
             memory_limit: MEMORY_BYTES_MAX,
             print: None,
         })?;
-        let timers = define(vm.lua(), shared).map_err(|error| ScriptError::of(&error))?;
+        let routes = Arc::new(Alone::new(Config::PROTOCOL_DEFAULT, shared::now));
+        let host: Arc<dyn Host> = Arc::clone(&routes) as _;
+        let timers = define(vm.lua(), shared, &host).map_err(|error| ScriptError::of(&error))?;
         Ok(Self {
             vm,
             shared: Arc::clone(shared),
             timers,
+            routes,
         })
+    }
+
+    /// Where the routes that the script wishes are made.
+    pub(super) fn routes(&self) -> Arc<Alone> {
+        Arc::clone(&self.routes)
     }
 
     /// What the script has set.
@@ -112,13 +123,12 @@ impl Machine {
 }
 
 /// What a script finds beside Lua's own library.
-fn define(lua: &Lua, shared: &Arc<Shared>) -> mlua::Result<Timers> {
+fn define(lua: &Lua, shared: &Arc<Shared>, host: &Arc<dyn Host>) -> mlua::Result<Timers> {
     api::define(lua, shared)?;
     dns::define(lua)?;
     programs::define(lua)?;
     lua.globals().set("probes", lua.create_table()?)?;
     // What a script writes is seen at once, also by the programs that it runs, and before what these write.
     lua.load("io.stdout:setvbuf('no')").exec()?;
-    let host: Arc<dyn Host> = Arc::new(Alone(Pen::new(shared::now)));
-    install_pingu_module(lua, &host, shared::now)
+    install_pingu_module(lua, host, shared::now)
 }

@@ -139,6 +139,8 @@ async fn serve(
     shared: &Arc<Shared>,
     mut signals: Signals,
 ) -> anyhow::Result<()> {
+    let routes = machine.routes();
+    routes.open()?;
     let mut script = spawn(machine, shared)?;
     shared.paths_changed.notify_one();
     loop {
@@ -151,6 +153,7 @@ async fn serve(
     }
     shared.quit();
     finish(shared, &mut script, &mut signals).await;
+    routes.end();
     Ok(())
 }
 

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    sync::{Arc, mpsc},
+    sync::{Arc, Mutex, MutexGuard, mpsc},
     thread::{self, JoinHandle},
     time::{Duration, Instant},
 };
@@ -26,46 +26,71 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 type Request = (RouteOrder, mpsc::Sender<Result<(), String>>);
 
-/// The host. Dropped, it deletes the routes that were made through it.
+/// The host. Until [`Alone::open`] what is wished of routes is only noted: a script may only be looked at. Dropped or ended, it deletes
+/// the routes that were made through it.
 pub struct Alone {
-    requests: Option<mpsc::SyncSender<Request>>,
-    thread: Option<JoinHandle<()>>,
+    protocol: Protocol,
+    desk: Mutex<Desk>,
     pen: Pen,
+}
+
+enum Desk {
+    Noting(Vec<RouteOrder>),
+    Open(mpsc::SyncSender<Request>, JoinHandle<()>),
+    Ended,
 }
 
 impl Alone {
     /// Its routes carry this protocol.
+    pub fn new(protocol: Protocol, clock: fn() -> Instant) -> Self {
+        Self {
+            protocol,
+            desk: Mutex::new(Desk::Noting(Vec::new())),
+            pen: Pen::new(clock),
+        }
+    }
+
+    /// Does what was noted, and from here on what is wished.
     ///
     /// # Errors
     /// When there is no room for another thread.
-    pub fn new(protocol: Protocol, clock: fn() -> Instant) -> io::Result<Self> {
+    pub fn open(&self) -> io::Result<()> {
+        let noted = match &mut *self.desk() {
+            Desk::Noting(noted) => std::mem::take(noted),
+            Desk::Open(..) | Desk::Ended => return Ok(()),
+        };
         let (requests, work) = mpsc::sync_channel(REQUESTS_MAX);
+        let protocol = self.protocol;
         let thread = thread::Builder::new()
             .name("script routes".to_owned())
             .spawn(move || serve(protocol, &work))?;
-        Ok(Self {
-            requests: Some(requests),
-            thread: Some(thread),
-            pen: Pen::new(clock),
-        })
+        *self.desk() = Desk::Open(requests, thread);
+        for order in noted {
+            if let Err(error) = self.route(order) {
+                tracing::warn!("{error}");
+            }
+        }
+        Ok(())
     }
 
-    /// The same as a host of a module.
-    ///
-    /// # Errors
-    /// As [`Alone::new`].
-    pub fn host(protocol: Protocol, clock: fn() -> Instant) -> io::Result<Arc<dyn Host>> {
-        Ok(Arc::new(Self::new(protocol, clock)?))
+    /// Deletes the routes that were made, and makes no more.
+    pub fn end(&self) {
+        let desk = std::mem::replace(&mut *self.desk(), Desk::Ended);
+        if let Desk::Open(requests, thread) = desk {
+            drop(requests);
+            // A panic there has been told already.
+            let _ = thread.join();
+        }
+    }
+
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().expect("nobody panics while holding it")
     }
 }
 
 impl Drop for Alone {
     fn drop(&mut self) {
-        self.requests = None;
-        if let Some(thread) = self.thread.take() {
-            // A panic there has been told already.
-            let _ = thread.join();
-        }
+        self.end();
     }
 }
 
@@ -85,7 +110,15 @@ impl Host for Alone {
     fn route(&self, order: RouteOrder) -> Result<(), String> {
         let gone = || "pingu.route: nobody writes routes any more".to_owned();
         let (answer, answered) = mpsc::channel();
-        let requests = self.requests.as_ref().ok_or_else(gone)?;
+        let requests = match &mut *self.desk() {
+            Desk::Noting(noted) if noted.len() < ROUTES_MAX => {
+                noted.push(order);
+                return Ok(());
+            }
+            Desk::Noting(_) => return Err(too_many()),
+            Desk::Open(requests, _) => requests.clone(),
+            Desk::Ended => return Err(gone()),
+        };
         requests.send((order, answer)).map_err(|_| gone())?;
         answered.recv_timeout(ANSWER_WITHIN).map_err(|_| gone())?
     }
@@ -95,6 +128,10 @@ impl Host for Alone {
             tracing::info!("script: {text}");
         }
     }
+}
+
+fn too_many() -> String {
+    format!("pingu.route: a script may have {ROUTES_MAX} routes at once")
 }
 
 fn no_uplinks(function: &str) -> String {
@@ -142,9 +179,7 @@ impl Writer {
 
     async fn add(&mut self, extra: ExtraRoute) -> Result<(), String> {
         if self.made.len() >= ROUTES_MAX {
-            return Err(format!(
-                "pingu.route: a script may have {ROUTES_MAX} routes at once"
-            ));
+            return Err(too_many());
         }
         if self.made.iter().any(|(made, _)| *made == extra) {
             return Ok(());
