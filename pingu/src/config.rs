@@ -101,6 +101,9 @@ pub struct Config {
 }
 
 impl Config {
+    /// The protocol of a configuration that names none.
+    pub const PROTOCOL_DEFAULT: Protocol = Protocol(keys::PROTOCOL_DEFAULT);
+
     /// Reads a configuration from text. `file` is what messages call it. The second value of success holds the warnings.
     ///
     /// # Errors

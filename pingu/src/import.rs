@@ -17,7 +17,8 @@ mod uci;
 mod verb;
 
 use std::{
-    fmt, io,
+    fmt,
+    io::{self, Read},
     path::{Path, PathBuf},
 };
 
@@ -116,7 +117,7 @@ pub fn import(original: Original<'_>, kind: Option<Kind>) -> Result<Imported, Re
         findings.error(line, "a byte 0: this is no text");
         return Err(refused(findings));
     }
-    let kind = match kind.map_or_else(|| kind::recognise(text), Ok) {
+    let kind = match kind.map_or_else(|| kind::recognise(text, original.file), Ok) {
         Ok(kind) => kind,
         Err((line, message)) => {
             findings.error(line, message);
@@ -245,8 +246,25 @@ pub fn load_file(
     Ok(import(original, kind)?)
 }
 
+/// What `-` stands for.
+fn read_standard_input() -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let most = FILE_BYTES_MAX as u64 + 1;
+    io::stdin().lock().take(most).read_to_end(&mut bytes)?;
+    if bytes.len() > FILE_BYTES_MAX {
+        let message = format!("it is longer than {FILE_BYTES_MAX} bytes");
+        return Err(io::Error::new(io::ErrorKind::InvalidData, message));
+    }
+    Ok(bytes)
+}
+
 fn read(path: &Path) -> Result<String, ImportError> {
-    let bytes = read_at_most(path, FILE_BYTES_MAX).map_err(|source| ImportError::Read {
+    let bytes = if path == Path::new("-") {
+        read_standard_input()
+    } else {
+        read_at_most(path, FILE_BYTES_MAX)
+    };
+    let bytes = bytes.map_err(|source| ImportError::Read {
         path: path.to_owned(),
         source,
     })?;

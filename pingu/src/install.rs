@@ -1,31 +1,39 @@
-//! What `pingu install` leaves outside pingu's own places, and `pingu uninstall` takes away: names for iproute2.
+//! `pingu install` and `pingu uninstall`: the program, its configuration, its unit, and names for iproute2.
 //!
-//! Every file begins with a mark. Files without it are somebody else's: neither overwritten nor removed.
+//! Everything is looked at before anything is written. What was written is noted (`manifest`) or marked; what was not, or has been changed
+//! since, is neither overwritten nor removed.
 
 use std::{
     collections::BTreeSet,
     fmt, fs, io,
-    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
 use crate::{
     config::Config,
-    install::names::{Database, Entry},
-    state_file::{is_absent, read_at_most, replace},
+    install::{
+        files::{make_directories, missing_directories, place, remove_empty},
+        manifest::Manifest,
+        pieces::{Choice, Piece},
+    },
     units::TableId,
 };
 
+mod files;
+mod manifest;
+mod name_files;
 mod names;
+mod pieces;
+pub mod service_manager;
+mod verb;
+
+pub use verb::{run_install, run_uninstall};
 
 /// How the first line of our files begins.
 const MARK: &str = "# Written by `pingu install`";
 
-/// How the line begins that names the directories that were made for a file, which go with it.
-const MADE: &str = "# Made for it: ";
-
-/// What pingu's protocol number is called.
-const PROTOCOL_NAME: &str = "pingu";
+/// What a configuration begins as: pingu does not start with it.
+const MINIMAL: &str = include_str!("../../config/minimal.toml");
 
 /// Files of names are small; one that is larger is none.
 pub(crate) const FILE_BYTES_MAX: usize = 1 << 20;
@@ -44,6 +52,14 @@ pub enum InstallError {
         /// Why.
         source: io::Error,
     },
+    /// The service manager did not do what it was asked for.
+    #[error("`{command}` failed: {why}")]
+    ServiceManager {
+        /// What it was asked for.
+        command: String,
+        /// Why.
+        why: String,
+    },
 }
 
 /// What was done with a file, or not.
@@ -55,10 +71,14 @@ pub enum Deed {
     Unchanged(PathBuf),
     /// It is somebody else's, and says the same.
     SaysTheSame(PathBuf),
+    /// It was there already, and is not overwritten.
+    There(PathBuf),
     /// It was removed.
     Removed(PathBuf),
     /// It is somebody else's and stays.
     LeftAlone(PathBuf),
+    /// It has been changed since it was written, and stays.
+    Changed(PathBuf),
 }
 
 impl fmt::Display for Deed {
@@ -68,13 +88,36 @@ impl fmt::Display for Deed {
             Self::Unchanged(path) => write!(f, "unchanged: {}", path.display()),
             Self::SaysTheSame(path) => write!(
                 f,
-                "left alone: {} says the same, but is not pingu's",
+                "left alone: {} says the same, but was not written by `pingu install`",
                 path.display()
             ),
+            Self::There(path) => write!(f, "left alone: {} is there already", path.display()),
             Self::Removed(path) => write!(f, "removed {}", path.display()),
-            Self::LeftAlone(path) => write!(f, "left alone: {} is not pingu's", path.display()),
+            Self::LeftAlone(path) => write!(
+                f,
+                "left alone: {} was not written by `pingu install`",
+                path.display()
+            ),
+            Self::Changed(path) => write!(
+                f,
+                "left alone: {} has been changed since it was written",
+                path.display()
+            ),
         }
     }
+}
+
+/// What is to be installed.
+#[derive(Debug)]
+pub struct Request<'a> {
+    /// The directory that stands for `/`.
+    pub root: &'a Path,
+    /// The program's file.
+    pub program: &'a Path,
+    /// A configuration, as text and as what it means; none: the one that is there, or one that has to be edited.
+    pub config: Option<(&'a str, &'a Config)>,
+    /// It is to be started, so that its configuration must be right.
+    pub starts: bool,
 }
 
 /// The tables of their own that uplinks have, and what they are called.
@@ -83,188 +126,104 @@ pub fn table_names(config: &Config) -> Vec<(TableId, String)> {
     tables.map(|table| (table.id, table.name.clone())).collect()
 }
 
-/// Installs what goes with a configuration, below a directory that stands for `/`. Where all is as it should be, nothing is written.
+/// Installs everything. Where all is as it should be, nothing is written.
 ///
 /// # Errors
-/// When somebody else has a name, a number or a file that is needed: nothing has been written then. When a file cannot be.
-pub fn install(config: &Config, root: &Path) -> Result<Vec<Deed>, InstallError> {
-    let wanted = wanted(config);
-    let mut refusals = Vec::new();
+/// When something is in the way, all of which is told: nothing has been written then. When a file cannot be.
+pub fn install(request: &Request<'_>) -> Result<Vec<Deed>, InstallError> {
+    let root = request.root;
     if !root.is_dir() {
-        refusals.push(format!("{} is no directory", root.display()));
+        let text = format!("{} is no directory", root.display());
+        return Err(InstallError::Refused(vec![text]));
     }
-    for (database, entries) in &wanted {
-        let path = database.own_file(root);
-        if let Found::Foreign(found) = look(&path)?
-            && !entries.is_empty()
-            && found.as_ref() != Some(entries)
-        {
-            refusals.push(format!(
-                "{} is not pingu's and says something else: move it away first",
-                path.display()
-            ));
+    let mut manifest = Manifest::read(root)?;
+    let program = fs::read(request.program).map_err(failed(request.program))?;
+    let pieces = pieces::all(&program, request.config.map(|(text, _)| text));
+    let mut refusals = Vec::from_iter(files::obstacle(root, &Manifest::path(root)));
+    if request.starts && !service_manager::is_there(root) {
+        refusals.push(
+            "it can be enabled and started only where systemd runs, and not with --root".to_owned(),
+        );
+    }
+    let mut choices = Vec::with_capacity(pieces.len());
+    for piece in &pieces {
+        match piece.choose(root, &manifest)? {
+            Choice::Refuse(why) => refusals.push(why),
+            choice => choices.push((piece, choice)),
         }
-        refusals.extend(database.conflicts(root, entries)?);
     }
+    let found;
+    let config = match request.config {
+        Some((_, config)) => Some(config),
+        None => {
+            found = pieces::config_there(root, request.starts, &mut refusals)?;
+            found.as_ref()
+        }
+    };
+    refusals.extend(name_files::refusals(config, root)?);
     if !refusals.is_empty() {
         return Err(InstallError::Refused(refusals));
     }
-    let mut deeds = Vec::new();
-    for (database, entries) in &wanted {
-        deeds.extend(put(root, &database.own_file(root), entries)?);
-    }
+    let mut deeds = write_all(root, &choices, &mut manifest)?;
+    deeds.extend(name_files::install(config, root)?);
     Ok(deeds)
 }
 
-/// Removes what was installed, whatever the configuration was.
+/// Writes what was chosen to be written. An end in between leaves nothing that is not noted.
+fn write_all(
+    root: &Path,
+    choices: &[(&Piece<'_>, Choice)],
+    manifest: &mut Manifest,
+) -> Result<Vec<Deed>, InstallError> {
+    let before = manifest.clone();
+    let to_write = || {
+        choices
+            .iter()
+            .filter(|(_, choice)| *choice == Choice::Write)
+            .map(|(piece, _)| *piece)
+    };
+    for piece in to_write() {
+        manifest.note_directories(root, &missing_directories(root, &root.join(piece.file)));
+        manifest.will_be(piece.file, &piece.content);
+    }
+    if *manifest != before {
+        manifest.write(root)?;
+    }
+    for piece in to_write() {
+        let path = root.join(piece.file);
+        make_directories(root, &path)?;
+        place(&path, &piece.content, piece.mode)?;
+        manifest.is(piece.file, &piece.content);
+    }
+    if to_write().next().is_some() {
+        manifest.write(root)?;
+    }
+    let told = choices.iter().map(|(piece, choice)| {
+        let path = root.join(piece.file);
+        match choice {
+            Choice::Write => Deed::Wrote(path),
+            Choice::Unchanged => Deed::Unchanged(path),
+            Choice::SaysTheSame => Deed::SaysTheSame(path),
+            Choice::There | Choice::Refuse(_) => Deed::There(path),
+        }
+    });
+    Ok(told.collect())
+}
+
+/// Removes what was installed, whatever the configuration was, and what runs have left.
 ///
 /// # Errors
 /// When a file cannot be removed.
 pub fn uninstall(root: &Path) -> Result<Vec<Deed>, InstallError> {
-    let mut deeds = Vec::new();
-    // The directories of all files were noted with the first one that needed them: they are empty at the end.
-    let mut made = BTreeSet::new();
-    for database in Database::ALL {
-        let path = database.own_file(root);
-        match look(&path)? {
-            Found::Nothing => {}
-            Found::Foreign(_) => deeds.push(Deed::LeftAlone(path)),
-            Found::Own(text) => {
-                made.extend(directories_made(root, &path, &text));
-                remove(&path)?;
-                deeds.push(Deed::Removed(path));
-            }
-        }
-    }
+    let manifest = Manifest::read(root)?;
+    let mut made: BTreeSet<PathBuf> = manifest.directories(root).collect();
+    let mut deeds = pieces::remove_all(root, &manifest)?;
+    deeds.extend(name_files::uninstall(root, &mut made)?);
+    deeds.extend(pieces::remove_state(root)?);
+    Manifest::remove(root)?;
+    made.insert(pieces::state_directory(root));
     remove_empty(&made);
     Ok(deeds)
-}
-
-fn wanted(config: &Config) -> [(Database, Vec<Entry>); 2] {
-    let protocol = Entry {
-        number: config.protocol.0.into(),
-        name: PROTOCOL_NAME.to_owned(),
-    };
-    let tables = table_names(config)
-        .into_iter()
-        .map(|(id, name)| Entry { number: id.0, name });
-    [
-        (Database::Protocols, vec![protocol]),
-        (Database::Tables, tables.collect()),
-    ]
-}
-
-/// What is at the place of one of our files.
-enum Found {
-    Nothing,
-    /// Ours, and its text.
-    Own(String),
-    /// Somebody else's, and its entries where it is a file.
-    Foreign(Option<Vec<Entry>>),
-}
-
-fn look(path: &Path) -> Result<Found, InstallError> {
-    match fs::symlink_metadata(path) {
-        Err(error) if is_absent(&error) => return Ok(Found::Nothing),
-        Ok(found) if found.is_file() => {}
-        Ok(_) => return Ok(Found::Foreign(None)),
-        Err(error) => return Err(failed(path)(error)),
-    }
-    let bytes = read_at_most(path, FILE_BYTES_MAX).map_err(failed(path))?;
-    let text = String::from_utf8_lossy(&bytes).into_owned();
-    if text.starts_with(MARK) {
-        return Ok(Found::Own(text));
-    }
-    let entries = names::parse(&text).map(|(_, entry)| entry);
-    Ok(Found::Foreign(Some(entries.collect())))
-}
-
-/// Has a file hold these entries; without any there is none.
-fn put(root: &Path, path: &Path, entries: &[Entry]) -> Result<Option<Deed>, InstallError> {
-    let old = match look(path)? {
-        Found::Own(text) => Some(text),
-        Found::Foreign(_) if entries.is_empty() => {
-            return Ok(Some(Deed::LeftAlone(path.to_owned())));
-        }
-        Found::Foreign(_) => return Ok(Some(Deed::SaysTheSame(path.to_owned()))),
-        Found::Nothing => None,
-    };
-    let mut made: BTreeSet<PathBuf> = old
-        .iter()
-        .flat_map(|text| directories_made(root, path, text))
-        .collect();
-    if entries.is_empty() {
-        if old.is_none() {
-            return Ok(None);
-        }
-        remove(path)?;
-        remove_empty(&made);
-        return Ok(Some(Deed::Removed(path.to_owned())));
-    }
-    made.extend(make_directories(root, path)?);
-    let text = text_of(root, &made, entries);
-    if old.as_ref() == Some(&text) {
-        return Ok(Some(Deed::Unchanged(path.to_owned())));
-    }
-    replace(path, text.as_bytes())
-        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(0o644)))
-        .map_err(failed(path))?;
-    Ok(Some(Deed::Wrote(path.to_owned())))
-}
-
-fn text_of(root: &Path, made: &BTreeSet<PathBuf>, entries: &[Entry]) -> String {
-    let mut text = format!("{MARK}; `pingu uninstall` removes it.\n");
-    let inside = made.iter().filter_map(|d| d.strip_prefix(root).ok());
-    let inside: Vec<String> = inside.map(|d| format!("/{}", d.display())).collect();
-    if !inside.is_empty() {
-        text.push_str(&format!("{MADE}{}\n", inside.join(" ")));
-    }
-    for Entry { number, name } in entries {
-        text.push_str(&format!("{number}\t{name}\n"));
-    }
-    text
-}
-
-/// The directories above a file that its text says were made for it.
-fn directories_made(root: &Path, path: &Path, text: &str) -> Vec<PathBuf> {
-    let named: BTreeSet<&str> = text
-        .lines()
-        .find_map(|line| line.strip_prefix(MADE))
-        .into_iter()
-        .flat_map(|list| list.split(' '))
-        .collect();
-    let is_named = |directory: &&Path| {
-        let inside = directory.strip_prefix(root);
-        inside.is_ok_and(|inside| named.contains(&*format!("/{}", inside.display())))
-    };
-    let above = path.ancestors().skip(1);
-    above.filter(is_named).map(Path::to_owned).collect()
-}
-
-/// Makes the directories above a file, and tells which were missing.
-fn make_directories(root: &Path, path: &Path) -> Result<Vec<PathBuf>, InstallError> {
-    let above = path.ancestors().skip(1).take_while(|d| *d != root);
-    let missing: Vec<PathBuf> = above
-        .take_while(|directory| !directory.exists())
-        .map(Path::to_owned)
-        .collect();
-    for directory in missing.iter().rev() {
-        fs::create_dir(directory)
-            .and_then(|()| fs::set_permissions(directory, fs::Permissions::from_mode(0o755)))
-            .map_err(failed(directory))?;
-    }
-    Ok(missing)
-}
-
-/// Removes those that are empty, the deepest first. Others hold what somebody else has put there since.
-fn remove_empty(directories: &BTreeSet<PathBuf>) {
-    for directory in directories.iter().rev() {
-        let _ = fs::remove_dir(directory);
-    }
-}
-
-fn remove(path: &Path) -> Result<(), InstallError> {
-    fs::remove_file(path).map_err(failed(path))
 }
 
 fn failed(path: &Path) -> impl FnOnce(io::Error) -> InstallError + use<> {

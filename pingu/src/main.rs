@@ -1,6 +1,7 @@
 //! The `pingu` command.
 
 use std::{
+    fs,
     io::{self, IsTerminal, Write},
     net::IpAddr,
     path::{Path, PathBuf},
@@ -11,7 +12,8 @@ use clap::{Parser, Subcommand};
 use ipnet::IpNet;
 use pingu::{
     config::{Config, LoadError},
-    control, daemon, import, install,
+    control, daemon, import,
+    install::{self, service_manager::Wish},
     probe::kernel,
     reflect::{self, HookChoice},
     script::failoverd,
@@ -101,16 +103,22 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// Gives pingu's protocol and the uplinks' tables names in `ip route`.
+    /// Installs this program as a service: its unit, a configuration, and names for pingu's protocol and tables in `ip route`.
     Install {
-        /// The configuration.
+        /// The configuration. Without it: the one that is there, or one that begins and has to be edited.
         #[arg(short, long, value_name = "FILE")]
-        config: PathBuf,
+        config: Option<PathBuf>,
+        /// Has it started at each boot.
+        #[arg(long)]
+        enable: bool,
+        /// The same, and starts it at once.
+        #[arg(long)]
+        now: bool,
         /// Installs below this directory instead of `/`.
         #[arg(long, value_name = "DIR", default_value = "/")]
         root: PathBuf,
     },
-    /// Removes what `install` has written, and nothing else.
+    /// Ends the service and removes what `install` has written, but a configuration that was changed; and nothing else.
     Uninstall {
         /// Not needed, and not read: what is to go is known without.
         #[arg(short, long, value_name = "FILE")]
@@ -155,11 +163,23 @@ fn main() -> ExitCode {
             hook,
             json,
         }))),
-        (Some(Verb::Install { config, root }), _) => match load(&config) {
-            Ok(config) => finish(tell(install::install(&config, &root))),
-            Err(code) => code,
-        },
-        (Some(Verb::Uninstall { root, .. }), _) => finish(tell(install::uninstall(&root))),
+        (
+            Some(Verb::Install {
+                config,
+                enable,
+                now,
+                root,
+            }),
+            _,
+        ) => {
+            let wish = match (enable, now) {
+                (_, true) => Wish::Running,
+                (true, false) => Wish::Enabled,
+                (false, false) => Wish::Known,
+            };
+            install(config.as_deref(), &root, wish)
+        }
+        (Some(Verb::Uninstall { root, .. }), _) => finish(tell(install::run_uninstall(&root))),
         (None, Some(config)) if failoverd::is_script(&config) => {
             finish(block_on(failoverd::run(&config)))
         }
@@ -274,12 +294,27 @@ fn pin(name: Option<&str>, socket: &Path) -> anyhow::Result<()> {
     })
 }
 
-fn tell(done: Result<Vec<install::Deed>, install::InstallError>) -> anyhow::Result<()> {
-    let lines: Vec<String> = done?.iter().map(|deed| format!("{deed}\n")).collect();
-    print(&match lines.concat() {
-        nothing if nothing.is_empty() => "there is nothing to do\n".to_owned(),
-        text => text,
-    })
+fn install(config: Option<&Path>, root: &Path, wish: Wish) -> ExitCode {
+    let given = match config {
+        None => None,
+        Some(path) => match load(path) {
+            Ok(config) => match fs::read_to_string(path) {
+                Ok(text) => Some((text, config)),
+                Err(error) => {
+                    let context = format!("cannot read {}", path.display());
+                    return finish(Err(anyhow::Error::from(error).context(context)));
+                }
+            },
+            Err(code) => return code,
+        },
+    };
+    let given = given.as_ref().map(|(text, config)| (&**text, config));
+    finish(tell(install::run_install(root, given, wish)))
+}
+
+fn tell(done: Result<Vec<String>, install::InstallError>) -> anyhow::Result<()> {
+    let lines: Vec<String> = done?.iter().map(|line| format!("{line}\n")).collect();
+    print(&lines.concat())
 }
 
 /// Prints to standard output; a reader that has gone (`pingu status | head`) is no error.

@@ -37,25 +37,38 @@ fn what_is_installed_below_a_directory_is_told_and_uninstalled_without_a_configu
     let install = ["install", "--config", path(&config), "--root", path(&root)];
     let first = pingu(&install);
     assert_eq!(code(&first), Some(0), "{}", text(&first.stderr));
-    let (protocols, tables) = (
-        root.join("etc/iproute2/rt_protos.d/pingu.conf"),
-        root.join("etc/iproute2/rt_tables.d/pingu.conf"),
-    );
-    assert_eq!(
-        text(&first.stdout),
-        format!(
-            "wrote {}\nwrote {}\n",
-            protocols.display(),
-            tables.display()
-        )
-    );
-    let names = fs::read_to_string(&tables).expect("it was just written");
+    let files = [
+        "etc/pingu/pingu.toml",
+        "usr/bin/pingu",
+        "etc/systemd/system/pingu.service",
+        "etc/iproute2/rt_protos.d/pingu.conf",
+        "etc/iproute2/rt_tables.d/pingu.conf",
+    ]
+    .map(|file| root.join(file));
+    let wrote = files.each_ref().map(|f| format!("wrote {}\n", f.display()));
+    assert_eq!(text(&first.stdout), wrote.concat());
+    let names = fs::read_to_string(&files[4]).expect("it was just written");
     assert!(names.ends_with("\n201\tfibre\n"), "{names}");
-    let again = pingu(&install);
-    assert_eq!(text(&again.stdout).matches("unchanged").count(), 2);
+    let program = files[1].to_str().expect("UTF-8");
+    let check = Command::new(program)
+        .args(["check", "--config"])
+        .arg(&files[0])
+        .output();
+    assert_eq!(code(&check.expect("it can be run")), Some(0));
+    // By the program that was installed, as by an administrator.
+    let again = Command::new(program)
+        .args(["install", "--root"])
+        .arg(&root)
+        .output();
+    let again = again.expect("it can be run");
+    assert_eq!(text(&again.stdout).matches("unchanged").count(), 5);
 
     fs::remove_file(&config).expect("removable");
-    let gone = pingu(&["uninstall", "--root", path(&root)]);
+    let gone = Command::new(program)
+        .args(["uninstall", "--root"])
+        .arg(&root)
+        .output();
+    let gone = gone.expect("it can be run");
     assert_eq!(code(&gone), Some(0), "{}", text(&gone.stderr));
     assert_eq!(fs::read_dir(&root).expect("readable").count(), 0);
     let nothing = pingu(&[
@@ -66,6 +79,66 @@ fn what_is_installed_below_a_directory_is_told_and_uninstalled_without_a_configu
         path(&root),
     ]);
     assert_eq!(code(&nothing), Some(0), "{}", text(&nothing.stderr));
+    assert_eq!(text(&nothing.stdout), "there is nothing to do\n");
+}
+
+#[test]
+fn the_unit_is_one_that_systemd_takes() {
+    let directory = tempfile::tempdir().expect("a directory for the test");
+    let root = directory.path();
+    let installed = pingu(&["install", "--root", path(root)]);
+    assert_eq!(code(&installed), Some(0), "{}", text(&installed.stderr));
+    let edit = format!(
+        "next: edit {}\n",
+        root.join("etc/pingu/pingu.toml").display()
+    );
+    assert!(
+        text(&installed.stdout).ends_with(&edit),
+        "{}",
+        text(&installed.stdout)
+    );
+    let unit = root.join("etc/systemd/system/pingu.service");
+    let written = fs::read_to_string(&unit).expect("it was just written");
+    let values: Vec<(&str, &str)> = written
+        .lines()
+        .filter(|line| !line.starts_with('#'))
+        .filter_map(|line| line.split_once('='))
+        .collect();
+    for wanted in [
+        ("Type", "notify"),
+        ("NotifyAccess", "main"),
+        ("WatchdogSec", "30s"),
+        ("Restart", "always"),
+        ("RestartPreventExitStatus", "78"),
+        ("ExecStart", "/usr/bin/pingu --config /etc/pingu/pingu.toml"),
+        ("StateDirectory", "pingu"),
+        ("WantedBy", "multi-user.target"),
+    ] {
+        assert!(values.contains(&wanted), "{wanted:?}: {written}");
+    }
+    let names: Vec<&str> = values.iter().map(|(name, _)| *name).collect();
+    let is_repeated = |name: &&str| names.iter().filter(|other| *other == name).count() > 1;
+    let repeated: Vec<&&str> = names.iter().filter(|name| is_repeated(name)).collect();
+    assert!(repeated.is_empty(), "{repeated:?}");
+    // Where systemd's own tool is there, it has the last word. It looks for the program, which is not in its place here.
+    let copy = root.join("pingu.service");
+    let here = written.replace(
+        "=/usr/bin/pingu ",
+        &format!("={} ", env!("CARGO_BIN_EXE_pingu")),
+    );
+    fs::write(&copy, here).expect("writable");
+    let verify = Command::new("systemd-analyze")
+        .args(["verify", "--man=no"])
+        .arg(&copy)
+        .output();
+    if let Ok(verify) = verify {
+        let said = text(&verify.stderr);
+        let of_ours: Vec<&str> = said
+            .lines()
+            .filter(|l| l.contains("pingu.service"))
+            .collect();
+        assert!(of_ours.is_empty(), "{said}");
+    }
 }
 
 #[test]
@@ -90,5 +163,13 @@ fn what_stands_in_the_way_is_named_and_nothing_is_written() {
 
     fs::write(&config, "protocl = 1").expect("writable");
     assert_eq!(code(&pingu(&install)), Some(78));
-    assert_eq!(code(&pingu(&["install"])), Some(2));
+    let now = pingu(&["install", "--now", "--root", path(&root)]);
+    assert_eq!(code(&now), Some(1));
+    // All at once: no configuration, not with a root.
+    assert_eq!(
+        text(&now.stderr).lines().count(),
+        2,
+        "{}",
+        text(&now.stderr)
+    );
 }

@@ -37,6 +37,15 @@ pub struct BurstConfig {
     pub count: u16,
     /// Between two requests of a burst.
     pub spacing: Duration,
+    /// From the start of a burst that may have failed to the start of the next; at most `period`. None: bursts are `period` apart.
+    pub suspect_interval: Option<Duration>,
+}
+
+impl BurstConfig {
+    /// How long sending one takes.
+    pub(crate) fn sending(&self) -> Duration {
+        self.spacing * u32::from(self.count)
+    }
 }
 
 /// Probing one by one.
@@ -152,7 +161,7 @@ impl PaceKeys {
         };
         let word = |mode| keys::word(&keys::PROBE_MODES, &mode);
         let what = match own {
-            ModeWord::Burst => "`period`, `count` and `spacing`",
+            ModeWord::Burst => "`period`, `count`, `spacing` and `suspect_interval`",
             ModeWord::Rolling => "`interval`, `window` and `suspect_interval`",
         };
         for (key, span) in others {
@@ -221,18 +230,48 @@ impl PaceKeys {
                 ),
             );
         }
+        let suspect_interval = self.suspect_interval(reader, ("period", period));
+        if let (Some(suspect), Some(at)) = (suspect_interval, &self.suspect_interval)
+            && burst >= suspect
+        {
+            let message = format!(
+                "`suspect_interval` {} is not longer than a burst: {count} requests, {} apart, take {}",
+                duration::write(suspect),
+                duration::write(spacing),
+                duration::write(burst)
+            );
+            reader.error(at.span.clone(), message);
+        }
         BurstConfig {
             period,
             count,
             spacing,
+            suspect_interval,
         }
+    }
+
+    /// What it is, where given; not longer than what it is to be shorter than.
+    fn suspect_interval(
+        &self,
+        reader: &mut Reader<'_, '_, '_>,
+        (key, usual): (&str, Duration),
+    ) -> Option<Duration> {
+        let at = self.suspect_interval.as_ref()?;
+        if at.value > usual {
+            let message = format!(
+                "`suspect_interval` {} is longer than `{key}` {}: a suspicion is to be cleared up faster",
+                duration::write(at.value),
+                duration::write(usual)
+            );
+            reader.error(at.span.clone(), message);
+        }
+        Some(at.value)
     }
 
     fn rolling(&self, reader: &mut Reader<'_, '_, '_>, timeout: Duration) -> RollingConfig {
         let interval = value(&self.interval, keys::INTERVAL_DEFAULT);
         let least = interval + timeout;
         let window = value(&self.window, keys::WINDOW_DEFAULT.max(10 * least));
-        let suspect_interval = self.suspect_interval.as_ref().map(|at| at.value);
         let span = |first: &Option<At<Duration>>, header: std::ops::Range<usize>| {
             let given = first.as_ref().or(self.interval.as_ref());
             given.map_or(header, |at| at.span.clone())
@@ -254,14 +293,7 @@ impl PaceKeys {
             );
             reader.error(span(&self.window, reader.span.clone()), message);
         }
-        if let Some(suspect) = suspect_interval.filter(|suspect| *suspect > interval) {
-            let message = format!(
-                "`suspect_interval` {} is longer than `interval` {}: a suspicion is to be cleared up faster",
-                duration::write(suspect),
-                duration::write(interval)
-            );
-            reader.error(span(&self.suspect_interval, reader.span.clone()), message);
-        }
+        let suspect_interval = self.suspect_interval(reader, ("interval", interval));
         RollingConfig {
             interval,
             window,
@@ -285,7 +317,6 @@ impl PaceKeys {
         [
             ("interval", span_of(&self.interval)),
             ("window", span_of(&self.window)),
-            ("suspect_interval", span_of(&self.suspect_interval)),
         ]
         .into_iter()
         .filter_map(|(key, span)| Some((key, span?)))

@@ -26,7 +26,11 @@ const PROBE: [Key; 15] = [
     ("interval", |uplink| time(rolling(uplink)?.interval)),
     ("window", |uplink| time(rolling(uplink)?.window)),
     ("suspect_interval", |uplink| {
-        rolling(uplink)?.suspect_interval.and_then(time)
+        let suspect_interval = match &uplink.probe.mode {
+            ProbeMode::Burst(burst) => burst.suspect_interval,
+            ProbeMode::Rolling(rolling) => rolling.suspect_interval,
+        };
+        suspect_interval.and_then(time)
     }),
     ("timeout", |uplink| time(uplink.probe.timeout)),
     ("size", |uplink| Some(uplink.probe.size_bytes.to_string())),

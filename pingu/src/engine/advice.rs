@@ -16,8 +16,8 @@ use crate::{
         decide::{Candidate, Ranking},
         routes::{RouteSet, own_route},
     },
-    network::NextHop,
-    units::{GroupId, Ifindex, Metric, TableId, UplinkId},
+    network::{NextHop, Route, Snapshot},
+    units::{GroupId, Ifindex, Metric, Protocol, TableId, UplinkId},
 };
 
 /// A switch from one uplink that is up to another waits so long for a script's word.
@@ -295,57 +295,62 @@ impl Engine {
     /// The routes that a script wants, where there is a way for them.
     pub(super) fn extra_routes(&self, set: &mut RouteSet) {
         for extra in &self.advice.routes {
-            let next_hop = self.extra_next_hop(extra);
-            let taken = |next: &NextHop| {
-                let place = (extra.table, extra.destination, extra.metric);
-                let same = |wanted: &crate::network::Route| {
-                    (wanted.table, wanted.destination, wanted.metric) == place
-                };
-                set.wanted.iter().any(same) || matches!(next, NextHop::Object(_))
-            };
-            if let Some(next_hop) = next_hop.filter(|next| !taken(next)) {
-                let (table, own) = (extra.table, self.config.protocol);
-                let route = own_route(extra.destination, table, extra.metric, own, next_hop, None);
-                set.wanted.push(route);
+            let place = (extra.table, extra.destination, extra.metric);
+            let mut wanted = set.wanted.iter();
+            // What the uplinks want goes first.
+            if wanted.any(|wanted| (wanted.table, wanted.destination, wanted.metric) == place) {
+                continue;
+            }
+            if let Some(next_hop) = extra.next_hop(&self.snapshot) {
+                set.wanted.push(extra.by(next_hop, self.config.protocol));
             }
         }
     }
+}
 
-    fn extra_next_hop(&self, extra: &ExtraRoute) -> Option<NextHop> {
-        let by_name = extra.interface.as_ref().map(|name| {
-            let links = &self.snapshot.links;
-            links
-                .iter()
-                .find(|link| link.is_called(name))
-                .map(|link| link.ifindex)
-        });
-        match (extra.gateway, by_name) {
-            (None, found) => found.flatten().map(|ifindex| NextHop::Device { ifindex }),
-            (Some(gateway), Some(found)) => found.map(|ifindex| NextHop::Gateway {
-                ifindex,
-                gateway,
-                onlink: !self.is_connected(ifindex, gateway),
-            }),
-            (Some(gateway), None) => {
-                let links = self.snapshot.links.iter().map(|link| link.ifindex);
-                let mut near = links.filter(|&ifindex| self.is_connected(ifindex, gateway));
-                near.next().map(|ifindex| NextHop::Gateway {
-                    ifindex,
-                    gateway,
-                    onlink: false,
-                })
+impl ExtraRoute {
+    /// Where it leads, if there is a way for it now.
+    pub(crate) fn next_hop(&self, snapshot: &Snapshot) -> Option<NextHop> {
+        let called = |name: &String| snapshot.links.iter().find(|link| link.is_called(name));
+        let Some(gateway) = self.gateway else {
+            let link = called(self.interface.as_ref()?)?;
+            return Some(NextHop::Device {
+                ifindex: link.ifindex,
+            });
+        };
+        let link = match &self.interface {
+            Some(name) => called(name)?,
+            None => {
+                let mut links = snapshot.links.iter();
+                links.find(|link| is_connected(snapshot, link.ifindex, gateway))?
             }
-        }
-    }
-
-    /// Whether an address is in a network of an interface.
-    fn is_connected(&self, ifindex: Ifindex, address: IpAddr) -> bool {
-        let mut addresses = self.snapshot.addresses.iter();
-        addresses.any(|own| {
-            let network = IpNet::new(own.address, own.prefix_len);
-            own.ifindex == ifindex && network.is_ok_and(|network| network.contains(&address))
+        };
+        Some(NextHop::Gateway {
+            ifindex: link.ifindex,
+            gateway,
+            onlink: !is_connected(snapshot, link.ifindex, gateway),
         })
     }
+
+    /// The route, by a next hop of it.
+    pub(crate) fn by(&self, next_hop: NextHop, protocol: Protocol) -> Route {
+        own_route(
+            self.destination,
+            self.table,
+            self.metric,
+            protocol,
+            next_hop,
+            None,
+        )
+    }
+}
+
+/// Whether an address is in a network of an interface.
+fn is_connected(snapshot: &Snapshot, ifindex: Ifindex, address: IpAddr) -> bool {
+    snapshot.addresses.iter().any(|own| {
+        let network = IpNet::new(own.address, own.prefix_len);
+        own.ifindex == ifindex && network.is_ok_and(|network| network.contains(&address))
+    })
 }
 
 fn mean(values: impl Iterator<Item = f64>) -> Option<f64> {

@@ -1,6 +1,7 @@
 //! Probing in bursts: when the next one is due, those on their way, and what each says of its path.
 
 mod left_out;
+mod suspicion;
 
 use std::{
     collections::VecDeque,
@@ -59,7 +60,7 @@ pub(crate) fn slots_needed(probe: &ProbeConfig) -> u32 {
     let bursts_in_flight = flight
         .as_nanos()
         .div_ceil(probe.mode.burst().period.as_nanos().max(1)) as u32;
-    u32::from(probe.mode.burst().count) * (bursts_in_flight + 2)
+    u32::from(probe.mode.burst().count) * (bursts_in_flight + suspicion::bursts(probe) + 2)
 }
 
 impl Bursts {
@@ -290,6 +291,7 @@ impl Bursts {
         (probe, health): (&ProbeConfig, &HealthConfig),
         now: Instant,
     ) -> Wants {
+        self.suspect(record, (probe, health));
         let is_up = record.health.state() == State::Up;
         let waits_until = record.waits_until(probe.timeout, now);
         let not_before = |at: Instant| waits_until.map_or(at, |until| until.max(at));

@@ -65,6 +65,20 @@ impl Health {
         self.since
     }
 
+    /// How many more bad verdicts take it down, if it is up and the last one was bad.
+    pub(crate) fn suspected(&self, rule: &Rule) -> Option<u16> {
+        if self.state != State::Up || self.bad_in_a_row == 0 {
+            return None;
+        }
+        Some(match *rule {
+            Rule::InARow { fall, .. } => fall.saturating_sub(self.bad_in_a_row),
+            Rule::Window { max_failed, .. } => {
+                let failed = self.failed.iter().filter(|failed| **failed).count() as u16;
+                (max_failed + 1).saturating_sub(failed)
+            }
+        })
+    }
+
     /// Since when every burst was good.
     pub(crate) fn good_since(&self) -> Option<Instant> {
         self.good_since

@@ -181,6 +181,7 @@ mod tests {
     };
 
     const PACE: BurstConfig = BurstConfig {
+        suspect_interval: None,
         period: Duration::from_secs(1),
         count: 10,
         spacing: Duration::from_millis(20),

@@ -20,6 +20,9 @@ const LOSS_INTERVALS: u32 = 4;
 /// An alarm is kept for so many alert intervals.
 const HOLD_INTERVALS: u32 = 10;
 
+/// Nobody else's routes are behind this: those of NetworkManager without a connection begin at 20,000.
+const METRIC: u32 = 50_000;
+
 /// The least payload that pingu's matching needs, its longest limit of delay, and its longest row.
 const SIZE_MIN: u32 = 24;
 const MAX_DELAY: Duration = Duration::from_secs(60);
@@ -68,8 +71,15 @@ pub(super) fn convert(source: &str, findings: &mut Findings) -> Draft {
     let line = first.monitor.line;
     findings.differs(
         line,
-        "dpinger only watches; pingu also keeps default routes over these uplinks: see to their order, and `metric`",
+        "dpinger only watches; pingu also keeps default routes, here behind those of all others: lower `metric` to have it choose the way",
     );
+    let mut top = Section::new("", line, "");
+    top.own(
+        "flush_connections",
+        false,
+        "dpinger leaves connections alone. With true, those of an uplink that dies are routed anew.",
+    );
+    draft.sections.push(top);
     let mut probe = Section::new("[probe]", line, "");
     probe.own(
         "mode",
@@ -86,8 +96,8 @@ pub(super) fn convert(source: &str, findings: &mut Findings) -> Draft {
     );
     draft.sections.push(health);
     let mut hooks = Vec::new();
-    for uplink in &uplinks {
-        draft.sections.push(uplink.section(findings));
+    for (metric, uplink) in (METRIC..).zip(&uplinks) {
+        draft.sections.push(uplink.section(metric, findings));
         hooks.extend(uplink.hook(findings));
         uplink.listed(findings);
     }
@@ -178,7 +188,7 @@ fn put(
 }
 
 impl Uplink {
-    fn section(&self, findings: &mut Findings) -> Section {
+    fn section(&self, metric: u32, findings: &mut Findings) -> Section {
         let monitor = &self.monitor;
         let mut section = Section::new("[[uplink]]", monitor.line, "");
         let name_line = monitor.text('i').map_or(monitor.line, |(_, line)| line);
@@ -188,6 +198,11 @@ impl Uplink {
             text(&self.interface),
             (monitor.line, "dest_addr"),
             "The interface that this leaves by, which dpinger's command line tells only of a link-local address.",
+        );
+        section.own(
+            "metric",
+            metric,
+            "Behind the routes of all others, so that these go on to decide.",
         );
         if let Some((bind, line)) = monitor.text('B') {
             let plain = bind.split('%').next().unwrap_or_default();

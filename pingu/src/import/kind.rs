@@ -47,8 +47,9 @@ const LOOKED_FOR: &str = "py-pingu's JSON (a brace at the beginning), config.py 
      TestScenarioPing(...)), config.sh (PRIMARY_IF=, BACKUP_IF=), mwan3 (`config interface`, `member`, `policy` or `rule` with \
      `option` or `list`), dpinger's command line; --from says which it is";
 
-/// What a text is, or the line of a message that says why nobody knows.
-pub(super) fn recognise(text: &str) -> Result<Kind, (usize, String)> {
+/// What a text is, or the line of a message that says why nobody knows. Only where it does not tell at all, the name of its file does,
+/// so that it is refused for what is wrong with it.
+pub(super) fn recognise(text: &str, file: &str) -> Result<Kind, (usize, String)> {
     if json::first_character(text) == Some('{') {
         return Ok(Kind::PyPingu);
     }
@@ -64,7 +65,7 @@ pub(super) fn recognise(text: &str) -> Result<Kind, (usize, String)> {
         .collect();
     match &found[..] {
         [(kind, _)] => Ok(*kind),
-        [] => Err((1, unknown(text))),
+        [] => by_name(text, file).ok_or_else(|| (1, unknown(text))),
         [(_, line), ..] => {
             let all: Vec<String> = found
                 .iter()
@@ -77,6 +78,18 @@ pub(super) fn recognise(text: &str) -> Result<Kind, (usize, String)> {
             Err((*line, message))
         }
     }
+}
+
+fn by_name(text: &str, file: &str) -> Option<Kind> {
+    let name = file.rsplit('/').next().unwrap_or_default();
+    let kind = match name {
+        "config.py" => Kind::Multigateway,
+        "config.sh" => Kind::TwoGateway,
+        "mwan3" => Kind::Mwan3,
+        name if name.ends_with(".json") => Kind::PyPingu,
+        _ => return None,
+    };
+    (!text.trim().is_empty()).then_some(kind)
 }
 
 fn unknown(text: &str) -> String {
@@ -106,11 +119,9 @@ fn is_multigateway(line: &str) -> bool {
 }
 
 fn is_two_gateway(line: &str) -> bool {
-    let line = line.trim_start();
-    let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
-    ["PRIMARY_IF=", "BACKUP_IF=", "PRIMARY_GW=", "BACKUP_GW="]
-        .iter()
-        .any(|sign| line.starts_with(sign))
+    let signs = ["PRIMARY_IF=", "BACKUP_IF=", "PRIMARY_GW=", "BACKUP_GW="];
+    let is_sign = |word: &str| signs.iter().any(|sign| word.starts_with(sign));
+    !line.trim_start().starts_with('#') && line.split_whitespace().any(is_sign)
 }
 
 fn is_mwan3(line: &str) -> bool {

@@ -1,8 +1,8 @@
 //! The multigateway failover's config.py.
 
-use std::{collections::BTreeMap, time::Duration};
+mod provider;
 
-use ipnet::IpNet;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     draft::{Draft, Section, address, duration, seconds, text, texts},
@@ -62,7 +62,8 @@ pub(super) fn convert(source: &str, findings: &mut Findings) -> Draft {
     let mut group = Section::new(
         "[[group]]",
         metric.1.line.unwrap_or(1),
-        "The first provider that is reliable has the first metric, the others follow in their order. With none, it is the first.",
+        "The first provider that is reliable has the first metric, the others follow in their order. With none, it is the first. The \
+         scripts leave their own defaults there: once pingu runs, take them out one by one, `ip route del default metric NUMBER`.",
     );
     group.own("name", text("wan"), "");
     group.own("mode", text("ordered"), "");
@@ -82,7 +83,9 @@ pub(super) fn convert(source: &str, findings: &mut Findings) -> Draft {
                 );
             }
             for (index, item) in items.iter().enumerate() {
-                draft.sections.extend(provider(index, item, findings));
+                draft
+                    .sections
+                    .extend(provider::provider(index, item, findings));
             }
         }
         Some((value, _)) => {
@@ -161,7 +164,7 @@ fn number(settings: &Settings, key: &str, findings: &mut Findings) -> Scalar {
             text: number.clone(),
             line: Some(value.line),
         },
-        ExpressionKind::Unknown(_) => {
+        ExpressionKind::Unknown(_) | ExpressionKind::Call { .. } => {
             let message = format!(
                 "`{key}` is {}: taken for {default}, as documented",
                 value.found()
@@ -209,7 +212,7 @@ fn sticky(settings: &Settings, top: &mut Section, findings: &mut Findings) {
             let comment = "Beside the scripts, where their installer puts them.";
             top.set_with("sticky_file", text(&path), (value.line, KEY), comment);
         }
-        ExpressionKind::Unknown(_) => {
+        ExpressionKind::Unknown(_) | ExpressionKind::Call { .. } => {
             findings.lost(value.line, format!("`{KEY}` is {}", value.found()));
         }
         _ => findings.wrong(value.line, KEY, "a text in quotes", &value.found()),
@@ -335,144 +338,4 @@ fn health([window, failed, consecutive]: [(&str, Scalar); 3]) -> Section {
         "Pings alone decide. \"report\", pingu's default, spares an uplink whose pings are lost while TCP works.",
     );
     section
-}
-
-fn provider(index: usize, item: &Expression, findings: &mut Findings) -> Option<Section> {
-    let place = format!("providers[{index}]");
-    let arguments = match &item.kind {
-        ExpressionKind::Call { name, arguments } if name == "Provider" => arguments,
-        _ => {
-            let allowed = "Provider(...) with its fields written out";
-            findings.wrong(item.line, &place, allowed, &item.found());
-            return None;
-        }
-    };
-    let mut fields = Fields {
-        place,
-        line: item.line,
-        values: BTreeMap::new(),
-    };
-    for argument in arguments {
-        match &argument.name {
-            Some(name) => {
-                fields.values.insert(name, &argument.value);
-            }
-            None => {
-                let message = format!("`{}` must give each field by its name", fields.place);
-                findings.error(argument.value.line, message);
-            }
-        }
-    }
-    let mut section = Section::new("[[uplink]]", item.line, "");
-    let id = if fields.values.contains_key("id") {
-        "id"
-    } else {
-        "interface_name"
-    };
-    fields.put(&mut section, "name", id, findings);
-    fields.put(&mut section, "interface", "interface_name", findings);
-    fields.put(&mut section, "gateway", "gateway", findings);
-    fields.put(&mut section, "source", "ipv4_address", findings);
-    fields.number(&mut section, findings);
-    if fields.values.contains_key("rt_table_name") {
-        fields.put(&mut section, "table_name", "rt_table_name", findings);
-    }
-    fields.network(findings);
-    let known = [
-        "id",
-        "interface_name",
-        "ipv4_address",
-        "network",
-        "gateway",
-        "rt_table_name",
-        "rt_table_id",
-    ];
-    for (name, value) in &fields.values {
-        if !known.contains(name) {
-            let message = format!("`{}.{name}`: no field of a provider", fields.place);
-            findings.lost(value.line, message);
-        }
-    }
-    Some(section)
-}
-
-/// The arguments of a Provider.
-struct Fields<'a> {
-    place: String,
-    line: usize,
-    values: BTreeMap<&'a str, &'a Expression>,
-}
-
-impl Fields<'_> {
-    fn name(&self, field: &str) -> String {
-        format!("{}.{field}", self.place)
-    }
-
-    fn get(&self, field: &str) -> Option<&Expression> {
-        self.values.get(field).copied()
-    }
-
-    /// A text that must be there.
-    fn put(&self, section: &mut Section, key: &'static str, field: &str, findings: &mut Findings) {
-        match self.get(field).map(|value| (value, &value.kind)) {
-            Some((value, ExpressionKind::Text(found))) => {
-                section.set(key, text(found), value.line, &self.name(field));
-            }
-            Some((value, _)) => {
-                findings.wrong(
-                    value.line,
-                    &self.name(field),
-                    "a text in quotes",
-                    &value.found(),
-                );
-            }
-            None => findings.error(self.line, format!("`{}` is needed", self.name(field))),
-        }
-    }
-
-    fn number(&self, section: &mut Section, findings: &mut Findings) {
-        const FIELD: &str = "rt_table_id";
-        match self.get(FIELD).map(|value| (value, &value.kind)) {
-            Some((value, ExpressionKind::Number(number))) => {
-                section.set("table", number, value.line, &self.name(FIELD));
-            }
-            Some((value, _)) => {
-                findings.wrong(
-                    value.line,
-                    &self.name(FIELD),
-                    "a whole number",
-                    &value.found(),
-                );
-            }
-            None => findings.error(self.line, format!("`{}` is needed", self.name(FIELD))),
-        }
-    }
-
-    /// pingu takes the connected networks as they are.
-    fn network(&self, findings: &mut Findings) {
-        let Some(value) = self.get("network") else {
-            return;
-        };
-        let ExpressionKind::Text(found) = &value.kind else {
-            return findings.wrong(
-                value.line,
-                &self.name("network"),
-                "a text in quotes",
-                &value.found(),
-            );
-        };
-        let own = match self.get("ipv4_address").map(|value| &value.kind) {
-            Some(ExpressionKind::Text(own)) => address(own),
-            _ => None,
-        };
-        let network = found.parse::<IpNet>();
-        if !matches!((&network, own), (Ok(network), Some(own)) if network.contains(&own)) {
-            let message = format!(
-                "`{}` {} is not the network of its address; pingu takes the connected networks of the interface",
-                self.name("network"),
-                quote(found)
-            );
-            findings.differs(value.line, message);
-        }
-    }
 }

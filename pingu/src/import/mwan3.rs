@@ -2,6 +2,7 @@
 
 mod devices;
 mod interface;
+mod limits;
 mod policies;
 mod rules;
 

@@ -1,12 +1,15 @@
 //! py-pingu's JSON file.
 
-use std::{collections::BTreeSet, time::Duration};
+mod map;
+
+use std::time::Duration;
 
 use super::{
     draft::{Draft, Section, address, duration, milliseconds, seconds, text, texts},
     findings::{Findings, quote},
     json::{self, Kind, Member, Value},
 };
+use map::Map;
 
 /// What py-pingu takes for what is not given.
 const PROTO: i64 = 89;
@@ -26,125 +29,6 @@ const MAX_LOST_MAX: i64 = 1000;
 
 /// pingu kills a hook then at the latest.
 const SCRIPT_TIMEOUT: Duration = Duration::from_secs(600);
-
-/// A map of the file, of which keys are taken.
-struct Map<'a> {
-    /// What messages put before a key.
-    path: String,
-    members: &'a [Member],
-    taken: BTreeSet<&'static str>,
-}
-
-impl<'a> Map<'a> {
-    fn new(path: String, members: &'a [Member]) -> Self {
-        Self {
-            path,
-            members,
-            taken: BTreeSet::new(),
-        }
-    }
-
-    /// The last value of a key counts, as in Python; null is none.
-    fn take(&mut self, key: &'static str, findings: &mut Findings) -> Option<&'a Value> {
-        self.taken.insert(key);
-        let mut found = self.members.iter().filter(|m| m.key.trim() == key);
-        let mut last = found.next()?;
-        for next in found {
-            let name = self.name(key);
-            findings.differs(
-                last.line,
-                format!(
-                    "`{name}` is given again in line {}, which counts",
-                    next.line
-                ),
-            );
-            last = next;
-        }
-        if last.key != key {
-            let message = format!(
-                "the key is {}, with blanks, which py-pingu does not know; it is taken for `{key}`, as it was meant",
-                quote(&last.key)
-            );
-            findings.differs(last.line, message);
-        }
-        (!matches!(last.value.kind, Kind::Null)).then_some(&last.value)
-    }
-
-    fn name(&self, key: &str) -> String {
-        format!("{}{key}", self.path)
-    }
-
-    fn whole(&mut self, key: &'static str, findings: &mut Findings) -> Option<(i64, usize)> {
-        let value = self.take(key, findings)?;
-        let number = match &value.kind {
-            Kind::Number(number) => number.parse::<i64>().ok(),
-            _ => None,
-        };
-        let Some(number) = number else {
-            findings.wrong(
-                value.line,
-                &self.name(key),
-                "a whole number",
-                &value.found(),
-            );
-            return None;
-        };
-        Some((number, value.line))
-    }
-
-    fn time(
-        &mut self,
-        key: &'static str,
-        unit: fn(f64) -> Option<Duration>,
-        findings: &mut Findings,
-    ) -> Option<(Duration, usize)> {
-        let value = self.take(key, findings)?;
-        let found = match &value.kind {
-            Kind::Number(number) => number.parse().ok().and_then(unit),
-            _ => None,
-        };
-        let Some(found) = found else {
-            let allowed = "a number that is not negative, without quotes";
-            findings.wrong(value.line, &self.name(key), allowed, &value.found());
-            return None;
-        };
-        Some((found, value.line))
-    }
-
-    fn string(&mut self, key: &'static str, findings: &mut Findings) -> Option<(&'a str, usize)> {
-        let value = self.take(key, findings)?;
-        let Kind::Text(text) = &value.kind else {
-            findings.wrong(
-                value.line,
-                &self.name(key),
-                "a text in quotes",
-                &value.found(),
-            );
-            return None;
-        };
-        Some((text, value.line))
-    }
-
-    /// Says that a key is needed, where it is not there; where it is, something else was said of it.
-    fn needed(&self, key: &str, line: usize, what: &str, findings: &mut Findings) {
-        let found = self.members.iter().rfind(|m| m.key.trim() == key);
-        let is_null = |m: &Member| matches!(m.value.kind, Kind::Null);
-        if found.is_none_or(is_null) {
-            let line = found.map_or(line, |m| m.line);
-            findings.error(line, format!("`{}` is needed: {what}", self.name(key)));
-        }
-    }
-
-    /// Lists every key that nobody asked for.
-    fn finish(self, findings: &mut Findings) {
-        for member in self.members {
-            if !self.taken.contains(member.key.trim()) {
-                let name = self.name(&member.key);
-                findings.lost(member.line, format!("`{name}`: py-pingu has no such key"));
-            }
-        }
-    }
-}
 
 /// Reads the file.
 pub(super) fn convert(text: &str, findings: &mut Findings) -> Draft {
@@ -170,6 +54,7 @@ pub(super) fn convert(text: &str, findings: &mut Findings) -> Draft {
         .sections
         .push(probe(&mut map, root.line, base, findings));
     draft.sections.push(health(root.line));
+    draft.sections.push(group(root.line));
     let period = base.map_or(PERIOD, |(period, _)| period);
     match map.take("interfaces", findings) {
         Some(Value {
@@ -264,6 +149,22 @@ fn health(line: usize) -> Section {
         "handshakes",
         text("off"),
         "py-pingu judges by pings alone. \"report\", pingu's default, spares an uplink whose pings are lost while TCP works.",
+    );
+    section
+}
+
+fn group(line: usize) -> Section {
+    let mut section = Section::new(
+        "[[group]]",
+        line,
+        "Each interface that is good has a route with its own metric.",
+    );
+    section.own("name", text("default"), "");
+    section.own("mode", text("metric"), "");
+    section.own(
+        "when_all_down",
+        text("keep"),
+        "py-pingu has no default route when none is good; here the last good one stays.",
     );
     section
 }

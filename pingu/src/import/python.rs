@@ -165,8 +165,15 @@ fn other(line: usize, tokens: &[Token]) -> Statement {
 
 /// How something begins, for messages.
 fn beginning(tokens: &[Token]) -> String {
-    let words: Vec<String> = tokens.iter().take(8).map(Token::written).collect();
-    printable(&words.concat())
+    let mut text = String::new();
+    for token in tokens.iter().take(8) {
+        let is_word = !matches!(token.kind, TokenKind::Op(_));
+        if is_word && text.ends_with(|c: char| c.is_alphanumeric() || c == '"') {
+            text.push(' ');
+        }
+        text.push_str(&token.written());
+    }
+    printable(&text)
 }
 
 struct Parser<'a> {

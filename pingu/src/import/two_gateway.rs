@@ -233,7 +233,8 @@ fn group(line: usize) -> Section {
     section.own(
         "start_metric",
         START_METRIC,
-        "The one in use has 100, the other one 101.",
+        "The one in use has 100, the other one 101. The scripts leave their own there: once pingu runs, `ip route del default \
+         metric 100`, then 101.",
     );
     section.own(
         "when_all_down",

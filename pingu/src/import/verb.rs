@@ -19,7 +19,7 @@ use crate::config::Config;
 /// What `pingu import` was told.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Options {
-    /// The configuration of another system.
+    /// The configuration of another system; `-` for standard input.
     pub file: PathBuf,
     /// What it is; without this, that is told by its content.
     #[arg(long, value_enum)]

@@ -1,243 +1,467 @@
-//! Installing below directories of the tests' own.
+//! Installing a whole service below directories of the tests' own.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
 
 use super::*;
 
+const PROGRAM: &str = "usr/bin/pingu";
+const CONFIG: &str = "etc/pingu/pingu.toml";
+const UNIT: &str = "etc/systemd/system/pingu.service";
 const PROTOCOLS: &str = "etc/iproute2/rt_protos.d/pingu.conf";
 const TABLES: &str = "etc/iproute2/rt_tables.d/pingu.conf";
+const MANIFEST: &str = "var/lib/pingu/installed.json";
 
-const ONE: &str = "protocol = 137\n[probe]\ntargets = [\"192.0.2.1\"]\n[[uplink]]\nname = \"fibre\"\ninterface = \"wan0\"\n";
+const GOOD: &str = "protocol = 137\n[probe]\ntargets = [\"192.0.2.1\"]\n[[uplink]]\nname = \"fibre\"\ninterface = \"wan0\"\ntable = 201\n";
 
-fn config(tables: &[(u32, &str)]) -> Config {
-    let mut text = ONE.to_owned();
-    for (index, (number, name)) in tables.iter().enumerate() {
-        text.push_str(&format!(
-            "[[uplink]]\nname = \"u{index}\"\ninterface = \"lte{index}\"\ntable = {number}\ntable_name = \"{name}\"\n"
-        ));
-    }
-    Config::parse(&text, "test").unwrap().0
+/// A root, and a program to be installed below it.
+struct World {
+    root: tempfile::TempDir,
+    elsewhere: tempfile::TempDir,
 }
 
-struct Root(tempfile::TempDir);
-
-impl Root {
+impl World {
     fn new() -> Self {
-        Self(tempfile::tempdir().unwrap())
+        let world = Self {
+            root: tempfile::tempdir().unwrap(),
+            elsewhere: tempfile::tempdir().unwrap(),
+        };
+        world.build("one");
+        world
     }
 
-    fn path(&self) -> &Path {
-        self.0.path()
+    fn root(&self) -> &Path {
+        self.root.path()
+    }
+
+    fn build(&self, program: &str) {
+        fs::write(self.program(), program).unwrap();
+    }
+
+    fn program(&self) -> PathBuf {
+        self.elsewhere.path().join("built")
     }
 
     fn write(&self, file: &str, text: &str) {
-        let path = self.path().join(file);
+        let path = self.root().join(file);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         fs::write(path, text).unwrap();
     }
 
     fn read(&self, file: &str) -> String {
-        fs::read_to_string(self.path().join(file)).unwrap()
+        fs::read_to_string(self.root().join(file)).unwrap()
     }
 
-    /// Every file with its content, every directory.
-    fn tree(&self) -> Vec<(PathBuf, Option<String>)> {
+    fn has(&self, file: &str) -> bool {
+        self.root().join(file).symlink_metadata().is_ok()
+    }
+
+    fn try_install(&self, config: Option<&str>) -> Result<Vec<Deed>, InstallError> {
+        let parsed = config.map(|text| (text, Config::parse(text, "test").unwrap().0));
+        install(&Request {
+            root: self.root(),
+            program: &self.program(),
+            config: parsed.as_ref().map(|(text, config)| (*text, config)),
+            starts: false,
+        })
+    }
+
+    #[track_caller]
+    fn install(&self, config: Option<&str>) -> Vec<String> {
+        self.lines(&self.try_install(config).unwrap())
+    }
+
+    #[track_caller]
+    fn uninstall(&self) -> Vec<String> {
+        self.lines(&uninstall(self.root()).unwrap())
+    }
+
+    fn lines(&self, deeds: &[Deed]) -> Vec<String> {
+        let root = format!("{}/", self.root().display());
+        let lines = deeds
+            .iter()
+            .map(|deed| deed.to_string().replace(&root, "/"));
+        lines.collect()
+    }
+
+    #[track_caller]
+    fn refusals(&self, config: Option<&str>) -> Vec<String> {
+        let before = self.tree();
+        let refusals = match self.try_install(config) {
+            Err(InstallError::Refused(refusals)) => refusals,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(self.tree(), before, "nothing is written");
+        let root = format!("{}/", self.root().display());
+        refusals.iter().map(|r| r.replace(&root, "/")).collect()
+    }
+
+    /// Everything with its mode and content.
+    fn tree(&self) -> Vec<(PathBuf, u32, String)> {
         let mut tree = Vec::new();
-        let mut left = vec![self.path().to_owned()];
+        let mut left = vec![self.root().to_owned()];
         while let Some(path) = left.pop() {
-            if path.is_dir() {
+            let found = path.symlink_metadata().unwrap();
+            let mode = found.permissions().mode();
+            if found.is_dir() {
                 left.extend(fs::read_dir(&path).unwrap().map(|e| e.unwrap().path()));
-                tree.push((path, None));
+                tree.push((path, mode, String::new()));
+            } else if found.is_symlink() {
+                let to = fs::read_link(&path).unwrap().display().to_string();
+                tree.push((path, mode, to));
             } else {
                 let text = fs::read_to_string(&path).unwrap();
-                tree.push((path, Some(text)));
+                tree.push((path, mode, text));
             }
         }
         tree.sort();
         tree
     }
-
-    fn refusals(&self, config: &Config) -> Vec<String> {
-        let before = self.tree();
-        let refusals = match install(config, self.path()) {
-            Err(InstallError::Refused(refusals)) => refusals,
-            other => panic!("{other:?}"),
-        };
-        assert_eq!(self.tree(), before, "nothing is written");
-        let root = format!("{}/", self.path().display());
-        refusals.iter().map(|r| r.replace(&root, "/")).collect()
-    }
 }
 
 #[test]
-fn names_are_written_once_and_removed_without_a_trace() {
-    let root = Root::new();
-    let empty = root.tree();
-    let config = config(&[(201, "cable"), (0xffff_fff0, "lte")]);
-    let deeds = install(&config, root.path()).unwrap();
-    assert!(matches!(&deeds[..], [Deed::Wrote(_), Deed::Wrote(_)]));
-    assert!(root.read(PROTOCOLS).ends_with("\n137\tpingu\n"));
+fn everything_is_installed_once_and_uninstalled_without_a_trace() {
+    let world = World::new();
+    let empty = world.tree();
+    assert_eq!(
+        world.install(Some(GOOD)),
+        [CONFIG, PROGRAM, UNIT, PROTOCOLS, TABLES].map(|file| format!("wrote /{file}"))
+    );
+    assert_eq!(world.read(CONFIG), GOOD);
+    assert_eq!(world.read(PROGRAM), "one");
+    let mode = |file: &str| {
+        world
+            .root()
+            .join(file)
+            .metadata()
+            .unwrap()
+            .permissions()
+            .mode()
+    };
+    assert_eq!(mode(PROGRAM) & 0o7777, 0o755);
+    assert_eq!(mode(CONFIG) & 0o7777, 0o644);
+    assert_eq!(mode("etc/systemd") & 0o7777, 0o755);
+    assert!(world.read(UNIT).starts_with(MARK));
+    assert!(world.read(PROTOCOLS).ends_with("\n137\tpingu\n"));
+    assert!(world.read(TABLES).ends_with("\n201\tfibre\n"));
+    let before = world.tree();
+    for config in [Some(GOOD), None] {
+        let again = world.install(config);
+        assert!(
+            again.iter().all(|l| l.starts_with("unchanged: ")),
+            "{again:?}"
+        );
+        assert_eq!(again.len(), 5);
+        assert_eq!(world.tree(), before);
+    }
+    let removed = world.uninstall();
     assert!(
-        root.read(TABLES)
-            .ends_with("\n201\tcable\n4294967280\tlte\n")
+        removed.iter().all(|line| line.starts_with("removed ")),
+        "{removed:?}"
     );
-    assert!(root.read(TABLES).starts_with(MARK));
-    let before = root.tree();
-    let deeds = install(&config, root.path()).unwrap();
-    assert!(matches!(
-        &deeds[..],
-        [Deed::Unchanged(_), Deed::Unchanged(_)]
-    ));
-    assert_eq!(root.tree(), before);
-    let deeds = uninstall(root.path()).unwrap();
-    assert!(matches!(&deeds[..], [Deed::Removed(_), Deed::Removed(_)]));
-    assert_eq!(root.tree(), empty);
-    assert_eq!(uninstall(root.path()).unwrap(), []);
+    assert_eq!(world.tree(), empty);
+    assert!(world.uninstall().is_empty());
 }
 
 #[test]
-fn directories_that_were_there_stay_and_so_do_those_that_others_use_since() {
-    let root = Root::new();
-    root.write("etc/iproute2/rt_tables", "254\tmain\n");
-    fs::create_dir(root.path().join("etc/iproute2/rt_protos.d")).unwrap();
-    let before = root.tree();
-    let config = config(&[(201, "cable")]);
-    install(&config, root.path()).unwrap();
-    uninstall(root.path()).unwrap();
-    assert_eq!(root.tree(), before);
-
-    install(&config, root.path()).unwrap();
-    root.write("etc/iproute2/rt_tables.d/other.conf", "7 other\n");
-    uninstall(root.path()).unwrap();
-    assert_eq!(root.tree().len(), before.len() + 2);
+fn without_a_configuration_there_is_one_that_has_to_be_edited() {
+    let world = World::new();
+    let empty = world.tree();
+    world.install(None);
+    assert_eq!(world.read(CONFIG), MINIMAL);
+    assert!(world.read(PROTOCOLS).ends_with("\n136\tpingu\n"));
+    assert!(!world.has(TABLES), "no uplink has a table");
+    assert!(pieces::needs_editing(world.root()).is_some());
+    let problems = Config::parse(MINIMAL, "f").unwrap_err();
+    assert_eq!(problems.list.len(), 1, "{problems}");
+    assert!(problems.to_string().contains("at least one [[uplink]]"));
+    // What it shows commented out is right.
+    let shown = |line: &str| match line.strip_prefix("# ") {
+        Some(rest) if rest.starts_with("[[") || rest.contains(" = ") => rest.to_owned(),
+        _ => line.to_owned(),
+    };
+    let text: Vec<String> = MINIMAL.lines().map(shown).collect();
+    let (config, warnings) = Config::parse(&text.join("\n"), "f").unwrap();
+    assert_eq!((config.uplinks.len(), warnings.len()), (2, 0));
+    world.install(None);
+    world.uninstall();
+    assert_eq!(world.tree(), empty);
 }
 
 #[test]
-fn a_directory_in_use_does_not_keep_the_others() {
-    let root = Root::new();
-    install(&config(&[(201, "cable")]), root.path()).unwrap();
-    root.write("etc/iproute2/rt_tables.d/other.conf", "7 other\n");
-    uninstall(root.path()).unwrap();
-    assert!(!root.path().join("etc/iproute2/rt_protos.d").exists());
+fn a_changed_configuration_is_never_overwritten_and_is_all_that_stays() {
+    let world = World::new();
+    world.install(None);
+    world.write(CONFIG, GOOD);
+    let again = world.install(None);
+    assert_eq!(again[0], format!("left alone: /{CONFIG} is there already"));
+    assert!(
+        world.read(TABLES).ends_with("\n201\tfibre\n"),
+        "names follow it"
+    );
+    let other = GOOD.replace("fibre", "cable");
+    world.install(Some(&other));
+    assert_eq!(world.read(CONFIG), GOOD);
+    let gone = world.uninstall();
+    let stays = format!("left alone: /{CONFIG} has been changed since it was written");
+    assert!(gone.contains(&stays), "{gone:?}");
+    let left: Vec<PathBuf> = world.tree().into_iter().map(|(path, ..)| path).collect();
+    let wanted = ["", "etc", "etc/pingu", CONFIG].map(|file| world.root().join(file));
+    assert_eq!(left, wanted);
+    assert_eq!(world.read(CONFIG), GOOD);
+}
+
+#[test]
+fn a_new_program_and_a_new_unit_take_the_places_of_the_old_ones() {
+    let world = World::new();
+    let empty = world.tree();
+    world.install(Some(GOOD));
+    // As an earlier version would have written it.
+    let mut manifest = Manifest::read(world.root()).unwrap();
+    let old = format!("{MARK} once\n[Service]\n");
+    world.write(UNIT, &old);
+    manifest.is(UNIT, old.as_bytes());
+    manifest.write(world.root()).unwrap();
+    world.build("two, and longer");
+    let deeds = world.install(None);
     assert_eq!(
-        root.read("etc/iproute2/rt_tables.d/other.conf"),
-        "7 other\n"
-    );
-}
-
-#[test]
-fn another_configuration_leaves_no_names_of_the_old_one() {
-    let root = Root::new();
-    install(&config(&[(201, "cable")]), root.path()).unwrap();
-    install(&config(&[(202, "cable")]), root.path()).unwrap();
-    assert!(root.read(TABLES).ends_with("\n202\tcable\n"));
-    let deeds = install(&config(&[]), root.path()).unwrap();
-    assert!(matches!(&deeds[..], [Deed::Unchanged(_), Deed::Removed(_)]));
-    assert!(!root.path().join("etc/iproute2/rt_tables.d").exists());
-    uninstall(root.path()).unwrap();
-    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0);
-}
-
-#[test]
-fn files_of_others_are_neither_overwritten_nor_removed() {
-    let root = Root::new();
-    root.write(PROTOCOLS, "# by hand\n200 pingu\n");
-    root.write(TABLES, "200 cable\n");
-    let refusals = root.refusals(&config(&[(201, "cable")]));
-    assert_eq!(refusals.len(), 2, "{refusals:?}");
-    assert!(refusals[0].starts_with(&format!("/{PROTOCOLS} ")));
-    let before = root.tree();
-    let deeds = uninstall(root.path()).unwrap();
-    assert!(matches!(
-        &deeds[..],
-        [Deed::LeftAlone(_), Deed::LeftAlone(_)]
-    ));
-    assert_eq!(root.tree(), before);
-
-    root.write(PROTOCOLS, "# by hand\n0x89 pingu # ours\n");
-    root.write(TABLES, "201 cable\n");
-    let before = root.tree();
-    let deeds = install(&config(&[(201, "cable")]), root.path()).unwrap();
-    assert!(matches!(
-        &deeds[..],
-        [Deed::SaysTheSame(_), Deed::SaysTheSame(_)]
-    ));
-    assert_eq!(root.tree(), before);
-}
-
-#[test]
-fn what_is_no_file_is_somebody_elses() {
-    let root = Root::new();
-    fs::create_dir_all(root.path().join(TABLES)).unwrap();
-    let link = root.path().join(PROTOCOLS);
-    fs::create_dir_all(link.parent().unwrap()).unwrap();
-    std::os::unix::fs::symlink("/nowhere", &link).unwrap();
-    match install(&config(&[(201, "cable")]), root.path()) {
-        Err(InstallError::Refused(refusals)) => assert_eq!(refusals.len(), 2),
-        other => panic!("{other:?}"),
-    }
-    let deeds = uninstall(root.path()).unwrap();
-    assert!(matches!(
-        &deeds[..],
-        [Deed::LeftAlone(_), Deed::LeftAlone(_)]
-    ));
-    assert!(link.is_symlink());
-}
-
-#[test]
-fn numbers_and_names_of_others_are_named_with_file_and_line_all_at_once() {
-    let root = Root::new();
-    root.write(
-        "etc/iproute2/rt_tables",
-        "#\n255\tlocal\n 0xc9   R1 # first\n#202 lte\nnonsense\n\n200\tlte\n201\n",
-    );
-    root.write("etc/iproute2/rt_protos.d/a.conf", "137\tother\n9 pingu\n");
-    root.write("etc/iproute2/rt_protos.d/README", "137\tignored\n");
-    root.write("usr/share/iproute2/rt_tables.d/b.conf", "203 vpn\n");
-    root.write("usr/share/iproute2/rt_tables", "203 hidden\n");
-    let refusals = root.refusals(&config(&[(201, "cable"), (202, "lte"), (203, "dsl")]));
-    let places: Vec<&str> = refusals
-        .iter()
-        .map(|refusal| refusal.split(": ").next().unwrap())
-        .collect();
-    assert_eq!(
-        places,
+        deeds[..3],
         [
-            "/etc/iproute2/rt_protos.d/a.conf:1",
-            "/etc/iproute2/rt_protos.d/a.conf:2",
-            "/etc/iproute2/rt_tables:3",
-            "/etc/iproute2/rt_tables:7",
-            "/usr/share/iproute2/rt_tables.d/b.conf:1",
-        ],
+            format!("unchanged: /{CONFIG}"),
+            format!("wrote /{PROGRAM}"),
+            format!("wrote /{UNIT}")
+        ]
+    );
+    assert_eq!(world.read(PROGRAM), "two, and longer");
+    assert!(world.read(UNIT).contains("Type=notify"));
+    world.uninstall();
+    assert_eq!(world.tree(), empty);
+}
+
+#[test]
+fn what_others_wrote_is_refused_all_at_once_and_left_by_uninstall() {
+    let world = World::new();
+    world.write(PROGRAM, "somebody's");
+    world.write(UNIT, "[Service]\n");
+    world.write(TABLES, "200 fibre\n");
+    world.write("etc/iproute2/rt_protos", "137 other\n");
+    let refusals = world.refusals(Some(GOOD));
+    let places = [PROGRAM, UNIT, "etc/iproute2/rt_protos", TABLES];
+    assert_eq!(refusals.len(), places.len(), "{refusals:#?}");
+    for (refusal, place) in refusals.iter().zip(places) {
+        assert!(refusal.starts_with(&format!("/{place}")), "{refusal}");
+    }
+    let before = world.tree();
+    let left = world.uninstall();
+    assert!(
+        left.iter().all(|line| line.starts_with("left alone: ")),
+        "{left:?}"
+    );
+    assert_eq!(world.tree(), before);
+}
+
+#[test]
+fn what_was_changed_since_is_not_overwritten() {
+    let world = World::new();
+    world.install(Some(GOOD));
+    let unit = world.read(UNIT) + "Environment=RUST_LOG=debug\n";
+    world.write(UNIT, &unit);
+    world.write(PROGRAM, "a package's");
+    let refusals = world.refusals(None);
+    assert_eq!(refusals.len(), 2, "{refusals:#?}");
+    assert!(
+        refusals.iter().all(|r| r.contains("has been changed")),
         "{refusals:#?}"
     );
-    for (refusal, words) in refusals.iter().zip([
-        ["137", "other"],
-        ["9", "pingu"],
-        ["201", "R1"],
-        ["200", "lte"],
-        ["203", "vpn"],
-    ]) {
-        assert!(words.iter().all(|word| refusal.contains(word)), "{refusal}");
-    }
+    // The unit is ours by its mark and useless without us; the program is somebody else's.
+    world.uninstall();
+    assert!(!world.has(UNIT));
+    assert_eq!(world.read(PROGRAM), "a package's");
 }
 
 #[test]
-fn the_same_name_for_the_same_number_elsewhere_is_no_conflict() {
-    let root = Root::new();
-    root.write("etc/iproute2/rt_tables", "254 main\n201 cable\n");
-    let before = root.tree();
-    install(&config(&[(201, "cable")]), root.path()).unwrap();
-    uninstall(root.path()).unwrap();
-    assert_eq!(root.tree(), before);
+fn what_a_package_brought_is_used_and_stays() {
+    let world = World::new();
+    world.write(PROGRAM, "one");
+    world.write("usr/lib/systemd/system/pingu.service", "[Service]\n");
+    world.write(CONFIG, GOOD);
+    let before = world.tree();
+    let deeds = world.install(None);
+    assert_eq!(
+        deeds[..3],
+        [
+            format!("left alone: /{CONFIG} is there already"),
+            format!("left alone: /{PROGRAM} says the same, but was not written by `pingu install`"),
+            format!("left alone: /{UNIT} is there already")
+        ]
+    );
+    assert!(!world.has(UNIT) && !world.has(MANIFEST));
+    world.uninstall();
+    assert_eq!(world.tree(), before);
+}
+
+#[test]
+fn links_and_special_files_are_refused_and_not_followed() {
+    let world = World::new();
+    let outside = tempfile::tempdir().unwrap();
+    let victim = outside.path().join("victim");
+    fs::write(&victim, "precious").unwrap();
+    for file in [PROGRAM, CONFIG, PROTOCOLS] {
+        let path = world.root().join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        symlink(&victim, path).unwrap();
+    }
+    fs::create_dir_all(world.root().join(UNIT)).unwrap();
+    let refusals = world.refusals(Some(GOOD));
+    assert_eq!(refusals.len(), 4, "{refusals:#?}");
+    let before = world.tree();
+    world.uninstall();
+    assert_eq!(world.tree(), before);
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+}
+
+#[test]
+fn a_link_that_was_left_in_place_of_a_fresh_file_is_not_written_through() {
+    let world = World::new();
+    let victim = world.elsewhere.path().join("victim");
+    fs::write(&victim, "precious").unwrap();
+    fs::create_dir_all(world.root().join("usr/bin")).unwrap();
+    symlink(&victim, world.root().join("usr/bin/pingu.pingu-new")).unwrap();
+    world.install(None);
+    assert_eq!(fs::read_to_string(&victim).unwrap(), "precious");
+    assert_eq!(world.read(PROGRAM), "one");
+    assert!(!world.root().join(PROGRAM).is_symlink());
+    assert!(!world.has("usr/bin/pingu.pingu-new"));
+}
+
+#[test]
+fn a_directory_that_leads_out_of_the_root_is_refused() {
+    let world = World::new();
+    let outside = tempfile::tempdir().unwrap();
+    symlink(outside.path(), world.root().join("etc")).unwrap();
+    world.write("usr", "a file");
+    let refusals = world.refusals(Some(GOOD));
+    assert!(refusals.len() >= 3, "{refusals:#?}");
+    assert!(
+        refusals.iter().any(|r| r.starts_with("/etc is a link")),
+        "{refusals:#?}"
+    );
+    assert!(
+        refusals
+            .iter()
+            .any(|r| r.starts_with("/usr is no directory")),
+        "{refusals:#?}"
+    );
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_runs_left_goes_but_routes_that_were_never_put_back_stay_noted() {
+    let world = World::new();
+    let empty = world.tree();
+    world.install(Some(GOOD));
+    world.write("var/lib/pingu/memory-136-main.json", "{}");
+    world.write("var/lib/pingu/adopted-136-main.json", "[]");
+    symlink("../pingu.service", {
+        let wants = world
+            .root()
+            .join("etc/systemd/system/multi-user.target.wants");
+        fs::create_dir_all(&wants).unwrap();
+        wants.join("pingu.service")
+    })
+    .unwrap();
+    world.uninstall();
+    fs::remove_dir(
+        world
+            .root()
+            .join("etc/systemd/system/multi-user.target.wants"),
+    )
+    .unwrap();
+    for directory in ["etc/systemd/system", "etc/systemd", "etc"] {
+        fs::remove_dir(world.root().join(directory)).unwrap();
+    }
+    assert_eq!(world.tree(), empty);
+
+    world.install(Some(GOOD));
+    world.write("var/lib/pingu/adopted-136-main.json", "[{}]");
+    world.write("var/lib/pingu/notes", "somebody's");
+    let told = world.uninstall();
+    assert!(
+        told.iter().any(|line| line.contains("adopted-136")),
+        "{told:?}"
+    );
+    assert!(world.has("var/lib/pingu/adopted-136-main.json"));
+    assert!(world.has("var/lib/pingu/notes") && !world.has(MANIFEST));
+}
+
+#[test]
+fn an_install_that_was_interrupted_is_finished_or_undone_by_the_next() {
+    let world = World::new();
+    let empty = world.tree();
+    world.install(Some(GOOD));
+    // As after an end between the note and the program.
+    let mut manifest = Manifest::read(world.root()).unwrap();
+    world.build("two");
+    manifest.will_be(PROGRAM, b"two");
+    manifest.write(world.root()).unwrap();
+    assert_eq!(world.install(None)[1], format!("wrote /{PROGRAM}"));
+    manifest.will_be(PROGRAM, b"three");
+    manifest.write(world.root()).unwrap();
+    world.uninstall();
+    assert_eq!(world.tree(), empty);
+}
+
+#[test]
+fn a_note_that_makes_no_sense_stops_everything_before_anything_is_done() {
+    let world = World::new();
+    world.install(Some(GOOD));
+    world.write(MANIFEST, "{");
+    let before = world.tree();
+    for outcome in [world.try_install(None), uninstall(world.root())] {
+        let error = outcome.unwrap_err();
+        assert!(error.to_string().ends_with(MANIFEST), "{error}");
+    }
+    assert_eq!(world.tree(), before);
+}
+
+#[test]
+fn it_is_not_started_below_another_root_nor_without_a_configuration() {
+    let world = World::new();
+    let outcome = install(&Request {
+        root: world.root(),
+        program: &world.program(),
+        config: None,
+        starts: true,
+    });
+    match outcome {
+        Err(InstallError::Refused(refusals)) => assert_eq!(refusals.len(), 2, "{refusals:?}"),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(world.tree().len(), 1);
+}
+
+#[test]
+fn a_broken_configuration_that_is_there_is_told_with_its_lines() {
+    let world = World::new();
+    world.write(CONFIG, "protocl = 1\n");
+    let refusals = world.refusals(None);
+    assert!(refusals.len() >= 2, "{refusals:?}");
+    assert!(
+        refusals[0].contains("pingu.toml:1:1: error:"),
+        "{refusals:?}"
+    );
 }
 
 #[test]
 fn a_root_that_is_not_there_is_not_made() {
-    let root = Root::new();
-    let nowhere = root.path().join("nowhere");
-    assert!(matches!(
-        install(&config(&[]), &nowhere),
-        Err(InstallError::Refused(_))
-    ));
+    let world = World::new();
+    let nowhere = world.root().join("nowhere");
+    let request = Request {
+        root: &nowhere,
+        program: &world.program(),
+        config: None,
+        starts: false,
+    };
+    assert!(matches!(install(&request), Err(InstallError::Refused(_))));
     assert_eq!(uninstall(&nowhere).unwrap(), []);
     assert!(!nowhere.exists());
 }

@@ -13,6 +13,7 @@ use self::{machine::Machine, shared::Shared, variables::Variables};
 
 mod address;
 mod agenda;
+mod alone;
 mod api;
 mod check;
 mod dns;

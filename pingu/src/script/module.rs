@@ -16,8 +16,10 @@ use crate::{
     units::{Metric, TableId},
 };
 
+mod alone;
 mod log;
 
+pub use alone::Alone;
 pub use log::Pen;
 
 /// Timers that wait at the same time.

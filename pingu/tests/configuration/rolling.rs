@@ -111,7 +111,8 @@ fn each_rule_of_rolling_has_its_message() {
         ),
         (
             GOOD.replace("[[uplink]]", "interval = \"1s\"\n[[uplink]]"),
-            "f:3:12: error: `probe.interval` is for mode \"rolling\"; mode \"burst\" has `period`, `count` and `spacing`",
+            "f:3:12: error: `probe.interval` is for mode \"rolling\"; mode \"burst\" has `period`, `count`, `spacing` and \
+             `suspect_interval`",
         ),
         (
             GOOD.replace("[[uplink]]", "mode = \"rolling\"\n[[uplink]]") + "period = \"1s\"\n",
@@ -135,6 +136,14 @@ fn each_rule_of_rolling_has_its_message() {
         (
             format!("{rolling}suspect_interval = \"501ms\"\n"),
             "f:7:20: error: `suspect_interval` 501ms is longer than `interval` 500ms: a suspicion is to be cleared up faster",
+        ),
+        (
+            format!("{GOOD}period = \"1s\"\nsuspect_interval = \"1001ms\"\n"),
+            "f:7:20: error: `suspect_interval` 1001ms is longer than `period` 1s: a suspicion is to be cleared up faster",
+        ),
+        (
+            format!("{GOOD}count = 3\nspacing = \"50ms\"\nsuspect_interval = \"100ms\"\n"),
+            "f:8:20: error: `suspect_interval` 100ms is not longer than a burst: 3 requests, 50ms apart, take 100ms",
         ),
         (
             format!("{rolling}window = 5\n"),

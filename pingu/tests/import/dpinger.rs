@@ -21,7 +21,8 @@ fn only(config: &Config) -> &UplinkConfig {
 
 #[test]
 fn every_option_is_carried_over_or_listed() {
-    let text = "dpinger -S -f -R -P -i WAN -B 192.0.2.2 -s 250 -l 1250m -t 30s -d 100 -D 400 -L 12% -A 2s -H 25s\\\n -r 0 -o /tmp/x -u /run/x -p /run/y \
+    let text = "dpinger -S -f -R -P -i WAN -B 192.0.2.2 -s 250 -l 1250m -t 30s -d 100 -D 400 -L 12% -A 2s -H 25s\\\n \
+                -r 0 -o /tmp/x -u /run/x -p /run/y \
                 -C '/etc/alert igb1' 203.0.113.1\n";
     let imported = imported(text);
     assert_eq!(imported.kind, Kind::Dpinger);
@@ -118,6 +119,11 @@ fn it_is_found_in_scripts_and_units_wherever_it_is_run() {
         (
             "T=192.0.2.1; dpinger -B 192.0.2.9 $T 2>/dev/null; dpinger -- ${T}\n",
             2,
+        ),
+        (
+            "root  812  0.0  0.1  17728  2600  -  Is  06:00  0:01.23 /usr/local/bin/dpinger -S -r 0 -i WAN_DHCP 192.0.2.1\n\
+             echo /usr/bin/dpinger -S 192.0.2.2\n[ -x /usr/bin/dpinger ] && pkill -f /usr/bin/dpinger -S\n",
+            1,
         ),
         ("cat <<EOF\ndpinger 192.0.2.7\nEOF\ndpinger 192.0.2.1\n", 1),
     ] {

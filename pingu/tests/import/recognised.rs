@@ -1,6 +1,6 @@
 //! What a file is, told by its content.
 
-use pingu::import::{Kind, import};
+use pingu::import::{Kind, Original, import};
 
 use crate::original;
 
@@ -17,6 +17,10 @@ fn each_kind_is_recognised_by_its_content() {
         (include_str!("originals/mwan3"), Kind::Mwan3),
         (include_str!("originals/dpinger.sh"), Kind::Dpinger),
         ("dpinger 192.0.2.1\n", Kind::Dpinger),
+        (
+            &include_str!("originals/two-gateway.sh").replace("PRIMARY_", "export PRIMARY_"),
+            Kind::TwoGateway,
+        ),
         (
             "[Service]\nExecStart=-/usr/bin/dpinger -f 192.0.2.1\n",
             Kind::Dpinger,
@@ -78,5 +82,27 @@ fn a_file_that_is_forced_into_another_kind_is_refused_by_line() {
                 "{kind:?}\n{text}"
             );
         }
+    }
+}
+
+#[test]
+fn a_broken_file_is_told_by_its_name_and_refused_for_what_is_wrong() {
+    for (file, text, line, words) in [
+        ("a/config.json", "\n  \"host\": 1}", 2, "nothing may follow"),
+        ("config.py", "\n\nprovider = [", 3, "`[` is never closed"),
+        ("/x/config.sh", "A=1\nB='", 2, "never closed"),
+        (
+            "/etc/config/mwan3",
+            "\nconf interface 'wan'",
+            2,
+            "is expected to be",
+        ),
+    ] {
+        let named = Original {
+            file,
+            ..original(text)
+        };
+        let refusal = import(named, None).expect_err(text);
+        assert_eq!(crate::error_line(&refusal, words), line, "{refusal}");
     }
 }

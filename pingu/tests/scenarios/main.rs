@@ -6,6 +6,7 @@ mod directions;
 mod passive;
 mod properties;
 mod scale;
+mod suspicion;
 mod wires;
 mod world;
 

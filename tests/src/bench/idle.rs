@@ -83,8 +83,11 @@ pub struct Report {
     pub runs: usize,
 }
 
-/// The probes of a daemon that has just started come in the wanted number a second within this time.
+/// The probes of a daemon that has just started come in the wanted number a second within this time, after [`UNEVEN_SHARE`].
 const STEADY_DEADLINE: Duration = Duration::from_secs(40);
+/// The first probes leave at once, and the second ones bring their paths into phase: until this share of the period has passed there are
+/// now none and now more than one in a period.
+const UNEVEN_SHARE: f64 = 0.75;
 /// How far from that number they may be.
 const STEADY_WITHIN: f64 = 0.15;
 /// Looked at for so long each time.
@@ -158,6 +161,7 @@ fn watch(
     let timeout_ms = period_ms.min(1_000);
     let probe = format!("count = 1\nperiod = \"{period_ms}ms\"\ntimeout = \"{timeout_ms}ms\"");
     let running = Running::start(namespace, uplinks, [&probe, ""])?;
+    thread::sleep(Duration::from_millis(period_ms.into()).mul_f64(UNEVEN_SHARE));
     wait_until_steady(counters, f64::from(rate))?;
     let process = running.watched.id();
     let mut looks = Vec::new();

@@ -17,6 +17,7 @@ mod hooks;
 mod live;
 mod packets;
 mod passing;
+mod queues;
 mod quotes;
 mod reference;
 mod reflect;

@@ -42,6 +42,7 @@ mod rivals;
 mod rolling;
 mod routing_suite;
 mod running;
+mod script_policy;
 mod scripting;
 mod steering;
 mod uplinks;

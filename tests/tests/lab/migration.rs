@@ -2,7 +2,8 @@
 //! real networks what that documentation says.
 
 use std::{
-    fs,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -16,9 +17,10 @@ use pingu_tests::lab::{
     routes,
     script::Setting,
     site::{Plan, Site, TARGET},
-    turn,
+    status, turn,
     wait::wait_until,
 };
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// py-pingu's bursts take five seconds, and so does it from one to the next; a fault may begin just after one.
@@ -167,6 +169,46 @@ fn py_pingu_s_example_runs_as_it_is_and_learns_a_gateway_that_comes_later() {
     assert!(log.contains("\"ipv4\":\"10.0.2.1\""), "{log}");
 }
 
+#[test]
+fn py_pingu_s_reset_script_is_run_when_a_burst_is_bad_and_not_again_within_its_grace_period() {
+    let _turn = turn::shared();
+    let site = Plan::new(&["eno2", "wlo1"]).build();
+    let directory = tempfile::tempdir().expect("a temporary directory can be made");
+    let path = |name: &str| directory.path().join(name);
+    fs::write(
+        path("reset"),
+        format!("#!/bin/sh\necho reset >> {}\n", path("ran").display()),
+    )
+    .and_then(|()| fs::set_permissions(path("reset"), Permissions::from_mode(0o700)))
+    .expect("a temporary file can be written");
+    let text = format!(
+        r#"{{"host": "8.8.8.8", "period": 0.5, "interfaces": {{
+            "eno2": {{"metric": 88, "count": 1, "max_lost": 0, "reset_script": "{}", "reset_script_grace_period": 600}},
+            "wlo1": {{"metric": 89, "count": 1, "max_lost": 0}} }} }}"#,
+        path("reset").display()
+    );
+    fs::write(path("config.json"), text).expect("a temporary file can be written");
+    let ran = path("ran");
+    let runs = || fs::read_to_string(&ran).unwrap_or_default().lines().count();
+    let mut moved = Moved::run(&path("config.json"), site, directory, &["eno2", "wlo1"]);
+    assert_eq!(runs(), 0);
+    moved.site.providers[0].black_hole();
+    moved.traffic_leaves_by(1);
+    wait_until("the script", DEADLINE, || {
+        (runs() == 1).then_some(()).ok_or_else(String::new)
+    });
+    let lost = |status: &Value| status::counter(status::target(status, "eno2", 0), "lost");
+    let before = lost(&moved.daemon.status().expect("the daemon runs"));
+    moved
+        .daemon
+        .wait_for("more bad bursts", DEADLINE, |status| {
+            lost(status) >= before + 3
+        });
+    moved.site.providers[0].repair();
+    moved.traffic_leaves_by(0);
+    assert_eq!(runs(), 1);
+}
+
 /// What `multigateway` should have, with the providers in this order.
 fn in_order(order: [usize; 3]) -> [String; 3] {
     const VIA: [(&str, &str); 3] = [
@@ -247,17 +289,65 @@ fn multigateway_s_config_py_imported_prefers_the_first_that_is_reliable_and_the_
     assert_eq!(rules(router), rules_before);
 }
 
-#[test]
-fn two_gateway_s_config_sh_imported_swaps_the_metrics_at_one_failure_and_at_one_success() {
-    let _turn = turn::shared();
-    let site = Plan::new(&["eth4", "eth0"])
+fn primary_and_backup() -> Site {
+    Plan::new(&["eth4", "eth0"])
         .wires(&[
             ([192, 168, 1, 254], [192, 168, 1, 2]),
             ([192, 168, 1, 254], [192, 168, 1, 1]),
         ])
         .without_defaults()
-        .build();
-    let moved = Moved::import("config.sh", site, &["primary", "backup"]);
+        .build()
+}
+
+#[test]
+fn what_two_gateway_leaves_behind_is_named_and_once_it_is_removed_pingu_takes_its_place() {
+    let _turn = turn::shared();
+    let site = primary_and_backup();
+    let rules_before = rules(&site.router);
+    site.router.ip_batch(
+        "route add default via 192.168.1.254 dev eth0 metric 100\n\
+         route add default via 192.168.1.254 dev eth4 metric 101\n\
+         route add 192.168.1.0/24 dev eth4 src 192.168.1.2 table 1\n\
+         route add default via 192.168.1.254 dev eth4 table 1\n\
+         rule add from 192.168.1.2 table 1\n\
+         route add 192.168.1.0/24 dev eth0 src 192.168.1.1 table 2\n\
+         route add default via 192.168.1.254 dev eth0 table 2\n\
+         rule add from 192.168.1.1 table 2\n",
+    );
+    let mut moved = Moved::import("config.sh", site, &["primary", "backup"]);
+    for metric in ["metric 100 is taken", "metric 101 is taken"] {
+        moved.daemon.wait_for(metric, DEADLINE, |status| {
+            status["warnings"].to_string().contains(metric)
+        });
+    }
+    let watch = moved.watch();
+    // As the page for movers says: one after the other.
+    let router = &moved.site.router;
+    router.ip("route del default metric 100");
+    moved.wait_for_defaults(&[
+        "default via 192.168.1.254 dev eth4 proto 136 .. metric 100",
+        "default via 192.168.1.254 dev eth4 metric 101",
+    ]);
+    router.ip("route del default metric 101");
+    moved.wait_for_defaults(&[
+        "default via 192.168.1.254 dev eth4 proto 136 .. metric 100",
+        "default via 192.168.1.254 dev eth0 proto 136 .. metric 101",
+    ]);
+    assert_eq!(watch.finish().count.without_route, 0);
+    moved
+        .daemon
+        .wait_for("nothing to warn of", DEADLINE, |status| {
+            status["warnings"] == serde_json::json!([])
+        });
+    assert!(moved.daemon.stop().success());
+    router.ip_batch("rule del from 192.168.1.2\nrule del from 192.168.1.1\n");
+    assert_eq!(rules(router), rules_before);
+}
+
+#[test]
+fn two_gateway_s_config_sh_imported_swaps_the_metrics_at_one_failure_and_at_one_success() {
+    let _turn = turn::shared();
+    let moved = Moved::import("config.sh", primary_and_backup(), &["primary", "backup"]);
     let by_primary = [
         "default via 192.168.1.254 dev eth4 .. metric 100",
         "default via 192.168.1.254 dev eth0 .. metric 101",

@@ -37,6 +37,7 @@ fn uplink(gateway: Gateway) -> UplinkConfig {
         probe: ProbeConfig {
             targets: vec!["192.0.2.99".parse().expect("an address")],
             mode: ProbeMode::Burst(BurstConfig {
+                suspect_interval: None,
                 period: Duration::from_secs(1),
                 count: 1,
                 spacing: Duration::from_millis(1),

@@ -29,6 +29,12 @@ const BEFORE: [&str; 14] = [
     "taskset",
 ];
 
+/// Commands that are about dpinger, or anything, and do not run it.
+const ABOUT: [&str; 14] = [
+    "echo", "printf", "logger", "test", "[", "[[", "ls", "cp", "rm", "grep", "pkill", "pgrep",
+    "kill", "killall",
+];
+
 /// A call: its arguments.
 pub(super) struct Call {
     pub(super) line: usize,
@@ -83,6 +89,8 @@ fn commands_of_unit(source: &str) -> String {
 
 /// The place of dpinger's name, if it is what the command runs.
 fn place(words: &[Word]) -> Option<usize> {
+    // A line that `ps` printed begins with other things, and has a path.
+    let mut is_direct = true;
     for (place, word) in words.iter().enumerate() {
         let written = match word.assignment() {
             // A unit's `ExecStart=-/usr/bin/dpinger`.
@@ -92,18 +100,30 @@ fn place(words: &[Word]) -> Option<usize> {
             _ => &word.text,
         };
         let last = written.rsplit('/').next().unwrap_or_default();
-        if last == "dpinger" {
+        if last == "dpinger" && (is_direct || is_listed(written, &words[place + 1..])) {
             return Some(place);
         }
-        let may_be_before = word.assignment().is_some()
+        is_direct &= word.assignment().is_some()
             || BEFORE.contains(&last)
             || written.starts_with('-')
             || written.bytes().all(|byte| byte.is_ascii_digit());
-        if !may_be_before {
+        if ABOUT.contains(&last) {
             return None;
         }
     }
     None
+}
+
+/// Whether a path is that of a running dpinger: one of its options follows.
+fn is_listed(path: &str, arguments: &[Word]) -> bool {
+    let first = arguments
+        .first()
+        .and_then(|word| word.text.strip_prefix('-'));
+    let is_own = |option: char| WITH_VALUE.contains(option) || FLAGS.contains(option);
+    path.starts_with('/')
+        && first
+            .and_then(|rest| rest.chars().next())
+            .is_some_and(is_own)
 }
 
 /// Reads the arguments as getopt does, wherever the target stands; none with an error said.

@@ -39,9 +39,11 @@ impl Token {
     /// As it may stand in a message.
     pub(super) fn written(&self) -> String {
         match &self.kind {
-            TokenKind::Name(name) => format!("{name} "),
             TokenKind::Text(text) => format!("\"{text}\""),
-            TokenKind::Number(text) | TokenKind::Opaque(text) | TokenKind::Op(text) => text.clone(),
+            TokenKind::Name(text)
+            | TokenKind::Number(text)
+            | TokenKind::Opaque(text)
+            | TokenKind::Op(text) => text.clone(),
         }
     }
 }

@@ -28,6 +28,8 @@ pub(super) enum Step {
     Quit,
     /// Calls on_update.
     Update,
+    /// Calls what a timer of the script is for.
+    Timer,
     /// Calls on_recv.
     Receive(PathNumber),
     /// Nothing before then.
@@ -61,9 +63,13 @@ impl Agenda {
     }
 
     /// What to do, which counts as done.
-    pub(super) fn next(&mut self, now: Instant) -> Step {
+    pub(super) fn next(&mut self, now: Instant, timer_at: Option<Instant>) -> Step {
         if self.is_over {
             return Step::Quit;
+        }
+        // Timers are set for a tenth of a second at least, so they starve nobody.
+        if timer_at.is_some_and(|timer_at| timer_at <= now) {
+            return Step::Timer;
         }
         if now >= self.update_at {
             self.update_at = following(self.update_at, self.update_every, now);
@@ -71,7 +77,7 @@ impl Agenda {
         }
         match self.pending.pop_front() {
             Some(path) => Step::Receive(path),
-            None => Step::Wait(self.update_at),
+            None => Step::Wait(timer_at.map_or(self.update_at, |at| at.min(self.update_at))),
         }
     }
 

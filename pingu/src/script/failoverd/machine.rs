@@ -1,16 +1,24 @@
 //! A script in its machine: loaded, its variables read, its callbacks called.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use mlua::{IntoLuaMulti, Lua, Value};
 
 use super::{
+    alone::Alone,
     api::{self, GlobalStatistics, Statistics},
     dns, programs,
-    shared::{Call, Shared},
+    shared::{self, Call, Shared},
     variables::{self, Variables},
 };
-use crate::script::vm::{Fault, ScriptError, Vm, VmOptions};
+use crate::script::{
+    module::{Host, Pen, Timers, install_pingu_module},
+    vm::{Fault, ScriptError, Vm, VmOptions},
+};
 
 /// Processor time of a callback. The slowest that is of any use takes some milliseconds; time in which it waits for a program or a name
 /// does not count.
@@ -26,6 +34,7 @@ const MEMORY_BYTES_MAX: usize = 64 << 20;
 pub(super) struct Machine {
     vm: Vm,
     shared: Arc<Shared>,
+    timers: Timers,
 }
 
 impl Machine {
@@ -51,10 +60,11 @@ impl Machine {
             memory_limit: MEMORY_BYTES_MAX,
             print: None,
         })?;
-        define(vm.lua(), shared).map_err(|error| ScriptError::of(&error))?;
+        let timers = define(vm.lua(), shared).map_err(|error| ScriptError::of(&error))?;
         Ok(Self {
             vm,
             shared: Arc::clone(shared),
+            timers,
         })
     }
 
@@ -69,12 +79,21 @@ impl Machine {
     pub(super) fn call(&self, call: &Call) -> Result<(), ScriptError> {
         let gps = GlobalStatistics(Arc::clone(&self.shared));
         match call {
+            Call::Timer => self
+                .timers
+                .run_due(&self.vm, shared::now())
+                .unwrap_or(Ok(())),
             Call::Quit | Call::Update => self.function(call.name(), gps),
             Call::Receive(path) => {
                 let ps = Statistics::new(path.as_ref().clone(), &self.shared);
                 self.function(call.name(), (gps, ps))
             }
         }
+    }
+
+    /// When the script wants one of its timers' functions called.
+    pub(super) fn timer_at(&self) -> Option<Instant> {
+        self.timers.next_due()
     }
 
     fn function(&self, name: &str, arguments: impl IntoLuaMulti) -> Result<(), ScriptError> {
@@ -93,11 +112,13 @@ impl Machine {
 }
 
 /// What a script finds beside Lua's own library.
-fn define(lua: &Lua, shared: &Arc<Shared>) -> mlua::Result<()> {
+fn define(lua: &Lua, shared: &Arc<Shared>) -> mlua::Result<Timers> {
     api::define(lua, shared)?;
     dns::define(lua)?;
     programs::define(lua)?;
     lua.globals().set("probes", lua.create_table()?)?;
     // What a script writes is seen at once, also by the programs that it runs, and before what these write.
-    lua.load("io.stdout:setvbuf('no')").exec()
+    lua.load("io.stdout:setvbuf('no')").exec()?;
+    let host: Arc<dyn Host> = Arc::new(Alone(Pen::new(shared::now)));
+    install_pingu_module(lua, &host, shared::now)
 }

@@ -1,5 +1,6 @@
 //! Probing on this thread, the script on another: outcomes go there by what they share, and come back as what is to be probed.
 use std::{
+    ffi::CString,
     io,
     net::IpAddr,
     path::Path,
@@ -111,11 +112,24 @@ fn begin(shared: &Shared, variables: &Variables) -> Result<(), TooMany> {
             if !store.start(key.clone(), now)? {
                 tracing::warn!(probe = super::api::tell(key), "is listed twice");
             }
+            if let Origin::Interface(name) = &key.origin
+                && !is_interface(name)
+            {
+                tracing::warn!(
+                    interface = name,
+                    "there is no such interface; its probes are lost until there is"
+                );
+            }
         }
         Ok(())
     })?;
     shared.begin(variables.update_frequency);
     Ok(())
+}
+
+fn is_interface(name: &str) -> bool {
+    // SAFETY: the kernel reads a text that ends with a zero.
+    CString::new(name).is_ok_and(|name| unsafe { libc::if_nametoindex(name.as_ptr()) } != 0)
 }
 
 /// Probes and lets the script run, until a signal or until its thread ends.
@@ -207,7 +221,7 @@ fn spawn(machine: Machine, shared: &Arc<Shared>) -> io::Result<oneshot::Receiver
 /// The script's thread: one callback after another.
 fn call_back(machine: &Machine, shared: &Shared) {
     loop {
-        let call = shared.wait();
+        let call = shared.wait(machine.timer_at());
         if let Err(error) = machine.call(&call) {
             tracing::error!(callback = call.name(), "{error}");
         }

@@ -52,6 +52,7 @@ pub(super) struct Running {
 pub(super) enum Call {
     Quit,
     Update,
+    Timer,
     Receive(Box<PathStatistics>),
 }
 
@@ -61,6 +62,7 @@ impl Call {
         match self {
             Self::Quit => "on_quit",
             Self::Update => "on_update",
+            Self::Timer => "pingu.after",
             Self::Receive(_) => "on_recv",
         }
     }
@@ -114,14 +116,15 @@ impl Shared {
         self.lock().running
     }
 
-    /// Waits for the next call; it counts as running until [`Self::returned`].
-    pub(super) fn wait(&self) -> Call {
+    /// Waits for the next call, that of a timer included; it counts as running until [`Self::returned`].
+    pub(super) fn wait(&self, timer_at: Option<Instant>) -> Call {
         let mut inner = self.lock();
         loop {
             let now = Instant::now();
             let agenda = inner.agenda.as_mut();
-            let step = agenda.expect("probing has begun").next(now);
+            let step = agenda.expect("probing has begun").next(now, timer_at);
             let call = match step {
+                Step::Timer => Call::Timer,
                 Step::Quit => Call::Quit,
                 Step::Update => Call::Update,
                 // A path that has been stopped since has nothing to be told of.
@@ -170,4 +173,9 @@ impl Shared {
         // Whoever panicked did so between two looks that are whole in themselves.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The time.
+pub(super) fn now() -> Instant {
+    Instant::now()
 }

@@ -7,6 +7,9 @@ use super::budget::OverTime;
 /// A traceback has some twenty lines; a script may raise a text of any length.
 const TEXT_BYTES_MAX: usize = 4096;
 
+/// What pingu's own Lua is called in tracebacks.
+pub(super) const OWN_CHUNK: &str = "pingu";
+
 /// What kind of thing went wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Fault {
@@ -127,5 +130,5 @@ fn place_in(line: &str) -> Option<&str> {
     let line = line.trim_start();
     let (file, rest) = line.split_once(':')?;
     let digits = rest.find(|character: char| !character.is_ascii_digit())?;
-    (digits > 0 && file != "[C]").then(|| &line[..file.len() + 1 + digits])
+    (digits > 0 && file != "[C]" && file != OWN_CHUNK).then(|| &line[..file.len() + 1 + digits])
 }

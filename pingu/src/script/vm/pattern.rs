@@ -400,3 +400,6 @@ fn fill(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

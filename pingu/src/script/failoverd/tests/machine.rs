@@ -74,8 +74,26 @@ fn on_recv_gets_both_statistics() {
     );
     bench.shared.begin(Duration::from_secs(3600));
     bench.outcome(&path("192.0.2.1"), Err(Loss::NoReply));
-    let call = bench.shared.wait();
+    let call = bench.shared.wait(None);
     assert!(matches!(call, Call::Receive(_)));
     bench.machine.call(&call).expect("no error");
     assert_eq!(bench.global("told"), "192.0.2.1 192.0.2.1 100");
+}
+
+#[test]
+fn timers_run_and_uplinks_are_none() {
+    let bench = Bench::new(
+        "pingu.after(0, function() told = 'later ' .. #pingu.uplinks() end)
+         function on_update() pingu.log('hello') pingu.pin('wan1') end",
+    );
+    bench.shared.begin(Duration::from_secs(3600));
+    let call = bench.shared.wait(bench.machine.timer_at());
+    assert!(matches!(call, Call::Timer));
+    bench.machine.call(&call).expect("no error");
+    assert_eq!(bench.global("told"), "later 0");
+    let error = bench.update().expect_err("there are none").to_string();
+    assert!(
+        error.contains("a script that runs alone pins no uplink"),
+        "{error}"
+    );
 }
