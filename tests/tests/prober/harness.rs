@@ -172,7 +172,10 @@ impl Driver {
         let end = tokio::time::Instant::now() + time;
         let mut outcomes = Vec::new();
         self.runtime.block_on(async {
-            while let Ok(outcome) = tokio::time::timeout_at(end, self.prober.next()).await {
+            // What is always ready would never be timed out.
+            while tokio::time::Instant::now() < end
+                && let Ok(outcome) = tokio::time::timeout_at(end, self.prober.next()).await
+            {
                 outcomes.push(outcome);
             }
         });

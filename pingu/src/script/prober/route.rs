@@ -2,6 +2,8 @@
 
 use std::net::IpAddr;
 
+use netlink_packet_core::NLM_F_CREATE;
+
 use crate::{
     netlink::{
         apply,
@@ -50,6 +52,8 @@ pub(super) struct Found {
     pub(super) gateway: Option<IpAddr>,
     /// The source that the kernel would give it.
     pub(super) source: Option<IpAddr>,
+    /// It stays on this machine.
+    pub(super) local: bool,
     /// Nothing but a link header is put before it.
     pub(super) plain: bool,
 }
@@ -62,7 +66,9 @@ pub(super) fn look_up(questions: &mut Questions, lookup: &Lookup) -> Option<Foun
     }
     let answer = questions.ask(request(lookup, 0)).ok()?;
     let found = read(&answer.body)?;
-    (lookup.ifindex.is_none() || found.ifindex == lookup.ifindex).then_some(found)
+    // What is for this machine itself leaves by nothing.
+    let is_by_it = found.local || found.ifindex == lookup.ifindex;
+    (lookup.ifindex.is_none() || is_by_it).then_some(found)
 }
 
 fn request(lookup: &Lookup, flags: u32) -> RawMessage {
@@ -98,6 +104,7 @@ fn request(lookup: &Lookup, flags: u32) -> RawMessage {
 fn read(body: &[u8]) -> Option<Found> {
     let header = RouteHeader::read(body)?;
     let mut found = Found {
+        local: header.kind == libc::RTN_LOCAL,
         plain: header.kind == libc::RTN_UNICAST,
         ..Found::default()
     };
@@ -147,8 +154,7 @@ pub(super) fn station(
 /// Has the kernel look for a station.
 pub(super) fn solicit(questions: &mut Questions, ifindex: Ifindex, next_hop: IpAddr) {
     let order = apply::solicitation(ifindex, next_hop);
-    let flags = (libc::NLM_F_CREATE | libc::NLM_F_REPLACE) as u16;
-    if let Err(error) = questions.order(order, flags) {
+    if let Err(error) = questions.order(order, NLM_F_CREATE) {
         tracing::debug!(%ifindex, %next_hop, %error, "cannot ask for a neighbour");
     }
 }

@@ -24,6 +24,9 @@ use crate::{
 /// Probes sent before replies are read again, however many are due.
 const BATCH_MAX: usize = 1_024;
 
+/// Outcomes that nobody has asked for: with more, nothing further is sent, and slots are missed as they are in a stall.
+const OUTCOMES_MAX: usize = 65_536;
+
 /// Sockets that are open before those that nobody uses are closed.
 const OUTLETS_MAX: usize = 128;
 
@@ -66,6 +69,9 @@ impl Prober {
             self.probe(held.due, Some(held.since), time);
         }
         for _ in 0..BATCH_MAX {
+            if self.outcomes.len() >= OUTCOMES_MAX {
+                break;
+            }
             let Some(due) = self.schedule.take(time) else {
                 break;
             };

@@ -269,8 +269,8 @@ impl Ways {
             let found = Found {
                 ifindex: Some(ifindex),
                 gateway,
-                source: None,
                 plain: true,
+                ..Found::default()
             };
             self.hop(&found, destination, Some(sources[0]))
         });
