@@ -49,17 +49,15 @@ fn wait_for_own_routes(site: &Site) {
     });
 }
 
-/// Cuts the first uplink and repairs it, twice, and sees traffic leave by the other one meanwhile.
+/// Cuts the first uplink and repairs it, and sees traffic leave by the other one meanwhile.
 #[track_caller]
 fn fail_over_and_back(site: &Site, cut: impl Fn(&Site), repair: impl Fn(&Site)) {
     wait_for_own_routes(site);
     wait_until_by(site, 0);
-    for _ in 0..2 {
-        cut(site);
-        wait_until_by(site, 1);
-        repair(site);
-        wait_until_by(site, 0);
-    }
+    cut(site);
+    wait_until_by(site, 1);
+    repair(site);
+    wait_until_by(site, 0);
 }
 
 #[track_caller]
@@ -96,6 +94,7 @@ fn the_least_script_switches_the_route_by_the_lowest_loss() {
     let _turn = turn::shared();
     let site = site();
     let script = Setting::new(include_str!("failoverd_scripts/switch.lua")).start(&site.router);
+    black_hole_and_back(&site);
     black_hole_and_back(&site);
     let output = end(script);
     let moves: Vec<&str> = output
@@ -134,7 +133,7 @@ fn a_script_logs_every_update_to_a_csv_file() {
         .map(|event| (event[2], event[3]))
         .collect();
     let (over, back) = (("failover", "wan2"), ("failback", "wan1"));
-    assert_eq!(of_note, [over, back, over, back, ("quit", "wan1")], "{log}");
+    assert_eq!(of_note, [over, back, ("quit", "wan1")], "{log}");
 }
 
 #[test]
@@ -147,13 +146,11 @@ fn a_script_probes_its_metered_uplink_only_in_need() {
     wait_for_own_routes(&site);
     assert_eq!(site.providers[1].counted(), 0);
     black_hole_and_back(&site);
-    script.wait_for("the second stop", |script| {
-        (script.output().matches("stopping").count() == 2).then_some(())
-    });
+    script.wait_for_output("stopping");
     assert!(site.providers[1].counted() > 0);
     let output = end(script);
     let starts = output.matches("starting").count();
-    assert_eq!(starts, 2, "{output}");
+    assert_eq!(starts, 1, "{output}");
 }
 
 #[test]
@@ -171,11 +168,13 @@ fn a_script_builds_its_probes_from_names() {
             "--local=/example/",
         ],
     );
-    let script = Setting::new(include_str!("failoverd_scripts/names.lua"))
+    let mut script = Setting::new(include_str!("failoverd_scripts/names.lua"))
         .over("/etc/resolv.conf", "nameserver 8.8.8.8\n")
         .start(&site.router);
+    // The resolver is behind the uplink that will be cut.
+    script.wait_for_output("4 probes\n");
     black_hole_and_back(&site);
-    assert!(end(script).starts_with("4 probes\n"));
+    assert_eq!(end(script), "4 probes\n");
 }
 
 #[test]
@@ -199,7 +198,7 @@ fn a_script_with_counters_moves_once_there_and_once_back() {
     let site = site();
     let script = Setting::new(include_str!("failoverd_scripts/hysteresis.lua")).start(&site.router);
     carrier_loss_and_back(&site);
-    assert_eq!(end(script), "moves\t4\n");
+    assert_eq!(end(script), "moves\t2\n");
 }
 
 #[test]
@@ -214,9 +213,7 @@ fn a_state_machine_ranks_its_uplinks_and_reports() {
     let output = end(script);
     let there_and_back = "PRIMARY>BACKUP BACKUP>PROBATION PROBATION>PRIMARY";
     assert!(
-        output.contains(&format!(
-            "\nINIT>PRIMARY {there_and_back} {there_and_back}\n"
-        )),
+        output.contains(&format!("\nINIT>PRIMARY {there_and_back}\n")),
         "{output}"
     );
     assert!(output.contains("\n1.0.0.1   |   0.00%\n"), "{output}");
@@ -228,7 +225,7 @@ fn a_coroutine_carries_the_policy() {
     let site = site();
     let script = Setting::new(include_str!("failoverd_scripts/flow.lua")).start(&site.router);
     carrier_loss_and_back(&site);
-    assert_eq!(end(script), "on wan1\non wan2\non wan1\non wan2\non wan1\n");
+    assert_eq!(end(script), "on wan1\non wan2\non wan1\n");
 }
 
 #[test]
@@ -243,7 +240,7 @@ fn a_script_reads_the_kernel_s_routes_and_its_environment() {
     let output = end(script);
     assert_eq!(
         output.matches("moving from wan1 to wan2\n").count(),
-        2,
+        1,
         "{output}"
     );
     let defaults = pingu_tests::lab::routes::defaults(&site.router);
