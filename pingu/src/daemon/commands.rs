@@ -11,26 +11,23 @@ use std::{
 
 use tokio::{
     runtime,
-    sync::{
-        Semaphore,
-        mpsc::{self, error::TrySendError},
-        watch,
-    },
+    sync::{Semaphore, mpsc, watch},
     task::JoinSet,
 };
 
 use crate::{
-    config::{Config, HookConfig, HookEvent},
+    config::{Config, HookEvent},
     daemon::{
         Daemon,
         commands::{
             facts::Facts,
-            grace::{Grace, Subject},
-            runner::{Runner, Shared, Verdict},
+            grace::Subject,
+            hook::Hook,
+            runner::{Runner, Shared},
         },
         time_of_day,
     },
-    engine::{Engine, HookRun, HookStatus, State, Status},
+    engine::{Engine, State, Status},
     units::{GroupId, UplinkId},
 };
 
@@ -38,6 +35,7 @@ pub(super) use runner::Ran;
 
 mod facts;
 mod grace;
+mod hook;
 mod lines;
 mod runner;
 
@@ -72,27 +70,6 @@ pub(super) struct Commands {
     down_told: Option<Instant>,
 }
 
-/// One of them, as the loop sees it.
-struct Hook {
-    config: Arc<HookConfig>,
-    queue: mpsc::Sender<Arc<Facts>>,
-    grace: Grace,
-    tally: Tally,
-}
-
-/// What became of its events.
-#[derive(Debug, Default)]
-struct Tally {
-    runs: u64,
-    failures: u64,
-    timeouts: u64,
-    dropped: u64,
-    suppressed: u64,
-    /// Those dropped since the last one that was not.
-    dropped_in_a_row: u64,
-    last: Option<HookRun>,
-}
-
 impl Commands {
     /// Without any hook there is no thread.
     pub(super) fn start(config: &Config) -> io::Result<Self> {
@@ -115,12 +92,7 @@ impl Commands {
                 queue: receiver,
                 shared: shared.clone(),
             });
-            hooks.push(Hook {
-                grace: Grace::new(config.at_most_every),
-                config,
-                queue,
-                tally: Tally::default(),
-            });
+            hooks.push(Hook::new(config, queue));
         }
         let thread = (!runners.is_empty()).then(|| start_thread(runners));
         Ok(Self {
@@ -274,27 +246,7 @@ impl Commands {
 
     /// Takes what a run came to.
     pub(super) fn take(&mut self, ran: Ran) {
-        let hook = &mut self.hooks[ran.hook];
-        let tally = &mut hook.tally;
-        let (name, outcome) = (&hook.config.name, &ran.outcome);
-        let (event, subject) = (ran.facts.event(), ran.facts.subject());
-        let took_ms = ran.took.as_millis() as u64;
-        tally.runs += 1;
-        if ran.verdict == Verdict::Good {
-            tracing::info!(hook = name, event, subject, took_ms, "hook ran");
-        } else {
-            tracing::warn!(hook = name, event, subject, took_ms, outcome, "hook failed");
-            tally.failures += 1;
-        }
-        tally.timeouts += u64::from(ran.verdict == Verdict::TimedOut);
-        tally.last = Some(HookRun {
-            event: event.to_owned(),
-            subject: subject.to_owned(),
-            time: ran.facts.time().to_owned(),
-            good: ran.verdict == Verdict::Good,
-            outcome: ran.outcome,
-            took_ms,
-        });
+        self.hooks[ran.hook].ended(ran);
     }
 
     /// Adds the hooks to the status.
@@ -313,65 +265,6 @@ impl Drop for Commands {
         self.stop();
         // Nothing outlives pingu.
         let _ = self.thread.take().map(JoinHandle::join);
-    }
-}
-
-impl Hook {
-    fn waits_for(&self, event: HookEvent) -> bool {
-        self.config.on.contains(&event)
-    }
-
-    /// Whether it is for one of these.
-    fn is_about(&self, ids: &[UplinkId]) -> bool {
-        let uplinks = self.config.uplinks.as_ref();
-        uplinks.is_none_or(|uplinks| ids.iter().any(|id| uplinks.contains(id)))
-    }
-
-    /// Hands an event over, unless it comes too early or too many wait.
-    fn take(&mut self, subject: Subject, facts: &Arc<Facts>, now: Instant) {
-        let (name, tally) = (&self.config.name, &mut self.tally);
-        if !self.grace.allows(subject, now) {
-            tally.suppressed += 1;
-            return;
-        }
-        match self.queue.try_send(Arc::clone(facts)) {
-            Ok(()) => {
-                self.grace.note(subject, now);
-                let dropped = std::mem::take(&mut tally.dropped_in_a_row);
-                if dropped > 0 {
-                    tracing::warn!(hook = name, dropped, "its queue was full for a while");
-                }
-            }
-            Err(TrySendError::Full(_) | TrySendError::Closed(_)) => {
-                if tally.dropped_in_a_row == 0 {
-                    let event = facts.event();
-                    tracing::warn!(hook = name, event, "its queue is full: events are dropped");
-                }
-                tally.dropped += 1;
-                tally.dropped_in_a_row += 1;
-            }
-        }
-    }
-
-    fn status(&self) -> HookStatus {
-        let tally = &self.tally;
-        HookStatus {
-            name: self.config.name.clone(),
-            on: self
-                .config
-                .on
-                .iter()
-                .map(|on| on.word().to_owned())
-                .collect(),
-            command: self.config.command.clone(),
-            runs: tally.runs,
-            failures: tally.failures,
-            timeouts: tally.timeouts,
-            dropped: tally.dropped,
-            suppressed: tally.suppressed,
-            waiting: (self.queue.max_capacity() - self.queue.capacity()) as u64,
-            last: tally.last.clone(),
-        }
     }
 }
 
