@@ -11,7 +11,7 @@ use std::{
 
 use pingu::{
     engine::ExtraRoute,
-    script::module::{Alone, RouteOrder},
+    script::module::{Alone, Host, RouteOrder},
     units::{Metric, Protocol, TableId},
 };
 use pingu_tests::lab::{
