@@ -109,7 +109,8 @@ fn what_is_wrong_with_a_script_is_said_with_its_place() {
         ),
         (
             "script = { file = \"policy.lua\", memory_limit = \"1kB\" }",
-            "pingu.toml:1:48: error: `script.memory_limit` must be bytes with their unit, such as \"16MiB\", from 1MiB to 1GiB, not \"1kB\"",
+            "pingu.toml:1:48: error: `script.memory_limit` must be bytes with their unit, such as \"16MiB\", from 1MiB \
+             to 1GiB, not \"1kB\"",
         ),
         (
             "script = { file = \"policy.lua\", limit = \"1s\" }",

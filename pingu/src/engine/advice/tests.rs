@@ -1,3 +1,5 @@
+//! A script's order, vetoes and routes among the built-in policy's.
+
 use std::net::IpAddr;
 
 use super::*;

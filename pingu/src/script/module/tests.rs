@@ -1,12 +1,17 @@
+//! The global `pingu`: what scripts see, wish, and are told to be wrong.
 #![expect(
     clippy::disallowed_methods,
     reason = "timers are asked with the time of the clock"
 )]
 
-use std::{path::Path, sync::PoisonError};
+use std::{net::IpAddr, path::Path, sync::PoisonError};
 
 use super::*;
-use crate::{engine::RttSummary, script::vm::VmOptions};
+use crate::{
+    engine::{ExtraRoute, RttSummary},
+    script::vm::VmOptions,
+    units::{Metric, TableId},
+};
 
 /// Notes what is wished.
 #[derive(Default)]

@@ -1,3 +1,4 @@
+//! The policy's thread: what it answers, and what becomes of a script that fails.
 #![expect(
     clippy::disallowed_methods,
     reason = "the script's thread lives in real time"

@@ -1,3 +1,4 @@
+//! Scripts that abuse their machine end within their budget, and others notice nothing.
 #![expect(
     clippy::disallowed_methods,
     reason = "how long an abused machine takes is measured"
@@ -8,6 +9,10 @@ use std::{collections::BTreeSet, sync::mpsc, time::Instant};
 use mlua::{Table, Value};
 
 use super::*;
+
+mod corpus;
+
+use corpus::{MEMORY, OTHER, TIME};
 
 /// What a call is given here.
 const LIMIT: Duration = Duration::from_millis(50);
@@ -56,101 +61,6 @@ fn abuse(
         .recv_timeout(PATIENCE)
         .unwrap_or_else(|_| panic!("it never ended: {text}"))
 }
-
-const TIME: &[&str] = &[
-    "while true do end",
-    "repeat until false",
-    "while true do pcall(function() while true do end end) end",
-    "while true do pcall(error) end",
-    "while true do pcall(pcall, function() while true do end end) end",
-    "while true do xpcall(function() while true do end end, function() while true do end end) end",
-    "xpcall(function() while true do end end, function() while true do end end) while true do end",
-    "xpcall(error, function() while true do end end)",
-    "xpcall(function() error('x') end, function() while true do end end)",
-    "local function h() error('again') end while true do xpcall(error, h) end",
-    "local function h() xpcall(error, h) end while true do h() end",
-    "coroutine.wrap(function() while true do end end)()",
-    "while true do local c = coroutine.create(function() while true do end end) coroutine.resume(c) end",
-    "local function deep() coroutine.wrap(deep)() end while true do pcall(deep) end",
-    "local c = coroutine.wrap(function() while true do coroutine.yield() end end) while true do c() end",
-    "for i = 1, math.huge do end",
-    "local t = setmetatable({}, {__index = function(t, k) return t[k + 1] end}) while true do pcall(function() return t[1] end) end",
-    "local t = {} t = setmetatable(t, {__index = t}) while true do pcall(function() return t.x end) end",
-    "local t = setmetatable({}, {__index = function() while true do end end}) return t.x",
-    "return tostring(setmetatable({}, {__tostring = function() while true do end end}))",
-    "error(setmetatable({}, {__tostring = function() while true do end end}))",
-    "table.sort({3, 2, 1}, function() while true do end end)",
-    "table.foreach({1}, function() while true do end end)",
-    "(('x'):rep(100)):gsub('.', function() while true do end end)",
-    "while true do (('x'):rep(100)):gsub('.', {}) end",
-    "load(function() while true do end end) while true do end",
-    "load(function() while true do end end)",
-    "while true do load(function() error('x') end) end",
-    "local f = loadstring('while true do end') f()",
-    "return (('a'):rep(30000)):find(('a-'):rep(50) .. 'b')",
-    "return (('a'):rep(30000)):find(('a*'):rep(50) .. 'b')",
-    "return (('a'):rep(30000)):match(('a?'):rep(2000) .. ('a*'):rep(20) .. 'b')",
-    "for _ in (('a'):rep(30000)):gmatch(('.-'):rep(20) .. 'b') do end",
-    "return (('a'):rep(30000)):gsub(('.-'):rep(20) .. 'b', '')",
-    "return (('('):rep(100000)):find(('%b()'):rep(20))",
-    "local s = ('a'):rep(1000000) return (s .. 'b'):find(('a'):rep(500000) .. 'c', 1, true)",
-    "setfenv(0, {}) while true do end",
-    "local p = pcall pcall = nil while true do p(function() while true do end end) end",
-    "local g = getfenv(pcall) g.type = nil while true do pcall(function() while true do end end) end",
-];
-
-const MEMORY: &[&str] = &[
-    "local s = 'x' while true do s = s .. s end",
-    "return ('x'):rep(1e9)",
-    "return ('x'):rep(2^31)",
-    "local t = {} for i = 1, 1e9 do t[i] = i end",
-    "local t = {} while true do t[#t + 1] = {} end",
-    "local t = {} while true do t[#t + 1] = function() return t end end",
-    "local t = {} while true do t[#t + 1] = coroutine.create(function() end) end",
-    "local t = {} for i = 1, 1000 do t[i] = ('x'):rep(100000) .. i end return table.concat(t)",
-    "local t = {} for i = 1, 100 do t[i] = ('x'):rep(10000) end while true do t[#t + 1] = table.concat(t) end",
-    "return (('x'):rep(10000)):gsub('.', ('y'):rep(10000))",
-    "return (('x'):rep(10000)):gsub('.', function() return ('y'):rep(10000) end)",
-    "local t = {} while true do t[#t + 1] = string.format('%099d', #t) end",
-    "local t = {} while true do t[{}] = true end",
-    "local t = {} for w in ('x '):rep(1e6):gmatch('.') do t[#t + 1] = {w} end",
-];
-
-const OTHER: &[&str] = &[
-    "local function f() return 1 + f() end return f()",
-    "local function f() f() f() end f()",
-    "local function f() return pcall(f) end return f()",
-    "local function f(...) return f(1, ...) end return f()",
-    "local function f() return (('x'):gsub('x', f)) end return f()",
-    "local t = setmetatable({}, {}) getmetatable(t).__index = function(t, k) return t[k] end return t.x",
-    "local a = setmetatable({}, {}) getmetatable(a).__concat = function(a, b) return a .. b end return a .. a",
-    "return (('a'):rep(1e6)):find(('a?'):rep(1e6))",
-    "return (('a'):rep(1e6)):find(('(a'):rep(1e6))",
-    "return ('a'):find(('(a'):rep(1e6) .. (')'):rep(1e6))",
-    "return unpack({}, 1, 1e8)",
-    "return unpack({}, 1, 1e6)",
-    "return string.char(unpack({}, 1, 7000))",
-    "return select(-1)",
-    "return loadstring(('('):rep(1e6))()",
-    "return loadstring('return ' .. ('{'):rep(1e5))()",
-    "return loadstring('return ' .. ('-'):rep(1e6) .. '1')()",
-    "return loadstring(('a.'):rep(1e6))()",
-    "return loadstring('\\27Lua')()",
-    "return loadstring(string.dump and string.dump(function() end) or '\\27')()",
-    "return newproxy(true)",
-    "local p = newproxy(true) getmetatable(p).__gc = function() while true do end end p = nil collectgarbage()",
-    "error()",
-    "error(nil)",
-    "error({})",
-    "error(('x'):rep(1e6))",
-    "error('a\\nb\\27[31m')",
-    "xpcall(error, nil) error(nil)",
-    "return os.exit(1)",
-    "return ('%99999d'):format(1)",
-    "coroutine.wrap(function() coroutine.wrap(function() error('inner') end)() end)()",
-    "coroutine.yield()",
-    "table.insert({}, 1, 2, 3)",
-];
 
 #[test]
 fn whatever_takes_time_for_ever_ends_when_its_time_is_up() {

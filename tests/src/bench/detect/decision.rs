@@ -64,7 +64,8 @@ fn time_of(line: &str) -> Option<u64> {
 mod tests {
     use super::*;
 
-    const LOG: &str = "2026-11-21T23:59:59.999900Z  INFO pingu::daemon: uplink changed uplink=\"wan1\" from=Up to=Down reason=\"lost\" us_ago=30\n\
+    const LOG: &str = "2026-11-21T23:59:59.999900Z  INFO pingu::daemon: uplink changed uplink=\"wan1\" \
+                       from=Up to=Down reason=\"lost\" us_ago=30\n\
         2026-11-21T23:59:59.999950Z  INFO pingu::daemon: uplink changed uplink=\"wan2\" from=Up to=Down reason=\"lost\" us_ago=7\n\
         2026-11-21T00:00:00.5Z  INFO pingu::daemon: uplink changed uplink=\"wan1\" from=Down to=Up reason=\"\" us_ago=9\n";
 

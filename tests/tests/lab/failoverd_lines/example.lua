@@ -5,7 +5,7 @@ ping_frequency = 1
 update_frequency = 5
 
 -- Use ICMP pings if true, UDP pings if false
-privileged = true 
+privileged = true
 
 -- The global_probe_stats that are passed to functions are the statistics for the last num_seconds seconds
 num_seconds = 10

@@ -1,3 +1,5 @@
+//! Whatever arrives in whatever order, each probe has one outcome.
+
 use std::{collections::HashMap, net::Ipv4Addr};
 
 use proptest::prelude::*;

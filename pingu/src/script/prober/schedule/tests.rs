@@ -1,3 +1,5 @@
+//! Probes keep to their grid, whatever is started, stopped or late.
+
 use proptest::prelude::*;
 
 use super::*;

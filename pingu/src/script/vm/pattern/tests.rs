@@ -1,3 +1,5 @@
+//! Random patterns and texts, held against the C library's functions.
+
 use std::{path::Path, time::Duration};
 
 use mlua::{Lua, MultiValue, Value};
@@ -30,7 +32,8 @@ const CALLS: [&str; 7] = [
     "local t, p = ... return string.gsub(t, p, '<%0>')",
     "local t, p = ... return string.gsub(t, p, function(a, b) return b or a ~= 'a' and a end, 3)",
     "local t, p = ... return string.gsub(t, p, { a = 'A', ab = 1 })",
-    "local t, p = ... local all = {} for a, b in string.gmatch(t, p) do all[#all + 1] = tostring(a) .. tostring(b) end return table.concat(all, ',')",
+    "local t, p = ... local all = {} for a, b in string.gmatch(t, p) do all[#all + 1] = tostring(a) .. tostring(b) end \
+     return table.concat(all, ',')",
 ];
 
 fn told(outcome: mlua::Result<MultiValue>) -> Result<String, ()> {
