@@ -51,7 +51,7 @@ mod hooks;
 mod instance;
 mod limits;
 mod news;
-mod notify;
+pub(crate) mod notify;
 mod packet_log;
 mod pins;
 mod printer;
@@ -263,7 +263,7 @@ impl Daemon {
                 Event::Sticky => self.read_sticky_file(),
                 Event::Wished(Wish::Stop(signal)) => {
                     tracing::info!(signal, "stopping");
-                    self.notifier.stopping();
+                    self.notifier.stopping("putting routes back");
                     return Ok(());
                 }
             }

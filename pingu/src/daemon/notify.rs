@@ -34,7 +34,7 @@ const BEAT_MIN: Duration = Duration::from_millis(10);
 
 /// The service manager, if there is one.
 #[derive(Debug)]
-pub(super) struct Notifier {
+pub(crate) struct Notifier {
     socket: Option<UnixDatagram>,
     is_ready: bool,
     /// What was last told.
@@ -47,7 +47,7 @@ pub(super) struct Notifier {
 
 impl Notifier {
     /// As the environment says.
-    pub(super) fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         let path = env::var_os("NOTIFY_SOCKET").filter(|path| !path.is_empty());
         let socket = path.and_then(|path| match connect(&path) {
             Ok(socket) => Some(socket),
@@ -77,7 +77,7 @@ impl Notifier {
     }
 
     /// The loop has begun a turn.
-    pub(super) fn turn(&self, now: Instant) {
+    pub(crate) fn turn(&self, now: Instant) {
         if self.beating.is_some() {
             self.turned.send_replace(now);
         }
@@ -92,19 +92,24 @@ impl Notifier {
         self.told_of = Some(looked);
         let status = described(engine);
         if !self.is_ready {
-            self.is_ready = true;
-            tell(self.socket.as_ref(), &format!("READY=1\nSTATUS={status}"));
+            self.ready(&status);
         } else if status != self.status {
             tell(self.socket.as_ref(), &format!("STATUS={status}"));
         }
         self.status = status;
     }
 
+    /// Tells that what was started works.
+    pub(crate) fn ready(&mut self, status: &str) {
+        self.is_ready = true;
+        tell(self.socket.as_ref(), &format!("READY=1\nSTATUS={status}"));
+    }
+
     /// Tells that pingu ends.
-    pub(super) fn stopping(&self) {
+    pub(crate) fn stopping(&self, status: &str) {
         tell(
             self.socket.as_ref(),
-            "STOPPING=1\nSTATUS=putting routes back",
+            &format!("STOPPING=1\nSTATUS={status}"),
         );
     }
 }

@@ -12,7 +12,9 @@ use std::{
 
 use pingu_tests::lab::{
     daemon::{Daemon, STOP_DEADLINE},
+    namespace::Namespace,
     routes,
+    script::Setting,
     settings::Settings,
     site::{Plan, Site},
     status, turn,
@@ -254,4 +256,25 @@ fn nobody_at_the_other_end_stops_nothing() {
         daemon.wait_until_up(&["fibre", "lte"]);
         assert!(daemon.stop().success());
     }
+}
+
+#[test]
+fn a_script_that_decides_alone_is_ready_lives_and_ends() {
+    let _turn = turn::shared();
+    let (namespace, manager) = (Namespace::new("script"), Manager::new());
+    let path = manager.path.display().to_string();
+    let us = WATCHDOG.as_micros().to_string();
+    let mut script = Setting::new("function on_quit() print('quit') end")
+        .variable("NOTIFY_SOCKET", &path)
+        .variable("WATCHDOG_USEC", &us)
+        .start(&namespace);
+    let seen = manager.wait_for("READY=1");
+    assert!(
+        seen.iter()
+            .all(|message| message == BEAT || message.starts_with("READY=1"))
+    );
+    let (longest, count) = manager.beats(WATCHDOG * 2);
+    assert!(longest < WATCHDOG && count > 1, "{longest:?} {count}");
+    assert!(script.stop(libc::SIGTERM).success());
+    manager.wait_for("STOPPING=1");
 }

@@ -1,4 +1,5 @@
 //! Probing on this thread, the script on another: outcomes go there by what they share, and come back as what is to be probed.
+
 use std::{
     ffi::CString,
     io,
@@ -19,14 +20,17 @@ use tokio::{
 use super::{
     load,
     machine::Machine,
-    shared::{Call, Shared},
+    shared::{self, Call, Shared},
     store::TooMany,
     variables::Variables,
 };
-use crate::script::{
-    probe::{Origin, Outcome, Pace, PathKey},
-    prober::{Prober, ProberError},
-    vm,
+use crate::{
+    daemon::notify::Notifier,
+    script::{
+        probe::{Origin, Outcome, Pace, PathKey},
+        prober::{Prober, ProberError},
+        vm,
+    },
 };
 
 /// A reply that takes longer is none. failoverd has no variable for it.
@@ -37,6 +41,9 @@ const CALLBACK_PATIENCE: Duration = Duration::from_secs(2);
 
 /// on_quit has so long: what it runs, such as `ip route`, is worth waiting for.
 const QUIT_PATIENCE: Duration = Duration::from_secs(10);
+
+/// With nothing to do the loop turns this often, for the service manager's watchdog.
+const TURN_EVERY: Duration = Duration::from_secs(10);
 
 /// So many paths are started in a row, and so many stopped: some milliseconds' work.
 const CHANGES_MAX: usize = 256;
@@ -143,14 +150,19 @@ async fn serve(
     routes.open()?;
     let mut script = spawn(machine, shared)?;
     shared.paths_changed.notify_one();
+    let mut notifier = Notifier::new(shared::now());
+    notifier.ready("a script decides");
     loop {
+        notifier.turn(shared::now());
         select! {
             outcome = prober.next() => shared.record(&outcome),
             () = shared.paths_changed.notified() => converge(&mut prober, shared),
             () = signals.end() => break,
+            () = sleep(TURN_EVERY) => {}
             _ = &mut script => anyhow::bail!("the script's thread has ended"),
         }
     }
+    notifier.stopping("letting the script end");
     shared.quit();
     finish(shared, &mut script, &mut signals).await;
     routes.end();
