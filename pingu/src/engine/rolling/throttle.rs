@@ -19,6 +19,9 @@ const BLOCK_MAX: u32 = 1000;
 /// So many blocks in a row must be answered at the same rate before less is asked.
 const ALIKE_MIN: u8 = 3;
 
+/// A bucket that fills steadily answers steadily: the losses between two answers differ by so many at most, where chance has no rule.
+const UNEVEN_MAX: u32 = 1;
+
 /// How far the rates of two of these may be apart.
 const ALIKE_WITHIN: f64 = 0.3;
 
@@ -38,10 +41,10 @@ const MARGIN: f64 = 1.25;
 const ATTEMPTS_MAX: u8 = 3;
 
 /// Blocks until a shorter interval is tried; doubled each time that it fails.
-const RETRY_AFTER: u16 = 20;
+const RETRY_AFTER: u16 = 3;
 
 /// So often that is doubled at most.
-const DOUBLINGS_MAX: u8 = 6;
+const DOUBLINGS_MAX: u8 = 8;
 
 /// No target is asked less often than this, unless its regular interval is longer.
 const SLOWEST: Duration = Duration::from_secs(2);
@@ -75,6 +78,8 @@ pub(super) struct Throttle {
     /// Losses since the last answer, and those that lay between two answers: an outage's are not counted twice.
     losses_in_a_row: u32,
     losses_between: u32,
+    /// The fewest and the most losses between two answers; none before two.
+    gaps: Option<(u32, u32)>,
     /// Probes for each answer in the block before, and how many blocks were like it.
     probes_an_answer: f64,
     alike: u8,
@@ -113,9 +118,12 @@ impl Throttle {
         let before = self.longer_by;
         self.settled += 1;
         if is_answered {
-            let is_between = self.answered > 0;
-            self.losses_between += self.losses_in_a_row * u32::from(is_between);
-            self.losses_in_a_row = 0;
+            let gap = std::mem::take(&mut self.losses_in_a_row);
+            if self.answered > 0 {
+                self.losses_between += gap;
+                let (least, most) = self.gaps.unwrap_or((gap, gap));
+                self.gaps = Some((least.min(gap), most.max(gap)));
+            }
             self.answered += 1;
         } else {
             self.losses_in_a_row += 1;
@@ -178,9 +186,12 @@ impl Throttle {
         }
         let probes_an_answer = f64::from(self.settled) / f64::from(self.answered);
         let is_lossy = lost * LOSSY_ONE_IN >= self.settled;
+        let is_even = self
+            .gaps
+            .is_some_and(|(least, most)| most - least <= UNEVEN_MAX);
         let off = (probes_an_answer - self.probes_an_answer).abs();
         let is_alike = self.alike == 0 || off <= ALIKE_WITHIN * self.probes_an_answer;
-        self.alike = match (is_lossy, is_alike) {
+        self.alike = match (is_lossy && is_even, is_alike) {
             (true, true) => self.alike.saturating_add(1),
             (true, false) => 1,
             (false, _) => 0,
@@ -233,6 +244,7 @@ impl Throttle {
         self.since = next;
         (self.settled, self.answered) = (0, 0);
         (self.losses_in_a_row, self.losses_between) = (0, 0);
+        self.gaps = None;
     }
 
     fn wait_longer(&mut self) {

@@ -111,6 +111,23 @@ fn share_slowed(loss: u64, probes: u64) -> f64 {
 }
 
 #[test]
+fn a_time_of_random_losses_leaves_the_interval_as_it_was() {
+    let mut slowed = 0;
+    for seed in 0..1000 {
+        let driver = driver();
+        let pace = driver.config.probe.mode.rolling();
+        let mut random = Random(seed);
+        let mut throttle = Throttle::default();
+        for number in 0..1000 {
+            let is_lost = number < 700 && random.below(100) < 25 + seed % 50;
+            throttle.note((number, number + 1), !is_lost, pace);
+        }
+        slowed += u32::from(throttle.is_slowed());
+    }
+    assert!(slowed < 10, "{slowed} of 1000");
+}
+
+#[test]
 fn random_losses_are_hardly_ever_taken_for_a_limit() {
     for loss in [1, 5, 10, 20, 25, 30, 40, 50, 70, 90] {
         let share = share_slowed(loss, 2_000_000);
