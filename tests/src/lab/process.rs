@@ -102,8 +102,12 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // Both fail only where it has already ended.
-        let _ = self.child.kill();
+        // With what it has started: a shell's loop would go on. One that has been waited for leads no group any more.
+        if let Ok(None) = self.child.try_wait() {
+            // SAFETY: a plain system call; the group is that of a child of ours that has not been waited for.
+            unsafe { libc::kill(-self.child.id().cast_signed(), libc::SIGKILL) };
+        }
+        // It fails only where it has already ended.
         let _ = self.child.wait();
         if std::thread::panicking() {
             eprintln!("--- log of `{}` ---\n{}--- end ---", self.name, self.log());
