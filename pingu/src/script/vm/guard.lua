@@ -132,7 +132,8 @@ os.exit = function()
   error("os.exit is not for this script: it would end pingu", 2)
 end
 
--- What changes frames, hooks or metatables undoes the budget; what looks at them is no harm to anybody.
+-- What changes frames, hooks or metatables undoes the budget by mistake. What looks at them could find the plain pcall; whoever looks for
+-- that has os.execute as well, and in a sandbox there is none of this.
 local library = debug or {}
 _G.debug = {
   traceback = own.traceback,
