@@ -32,6 +32,9 @@ pub type Block = [u32; CHECKSUM_BLOCK_WORDS];
 
 /// A packet at one of the hooks. Offsets count from its first byte.
 pub trait Packet: Copy {
+    /// Whether the kernel gave the packet its own receive stamp before the hook: a capture and every socket tell that one.
+    const IS_STAMPED: bool;
+
     /// The interface whose hook this is.
     fn ifindex(self) -> u32;
     /// What the kernel handed to the program.
@@ -86,6 +89,8 @@ impl SocketBuffer {
 }
 
 impl Packet for SocketBuffer {
+    const IS_STAMPED: bool = true;
+
     #[inline(always)]
     fn ifindex(self) -> u32 {
         // SAFETY: the kernel hands the program a valid context; so below.
@@ -176,6 +181,8 @@ impl XdpFrame {
 }
 
 impl Packet for XdpFrame {
+    const IS_STAMPED: bool = false;
+
     #[inline(always)]
     fn ifindex(self) -> u32 {
         // SAFETY: the kernel hands the program a valid context; so below.

@@ -85,13 +85,15 @@ impl NotMatched {
 /// Gives the slot that waits for this reply the time, and notes beside the probe whatever else this says of it.
 #[inline(always)]
 pub fn try_match<L: LinkLayer, P: Packet>(packet: P) -> Result<(), NotMatched> {
+    // As near to the kernel's own stamp as can be: after a rest of the machine each look may wait for memory, for microseconds in all.
+    let came_ns = if P::IS_STAMPED { now_ns() } else { 0 };
     let message = icmp::message::<L, P>(packet).ok_or(NotMatched::Foreign)?;
     let echo = match echo::echo_in(packet, message, EchoKind::Reply) {
         Ok(echo) => echo,
         Err(message) => return Err(icmp_error::note(packet, &message)),
     };
     let slot = maps::slot(echo.payload.slot).ok_or(NotMatched::Foreign)?;
-    let judged = judge(packet, &echo, slot);
+    let judged = judge(packet, &echo, slot, came_ns);
     if let Err(reason) = judged {
         let found = match reason {
             NotMatched::Duplicate => Found::Duplicate,
@@ -113,9 +115,13 @@ pub fn try_match<L: LinkLayer, P: Packet>(packet: P) -> Result<(), NotMatched> {
 }
 
 #[inline(always)]
-fn judge<P: Packet>(packet: P, echo: &Echo, slot: SlotRef) -> Result<(), NotMatched> {
+fn now_ns() -> u64 {
     // SAFETY: the helper has no precondition.
-    let now_ns = unsafe { bpf_ktime_get_ns() };
+    unsafe { bpf_ktime_get_ns() }
+}
+
+#[inline(always)]
+fn judge<P: Packet>(packet: P, echo: &Echo, slot: SlotRef, came_ns: u64) -> Result<(), NotMatched> {
     let state = slot.state();
     if state == 0 {
         return Err(NotMatched::Stale);
@@ -150,7 +156,8 @@ fn judge<P: Packet>(packet: P, echo: &Echo, slot: SlotRef) -> Result<(), NotMatc
             Found::Reflection(reflection),
         );
     }
-    if !slot.answer(Slot::armed(&echo.payload.cookie), now_ns) {
+    let came_ns = if P::IS_STAMPED { came_ns } else { now_ns() };
+    if !slot.answer(Slot::armed(&echo.payload.cookie), came_ns) {
         return Err(NotMatched::Duplicate);
     }
     Ok(())

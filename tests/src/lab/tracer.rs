@@ -55,8 +55,15 @@ impl Tracer {
     /// Lets the process go on without it.
     #[track_caller]
     pub fn detach(mut self) {
-        self.process.signal(libc::SIGTERM);
-        self.process.wait(ATTACH_DEADLINE);
+        // Again and again: strace looks whether it was told to end, and then waits for the next call. A signal that comes in between
+        // is heard at that call, and a daemon at rest makes none.
+        wait_until("strace to detach", ATTACH_DEADLINE, || {
+            self.process.signal(libc::SIGTERM);
+            match self.process.ended() {
+                Some(_) => Ok(()),
+                None => Err(self.process.log()),
+            }
+        });
     }
 }
 
