@@ -384,3 +384,6 @@ impl Sample {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;
