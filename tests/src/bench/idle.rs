@@ -1,5 +1,7 @@
 //! What the real daemon costs that only watches: processor time and wake-ups for a probe, resident memory, over many uplinks and over ever
-//! more targets at one rate.
+//! more targets at one rate. Beside them a bare loop, which tells what the machine charges.
+
+mod bare;
 
 use std::{
     fs,
@@ -77,6 +79,8 @@ pub struct Report {
     pub sizes: Vec<Row>,
     /// What could not be measured, and why.
     pub unmeasured: Vec<String>,
+    /// What a bare loop with ten probes a wake-up takes for a probe at that rate, in microseconds.
+    pub bare_cpu_us_per_probe: f64,
     /// What is promised.
     pub goals: Vec<Goal>,
     /// Looks at each daemon.
@@ -103,7 +107,9 @@ pub fn run(options: &Options) -> Result<Report> {
             Err(error) => unmeasured.push(format!("{targets} targets: {error:#}")),
         }
     }
+    let look = Duration::from_secs(options.seconds);
     Ok(Report {
+        bare_cpu_us_per_probe: bare::cpu_us_per_probe(options.rate, options.runs, look)?,
         goals: goals(&usual, &sizes, options.rate),
         usual,
         sizes,
@@ -307,6 +313,11 @@ pub fn table(report: &Report) -> String {
             row.resident_mb
         ));
     }
+    lines.push(format!(
+        "a bare loop, {} probes a wake-up: {:.1} us for a probe",
+        bare::TOGETHER,
+        report.bare_cpu_us_per_probe
+    ));
     lines.push(format!(
         "medians of {} looks at the release daemon",
         report.runs
