@@ -35,6 +35,7 @@ pub mod server;
 pub mod settings;
 pub mod site;
 pub mod status;
+pub mod stopwatch;
 pub mod tracer;
 pub mod tun;
 pub mod turn;
