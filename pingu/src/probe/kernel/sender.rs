@@ -247,7 +247,9 @@ impl Sender {
         let shape = |a: &u32, b: &u32| same_shape(&orders[*a as usize], &orders[*b as usize]);
         if outlet.queue.len() >= FAN_RUN_MIN {
             // Uplinks take turns, and several may share the interface.
-            outlet.queue.sort_by_key(|place| kind(&orders[*place as usize]));
+            outlet
+                .queue
+                .sort_by_key(|place| kind(&orders[*place as usize]));
         }
         for run in outlet.queue.chunk_by(shape) {
             let Stamping::Hooks(fan) = stamping else {
