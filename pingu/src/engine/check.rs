@@ -157,6 +157,11 @@ impl Checks {
         self.wakes.peek().map(|Reverse((at, _))| *at)
     }
 
+    /// Runs are to begin, or to end.
+    pub(super) fn has_errands(&self, now: Instant) -> bool {
+        !self.cancelled.is_empty() || self.next_wake().is_some_and(|wake| wake <= now)
+    }
+
     fn schedule(&mut self, index: usize, at: Instant) {
         self.list[index].due = Some(at);
         if self.wakes.len() > STALE_MAX * self.list.len() {

@@ -3,6 +3,7 @@
 mod causes;
 mod crowd;
 mod directions;
+mod errands;
 mod passive;
 mod properties;
 mod scale;

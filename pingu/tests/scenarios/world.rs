@@ -16,7 +16,10 @@ use pingu::{
 };
 use serde::Deserialize;
 
-use crate::wires::{Wire, Wires, wire};
+use crate::{
+    errands,
+    wires::{Wire, Wires, wire},
+};
 
 /// Metrics of the routes that a DHCP client of this world installs: this plus the interface's number.
 const LEARNED_METRIC_BASE: u32 = 1000;
@@ -242,7 +245,11 @@ impl World {
         self.engine.tell_time(wall, now);
         self.engine.run(now, &mut self.transport);
         self.engine.sent(now);
-        for (ifindex, address) in self.engine.solicitations(now) {
+        let has_errands = self.engine.has_errands(now);
+        let asked_for = self.engine.solicitations(now);
+        let done = errands::done(&mut self.engine, now) + asked_for.len();
+        assert!(has_errands || done == 0, "{done} errands were not told of");
+        for (ifindex, address) in asked_for {
             let wire = self
                 .transport
                 .wires
