@@ -21,6 +21,7 @@ pub mod load;
 pub mod namespace;
 pub mod network_manager;
 pub mod networkd;
+pub mod noise;
 pub mod packet;
 pub mod pinger;
 pub mod process;
