@@ -2,7 +2,9 @@
 
 mod causes;
 mod crowd;
+mod dead_far_ends;
 mod directions;
+mod far_ends;
 mod passive;
 mod properties;
 mod scale;
