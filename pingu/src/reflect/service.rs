@@ -2,7 +2,8 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
+    error::Error,
+    io, iter,
     net::IpAddr,
     os::{
         linux::net::SocketAddrExt,
@@ -15,7 +16,10 @@ use pingu_common::VlanIds;
 use super::driver::{self, Driver};
 use crate::{
     network::{Address, Link, LinkLayer},
-    probe::kernel::reflector::{Attached, ReflectHook, Reflector},
+    probe::kernel::{
+        AttachError,
+        reflector::{Attached, ReflectHook, Reflector},
+    },
     units::Ifindex,
 };
 
@@ -26,8 +30,10 @@ pub enum HookChoice {
     Auto,
     /// Native XDP or nothing.
     Xdp,
-    /// TC: the packet's way through the kernel is longer, and every device has it.
+    /// TC: the packet's way through the kernel is longer, and every device has it. By TCX, or clsact before Linux 6.6.
     Tc,
+    /// TC by a clsact filter, which outlives a killed reflector until the next one.
+    Clsact,
 }
 
 /// One interface as it should be served.
@@ -90,10 +96,15 @@ pub(super) struct Services {
 /// One that is.
 pub(super) struct Service {
     pub(super) wanted: Desired,
-    pub(super) hook: ReflectHook,
     attached: Attached,
     /// Keeps a second reflector away; it ends with the process.
     _claim: UnixListener,
+}
+
+impl Service {
+    pub(super) fn hook(&self) -> ReflectHook {
+        self.attached.hook()
+    }
 }
 
 impl Services {
@@ -161,8 +172,7 @@ impl Services {
             wanted.is_some_and(|wanted| {
                 wanted.is_bare() == service.wanted.is_bare()
                     && service.attached.is_alive()
-                    && (service.hook == ReflectHook::Tc
-                        || hook(choice, wanted) == Ok(ReflectHook::Xdp))
+                    && (service.hook() != ReflectHook::Xdp || xdp_refusal(choice, wanted).is_none())
             })
         };
         let ended: Vec<Ifindex> = self
@@ -196,7 +206,8 @@ impl Services {
             io::ErrorKind::AddrInUse => format!("another reflector serves {name}"),
             _ => format!("cannot claim {name}: {error}"),
         })?;
-        let (attached, hook) = self.attach(&wanted)?;
+        let attached = self.attach(&wanted)?;
+        let hook = attached.hook().as_str();
         // Addresses come last: nothing is answered before everything stands.
         self.running.insert(
             ifindex,
@@ -205,45 +216,35 @@ impl Services {
                     addresses: BTreeSet::new(),
                     ..wanted.clone()
                 },
-                hook,
                 attached,
                 _claim: claim,
             },
         );
-        tracing::info!(interface = name, ?hook, addresses = ?wanted.addresses, "reflecting");
+        tracing::info!(interface = name, hook, addresses = ?wanted.addresses, "reflecting");
         self.follow_addresses(wanted)
     }
 
-    fn attach(&self, wanted: &Desired) -> Result<(Attached, ReflectHook), String> {
+    fn attach(&self, wanted: &Desired) -> Result<Attached, String> {
         let (ifindex, name) = (wanted.ifindex, &wanted.interface);
-        let bare = wanted.is_bare();
-        let refused = match hook(self.choice, wanted) {
-            Ok(ReflectHook::Tc) => None,
-            Ok(ReflectHook::Xdp) => match self.reflector.attach(ifindex, bare, ReflectHook::Xdp) {
-                Ok(attached) => return Ok((attached, ReflectHook::Xdp)),
-                Err(error) => Some(match error.raw_os_error() {
-                    Some(libc::EBUSY | libc::EEXIST) => {
-                        "it has another XDP program, which stays".to_owned()
-                    }
-                    Some(libc::EOPNOTSUPP) => "its driver has no native XDP".to_owned(),
-                    _ => error.to_string(),
-                }),
+        let refusal = match xdp_refusal(self.choice, wanted) {
+            None => match self.reflector.attach_xdp(ifindex) {
+                Ok(attached) => return Ok(attached),
+                Err(error) => Some(explain_xdp(&error)),
             },
-            Err(reason) => Some(reason),
+            Some(XdpRefusal::NotAsked) => None,
+            Some(XdpRefusal::Because(reason)) => Some(reason),
         };
-        if let Some(reason) = refused {
+        if let Some(reason) = refusal {
             if self.choice == HookChoice::Xdp {
                 return Err(format!("{name} cannot be served by XDP: {reason}"));
             }
             tracing::info!(interface = name, reason, "TC serves instead of XDP");
         }
-        match self.reflector.attach(ifindex, bare, ReflectHook::Tc) {
-            Ok(attached) => Ok((attached, ReflectHook::Tc)),
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Err(format!(
-                "{name} cannot be served by TC: the kernel has no TCX (Linux 6.6)"
-            )),
-            Err(error) => Err(format!("{name} cannot be served by TC: {error}")),
-        }
+        let clsact = self.choice == HookChoice::Clsact;
+        let attached = self
+            .reflector
+            .attach_classifier(ifindex, wanted.is_bare(), clsact);
+        attached.map_err(|error| format!("{name} cannot be served by TC: {}", whole(&error)))
     }
 
     /// Serves the addresses that the interface has, under the Ethernet address that it has.
@@ -278,16 +279,43 @@ impl Services {
     }
 }
 
-/// Which hook an interface should have, or why not XDP.
-fn hook(choice: HookChoice, wanted: &Desired) -> Result<ReflectHook, String> {
-    if choice == HookChoice::Tc {
-        return Ok(ReflectHook::Tc);
+/// An error with its causes.
+fn whole(error: &AttachError) -> String {
+    let causes = iter::successors(error.source(), |&cause| cause.source());
+    let causes: String = causes.map(|cause| format!(": {cause}")).collect();
+    format!("{error}{causes}")
+}
+
+fn explain_xdp(error: &AttachError) -> String {
+    let number = match error {
+        AttachError::Hook { source, .. } => source.raw_os_error(),
+        AttachError::Socket { .. } | AttachError::NotLoaded(_) | AttachError::Occupied { .. } => {
+            None
+        }
+    };
+    match number {
+        Some(libc::EBUSY | libc::EEXIST) => "it has another XDP program, which stays".to_owned(),
+        Some(libc::EOPNOTSUPP) => "its driver has no native XDP".to_owned(),
+        Some(_) | None => whole(error),
+    }
+}
+
+/// Why XDP is not even tried.
+enum XdpRefusal {
+    NotAsked,
+    Because(String),
+}
+
+fn xdp_refusal(choice: HookChoice, wanted: &Desired) -> Option<XdpRefusal> {
+    match choice {
+        HookChoice::Tc | HookChoice::Clsact => return Some(XdpRefusal::NotAsked),
+        HookChoice::Auto | HookChoice::Xdp => {}
     }
     if wanted.is_bare() {
-        return Err("it has no Ethernet headers".to_owned());
+        return Some(XdpRefusal::Because("it has no Ethernet headers".to_owned()));
     }
     let driver = driver::ask(wanted.ifindex, &wanted.interface);
-    xdp_fault(choice, &driver).map_or(Ok(ReflectHook::Xdp), Err)
+    xdp_fault(choice, &driver).map(XdpRefusal::Because)
 }
 
 /// Why replies might not leave by XDP, if they might not.

@@ -54,7 +54,7 @@ impl Statistics {
                 .running()
                 .map(|service| Interface {
                     interface: service.wanted.interface.clone(),
-                    hook: service.hook,
+                    hook: service.hook(),
                     addresses: service.wanted.addresses.iter().copied().collect(),
                 })
                 .collect(),
@@ -104,10 +104,7 @@ fn table(report: &Report) -> String {
     const INFALLIBLE: &str = "a string takes everything";
     let mut out = String::new();
     for interface in &report.interfaces {
-        let hook = match interface.hook {
-            ReflectHook::Xdp => "xdp",
-            ReflectHook::Tc => "tc",
-        };
+        let hook = interface.hook.as_str();
         let addresses: Vec<String> = interface.addresses.iter().map(IpAddr::to_string).collect();
         let name = &interface.interface;
         writeln!(out, "{name} by {hook}: {}", addresses.join(", ")).expect(INFALLIBLE);

@@ -1,9 +1,9 @@
-//! The reflector's programs and maps. Like the prober's they hold by file descriptors that are pinned nowhere.
+//! The reflector's programs and maps. Like the prober's they hold by file descriptors that are pinned nowhere, or by clsact.
 
 use std::{
     io,
     net::IpAddr,
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd},
 };
 
 use aya::{
@@ -21,13 +21,12 @@ use pingu_common::{
     },
 };
 
-use super::{
-    LoadError,
-    attach::{self, LinkKind},
-    object, program,
-    verify::load_uninterrupted,
-};
+use super::{AttachError, LoadError, attach::Wanted, object, program, verify::load_uninterrupted};
 use crate::units::Ifindex;
+
+mod attached;
+
+pub use attached::Attached;
 
 /// Prefix length of `::ffff:0:0/96`.
 const MAPPED_BITS: u32 = 96;
@@ -53,7 +52,20 @@ pub enum ReflectHook {
     /// Native XDP.
     Xdp,
     /// TCX ingress.
-    Tc,
+    Tcx,
+    /// A clsact ingress filter.
+    Clsact,
+}
+
+impl ReflectHook {
+    /// In one word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Xdp => "xdp",
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
+        }
+    }
 }
 
 /// The programs' counts, summed over all processors.
@@ -82,12 +94,6 @@ pub struct CountedPath {
     pub requests: u64,
     /// When the last one came, in nanoseconds of `CLOCK_MONOTONIC`.
     pub last_ns: u64,
-}
-
-/// A program on an interface. Dropping it takes the program off.
-pub struct Attached {
-    ifindex: Ifindex,
-    link: OwnedFd,
 }
 
 impl Reflector {
@@ -146,20 +152,34 @@ impl Reflector {
         }
     }
 
-    /// Puts a program on an interface; `bare` is a device without link header, which has no XDP. A program of somebody else is never
-    /// displaced.
-    pub fn attach(&self, ifindex: Ifindex, bare: bool, hook: ReflectHook) -> io::Result<Attached> {
-        let (name, kind) = match (hook, bare) {
-            (ReflectHook::Xdp, _) => (PROGRAM_REFLECT_XDP, LinkKind::XdpNative),
-            (ReflectHook::Tc, true) => (PROGRAM_REFLECT_BARE, LinkKind::TcxIngress),
-            (ReflectHook::Tc, false) => (PROGRAM_REFLECT_ETHERNET, LinkKind::TcxIngress),
+    /// Puts the program for frames on an interface with Ethernet headers and native XDP. A program of somebody else is never displaced.
+    pub fn attach_xdp(&self, ifindex: Ifindex) -> Result<Attached, AttachError> {
+        Attached::frames(self.descriptor(PROGRAM_REFLECT_XDP)?, ifindex)
+    }
+
+    /// Puts the program for packets on an interface, by TCX or, where the kernel has none or `clsact` asks for it, by clsact; `bare` is a
+    /// device without link header. What a killed reflector left there is replaced.
+    pub fn attach_classifier(
+        &self,
+        ifindex: Ifindex,
+        bare: bool,
+        clsact: bool,
+    ) -> Result<Attached, AttachError> {
+        let name = match bare {
+            true => PROGRAM_REFLECT_BARE,
+            false => PROGRAM_REFLECT_ETHERNET,
         };
-        let program = self.ebpf.program(name).ok_or(io::ErrorKind::NotFound)?;
-        let fd = program.fd().map_err(io::Error::other)?.as_fd();
-        Ok(Attached {
-            ifindex,
-            link: attach::link(fd, ifindex, kind)?,
-        })
+        let wanted = match clsact {
+            true => Wanted::Clsact,
+            false => Wanted::Either,
+        };
+        Attached::classifier(self.descriptor(name)?, ifindex, wanted)
+    }
+
+    fn descriptor(&self, name: &'static str) -> Result<BorrowedFd<'_>, AttachError> {
+        let program = self.ebpf.program(name);
+        let fd = program.and_then(|program| program.fd().ok());
+        Ok(fd.ok_or(AttachError::NotLoaded(name))?.as_fd())
     }
 
     /// What the programs have counted since they were loaded.
@@ -193,51 +213,6 @@ impl Reflector {
     pub fn program(&self, name: &str) -> Option<&Program> {
         self.ebpf.program(name)
     }
-}
-
-impl Attached {
-    /// Whether the program still is on its interface: it goes with a device that is deleted or moved to another namespace, and does not
-    /// return with one of the same number.
-    pub fn is_alive(&self) -> bool {
-        let mut info = LinkInfo::default();
-        let attributes = ObjectInfo {
-            fd: self.link.as_raw_fd() as u32,
-            info_bytes: size_of::<LinkInfo>() as u32,
-            info: (&raw mut info) as u64,
-        };
-        // SAFETY: the attributes and what they point to live through the call, with their sizes given.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                BPF_OBJ_GET_INFO_BY_FD,
-                &raw const attributes,
-                size_of::<ObjectInfo>(),
-            )
-        };
-        result == 0 && info.ifindex == self.ifindex.0
-    }
-}
-
-const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
-
-/// The part of `union bpf_attr` for `BPF_OBJ_GET_INFO_BY_FD`.
-#[repr(C)]
-struct ObjectInfo {
-    fd: u32,
-    info_bytes: u32,
-    info: u64,
-}
-
-/// The head of `struct bpf_link_info` for XDP and TCX.
-#[repr(C)]
-#[derive(Default)]
-struct LinkInfo {
-    kind: u32,
-    id: u32,
-    program: u32,
-    padding: u32,
-    ifindex: u32,
-    attach_type: u32,
 }
 
 fn map<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, LoadError>
