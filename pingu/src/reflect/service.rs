@@ -1,10 +1,9 @@
-//! What is served on which interface: what should be true by the kernel's links and addresses, and the few steps that make it so.
+//! What is served on which interface, and the few steps that make it what it should be.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     error::Error,
     io, iter,
-    net::IpAddr,
     os::{
         linux::net::SocketAddrExt,
         unix::net::{SocketAddr, UnixListener},
@@ -13,9 +12,12 @@ use std::{
 
 use pingu_common::VlanIds;
 
-use super::driver::{self, Driver};
+use super::{
+    desired::{Desired, Desires},
+    driver::{self, Driver},
+};
 use crate::{
-    network::{Address, Link, LinkLayer},
+    network::LinkLayer,
     probe::kernel::{
         AttachError,
         reflector::{Attached, ReflectHook, Reflector},
@@ -36,54 +38,6 @@ pub enum HookChoice {
     Clsact,
 }
 
-/// One interface as it should be served.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Desired {
-    pub(super) interface: String,
-    pub(super) ifindex: Ifindex,
-    pub(super) layer: LinkLayer,
-    pub(super) addresses: BTreeSet<IpAddr>,
-}
-
-impl Desired {
-    fn is_bare(&self) -> bool {
-        self.layer == LinkLayer::Bare
-    }
-
-    /// Its own Ethernet address; zeros where it has none.
-    fn link_address(&self) -> [u8; 6] {
-        match self.layer {
-            LinkLayer::Ethernet(address) => address,
-            LinkLayer::Bare | LinkLayer::Other(_) => [0; 6],
-        }
-    }
-}
-
-/// What to serve on the interfaces with these names, as far as they are there and have addresses.
-pub(super) fn desired(names: &[String], links: &[Link], addresses: &[Address]) -> Vec<Desired> {
-    let mut found: Vec<Desired> = Vec::new();
-    for name in names {
-        let Some(link) = links.iter().find(|link| link.is_called(name)) else {
-            continue;
-        };
-        if found.iter().any(|other| other.ifindex == link.ifindex) {
-            continue;
-        }
-        let own = addresses
-            .iter()
-            .filter(|address| address.ifindex == link.ifindex && address.usable)
-            .map(|address| address.address)
-            .filter(|address| !address.is_loopback());
-        found.push(Desired {
-            interface: link.name.clone(),
-            ifindex: link.ifindex,
-            layer: link.layer,
-            addresses: own.collect(),
-        });
-    }
-    found
-}
-
 /// The interfaces that are served.
 pub(super) struct Services {
     reflector: Reflector,
@@ -91,6 +45,7 @@ pub(super) struct Services {
     running: BTreeMap<Ifindex, Service>,
     /// What was said of interfaces that cannot be served, so that it is said once.
     said: BTreeMap<Ifindex, String>,
+    absent: BTreeSet<String>,
 }
 
 /// One that is.
@@ -114,6 +69,7 @@ impl Services {
             choice,
             running: BTreeMap::new(),
             said: BTreeMap::new(),
+            absent: BTreeSet::new(),
         }
     }
 
@@ -125,26 +81,39 @@ impl Services {
         self.running.values()
     }
 
-    /// Those of the names that nothing is served on.
-    pub(super) fn missing<'a>(&self, names: &'a [String]) -> Vec<&'a str> {
-        let is_there = |name: &&String| {
-            let mut running = self.running.values();
-            running.any(|service| service.wanted.interface == **name)
-        };
-        let missing = names.iter().filter(|name| !is_there(name));
-        missing.map(String::as_str).collect()
+    /// The names that no interface has, and why interfaces that are there are not served.
+    pub(super) fn unserved(&self) -> (&BTreeSet<String>, impl Iterator<Item = &str>) {
+        (&self.absent, self.said.values().map(String::as_str))
     }
 
-    /// As [`Self::follow`], and warns once of each interface that cannot be served.
-    pub(super) fn follow_and_warn(&mut self, desired: Vec<Desired>) {
-        let _ = self.follow(desired);
+    /// All of it in one short line.
+    pub(super) fn summary(&self) -> String {
+        let served = self.running.len();
+        let named = served + self.absent.len() + self.failing().count();
+        format!("reflecting on {served} of {named} interfaces")
     }
 
-    /// Makes it so. Returns what stands in the way, a sentence for each interface.
-    pub(super) fn follow(&mut self, desired: Vec<Desired>) -> Vec<String> {
-        self.end_unwanted(&desired);
+    /// Interfaces that are there and not served at all.
+    fn failing(&self) -> impl Iterator<Item = &Ifindex> {
+        self.said
+            .keys()
+            .filter(|ifindex| !self.running.contains_key(ifindex))
+    }
+
+    /// Makes it so. Returns what stands in the way, a sentence for each interface; what is new of it is logged.
+    pub(super) fn follow(&mut self, desires: Desires) -> Vec<String> {
+        self.end_unwanted(&desires.interfaces);
+        self.said
+            .retain(|ifindex, _| desires.interfaces.iter().any(|one| one.ifindex == *ifindex));
+        for interface in desires.absent.difference(&self.absent) {
+            tracing::warn!(interface, "is not there; it is served as soon as it is");
+        }
+        self.absent = desires.absent;
+        if let Err(error) = self.reflector.refuse(desires.martians) {
+            tracing::debug!(%error, "not all own addresses are refused as sources");
+        }
         let mut failures = Vec::new();
-        for wanted in desired {
+        for wanted in desires.interfaces {
             let ifindex = wanted.ifindex;
             match self.serve(wanted) {
                 Ok(()) => {

@@ -1,6 +1,7 @@
 //! The reflector's programs and maps. Like the prober's they hold by file descriptors that are pinned nowhere, or by clsact.
 
 use std::{
+    collections::BTreeSet,
     io,
     net::IpAddr,
     os::fd::{AsFd, BorrowedFd},
@@ -8,7 +9,7 @@ use std::{
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, HashMap, LpmTrie, MapData, MapError, PerCpuArray, lpm_trie::Key},
+    maps::{Array, HashMap, MapData, MapError, PerCpuArray},
     programs::{Program, SchedClassifier, Xdp},
 };
 use ipnet::IpNet;
@@ -25,11 +26,10 @@ use super::{AttachError, LoadError, attach::Wanted, object, program, verify::loa
 use crate::units::Ifindex;
 
 mod attached;
+mod sources;
 
 pub use attached::Attached;
-
-/// Prefix length of `::ffff:0:0/96`.
-const MAPPED_BITS: u32 = 96;
+use sources::Sources;
 
 /// The maps' keys and values as aya takes them: plain words.
 type ServedKeyWords = [u32; size_of::<ServedKey>() / 4];
@@ -43,6 +43,7 @@ pub struct Reflector {
     served: HashMap<MapData, ServedKeyWords, ServedBytes>,
     counted: HashMap<MapData, CountedKeyWords, CountedWords>,
     counters: PerCpuArray<MapData, [u64; REFLECT_COUNTERS]>,
+    sources: Sources,
 }
 
 /// Where a reflector's program sits.
@@ -73,7 +74,7 @@ impl ReflectHook {
 pub struct ReflectorCounters {
     /// Requests answered.
     pub reflected: u64,
-    /// Requests left to the kernel because their source is in none of the prefixes.
+    /// Requests left to the kernel because their source is in none of the prefixes, or cannot be another host's.
     pub refused: u64,
     /// Requests left to the kernel because a checksum is wrong.
     pub corrupt: u64,
@@ -114,15 +115,10 @@ impl Reflector {
             load_uninterrupted(|| classifier.load()).map_err(failed(name))?;
         }
         let mut clock: Array<_, u64> = map(&mut ebpf, MAP_CLOCK)?;
-        let mut prefixes: LpmTrie<_, [u32; 4], u8> = map(&mut ebpf, MAP_FROM)?;
         clock.set(0, clock_begin_ns, 0).map_err(map_failed)?;
-        for prefix in from {
-            let family = if prefix.addr().is_ipv4() { 4 } else { 6 };
-            prefixes
-                .insert(&prefix_key(prefix), family, 0)
-                .map_err(map_failed)?;
-        }
+        let sources = Sources::new(map(&mut ebpf, MAP_FROM)?, from).map_err(map_failed)?;
         Ok(Self {
+            sources,
             served: map(&mut ebpf, MAP_SERVED)?,
             counted: map(&mut ebpf, MAP_COUNTED)?,
             counters: map(&mut ebpf, MAP_REFLECT_COUNTERS)?,
@@ -150,6 +146,11 @@ impl Reflector {
         if let Err(error) = self.served.remove(&served_key(ifindex, vlan, address)) {
             tracing::debug!(%ifindex, %address, %error, "was not served");
         }
+    }
+
+    /// Leaves requests from these addresses to the kernel, wherever else they may come from: those that cannot be another host's.
+    pub fn refuse(&mut self, sources: BTreeSet<IpAddr>) -> io::Result<()> {
+        self.sources.refuse(sources)
     }
 
     /// Puts the program for frames on an interface with Ethernet headers and native XDP. A program of somebody else is never displaced.
@@ -226,15 +227,6 @@ where
 
 fn map_failed(error: MapError) -> LoadError {
     LoadError::Fill(io::Error::other(error))
-}
-
-fn prefix_key(prefix: &IpNet) -> Key<[u32; 4]> {
-    let bits = u32::from(prefix.prefix_len());
-    let bits = match prefix {
-        IpNet::V4(_) => MAPPED_BITS + bits,
-        IpNet::V6(_) => bits,
-    };
-    Key::new(bits, words(prefix.network()))
 }
 
 fn served_key(ifindex: Ifindex, vlan: VlanIds, address: IpAddr) -> ServedKeyWords {
