@@ -117,8 +117,11 @@ fn interfaces_and_addresses_that_come_and_go_are_followed() {
     );
     wait_for_report(&reflector, "what is absent", absent(json!([])));
     // Another device takes the name.
-    namespace.ip("link set late0 down");
+    for name in ["late0", "late0-peer"] {
+        namespace.ip(&format!("link set {name} down"));
+    }
     namespace.ip("link set late0 name gone0");
+    namespace.ip("link set late0-peer name gone0-peer");
     make(&namespace, "late0", "10.5.0.1");
     wait_for_served(
         &reflector,
