@@ -11,6 +11,7 @@ use tokio::{
 };
 
 use crate::{
+    config::uplink::{INTERFACE_ALLOWED, interface_is_good},
     daemon::notify::Notifier,
     netlink::{KernelRoutes, NetlinkError, watch::Watch},
     network::News,
@@ -37,6 +38,18 @@ pub struct Options {
     pub hook: HookChoice,
     /// Whether statistics are printed as JSON.
     pub json: bool,
+}
+
+/// A name that an interface may have.
+///
+/// # Errors
+/// What it must be, where it is none.
+pub fn interface(text: &str) -> Result<String, String> {
+    if interface_is_good(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("must be {INTERFACE_ALLOWED}"))
+    }
 }
 
 /// News come in heaps; after one look the next waits this long.
