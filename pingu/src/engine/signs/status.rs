@@ -199,7 +199,7 @@ pub(super) fn unheeded(uplink: &Uplink, config: &UplinkConfig) -> Vec<String> {
     let is_blurred = uplink.passive.counting == Some(Counting::Interface { told_apart: false });
     if is_blurred && config.probe.passive.when == ProbeWhen::Idle {
         warnings.push(format!(
-            "{name}: `probe_when = \"idle\"` saves nothing, since its interface does not tell traffic from broadcasts, and it has no hooks ({why})"
+            "{name}: `probe_when = \"idle\"` saves nothing, since nothing tells traffic from broadcasts where there are no hooks ({why})"
         ));
     }
     warnings

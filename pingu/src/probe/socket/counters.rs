@@ -156,7 +156,7 @@ mod tests {
     #[test]
     fn a_line_is_read_and_the_heads_are_not() {
         let text = "Inter-|   Receive                                                |  Transmit\n \
-                    face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier compressed\n  \
+                    face |bytes    packets errs drop fifo frame compressed multicast|bytes    packets errs drop fifo colls carrier\n  \
                     eth0: 1000 10 1 2 3 4 5 6 2000 20 7 8 9 10 11 12\nwan.100:1 2 0 0 0 0 0 0 18446744073709551615 4 0 0 0 0 0 0\n";
         let read: Vec<_> = text.lines().filter_map(parse).collect();
         let amount = |packets, bytes| Amount { packets, bytes };

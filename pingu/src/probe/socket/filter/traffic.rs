@@ -7,7 +7,7 @@ use super::{
     LOAD_WORD_AT_X, Label, Program, RETURN, SET_X, SHIFT_RIGHT, always, skip_header,
 };
 
-/// Where the kernel's notes beside a packet are read (`SKF_AD_OFF`, `linux/filter.h`): whom it is for, and whether a VLAN tag was taken out.
+/// Where the kernel's notes beside a packet are read (`SKF_AD_OFF`, `linux/filter.h`): whom it is for; whether a tag was taken out.
 const NOTE_PACKET_TYPE: u32 = 0xffff_f000 + 4;
 const NOTE_TAG_PRESENT: u32 = 0xffff_f000 + 48;
 
