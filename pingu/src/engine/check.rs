@@ -14,6 +14,7 @@ use crate::{
     units::UplinkId,
 };
 
+mod cost;
 mod far_end;
 mod outcome;
 mod status;
@@ -21,6 +22,7 @@ mod verdicts;
 mod ways;
 mod weigh;
 
+pub use cost::Cost;
 use far_end::{FarEnd, Told, Weight};
 pub use outcome::{Cause, CheckOutcome, Failure};
 pub use status::CheckStatus;
@@ -38,6 +40,8 @@ pub struct RunId(pub u64);
 pub struct CheckOrder {
     /// The run.
     pub run: RunId,
+    /// The uplink.
+    pub id: UplinkId,
     /// The uplink's name.
     pub uplink: Arc<str>,
     /// What is to be tried.
@@ -98,6 +102,8 @@ pub(crate) struct Check {
     told: Option<Told>,
     /// What it counts for.
     weight: Weight,
+    /// What its last run cost, in bytes from the link header on; none before the first.
+    cost_bytes: Option<u64>,
     /// What of its period its second run waits beyond half of it, so that not all run at once.
     phase: f64,
 }
@@ -150,6 +156,7 @@ impl Checks {
                     far_end: 0,
                     told: None,
                     weight: Weight::Nothing,
+                    cost_bytes: None,
                     phase: (number * GOLDEN).fract(),
                 });
             }
@@ -231,6 +238,7 @@ impl Checks {
             check.ordered = now;
             orders.push(CheckOrder {
                 run,
+                id: check.uplink,
                 uplink: Arc::clone(&check.uplink_name),
                 check: Arc::clone(&check.config),
                 way,
@@ -248,6 +256,7 @@ impl Checks {
         run: RunId,
         outcome: CheckOutcome,
         took: Duration,
+        every: Duration,
         now: Instant,
     ) -> Option<(usize, State, Option<bool>)> {
         let index = self.running.remove(&run)?;
@@ -273,9 +282,9 @@ impl Checks {
         let pause = if !is_sure || is_doubtful || check.weight == Weight::Doubted {
             config.timeout
         } else if check.has_run {
-            config.every
+            every
         } else {
-            config.every.mul_f64(0.5 + 0.5 * check.phase)
+            every.mul_f64(0.5 + 0.5 * check.phase)
         };
         check.has_run |= is_sure;
         let next = now.max(check.ordered + pause);
@@ -314,7 +323,8 @@ impl Engine {
         took: Duration,
         now: Instant,
     ) -> Option<CheckChange> {
-        let (index, from, good) = self.checks.take(run, outcome, took, now)?;
+        let every = self.pause_of(run, now)?;
+        let (index, from, good) = self.checks.take(run, outcome, took, every, now)?;
         let uplinks = &self.uplinks;
         let fine = |id: UplinkId| uplinks[id.index()].is_fine_but_for_checks();
         let weighed = self.checks.weigh(index, good, &fine, now);
