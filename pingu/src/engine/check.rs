@@ -27,7 +27,6 @@ use far_end::{FarEnd, Told, Weight};
 pub use outcome::{Cause, CheckOutcome, Failure};
 pub use status::CheckStatus;
 pub(crate) use verdicts::Verdicts;
-use ways::Standing;
 pub use ways::{CheckWay, Exit};
 use weigh::Weighed;
 
@@ -186,6 +185,17 @@ impl Checks {
 
     fn next_wake(&self) -> Option<Instant> {
         self.wakes.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// Runs are to begin, or to end.
+    pub(super) fn has_errands(&self, now: Instant) -> bool {
+        !self.cancelled.is_empty() || self.next_errand().is_some_and(|at| at <= now)
+    }
+
+    /// When something is due: a run, or a verdict that has waited for others.
+    fn next_errand(&self) -> Option<Instant> {
+        let wakes = [self.next_wake(), self.next_weighing()];
+        wakes.into_iter().flatten().min()
     }
 
     fn schedule(&mut self, index: usize, at: Instant) {
@@ -357,30 +367,7 @@ impl Engine {
 
     /// When [`Engine::check_orders`] is wanted next.
     pub(super) fn next_check(&self) -> Option<Instant> {
-        let wakes = [self.checks.next_wake(), self.checks.next_weighing()];
-        wakes.into_iter().flatten().min()
-    }
-
-    /// Finds how each check leaves, in a fresh look at the kernel: its uplink must have a way, and the kernel the rule and the table that
-    /// lead there.
-    pub(super) fn find_check_ways(&mut self, now: Instant) {
-        if self.checks.list.is_empty() {
-            return;
-        }
-        let ways: Vec<Option<CheckWay>> = {
-            let there = Standing::new(self);
-            let ids = (0..self.uplinks.len()).map(|index| UplinkId(index as u16));
-            ids.map(|id| there.way(id)).collect()
-        };
-        for (index, way) in ways.iter().enumerate() {
-            let id = UplinkId(index as u16);
-            for check in self.checks.of_uplink[index].clone() {
-                let kind = &self.checks.list[check].config.kind;
-                let own = way.as_ref().and_then(|way| way.for_check(kind));
-                self.checks.set_way(check, own, now);
-            }
-            self.note_checks(id);
-        }
+        self.checks.next_errand()
     }
 
     fn note_checks(&mut self, id: UplinkId) {

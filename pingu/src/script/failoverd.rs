@@ -17,6 +17,7 @@ mod api;
 mod check;
 mod dns;
 mod machine;
+mod method;
 mod programs;
 mod results;
 mod run;

@@ -37,6 +37,9 @@ const COLLECT_SPEED_PERCENT: i32 = 400;
 /// What the libraries and pingu's own functions take; the script's budget counts from there.
 const OWN_BYTES_MAX: usize = 1 << 20;
 
+/// What editors that come from elsewhere put before UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Takes what a script prints.
 pub type Print = Arc<dyn Fn(&str) + Send + Sync>;
 
@@ -168,8 +171,10 @@ impl Vm {
     }
 }
 
-/// The first line of a file may name the program that runs it. The numbers of lines stay.
+/// A file may begin with the mark that some editors write, and its first line may name the program that runs it. The numbers of lines
+/// stay.
 fn without_shebang(text: &[u8]) -> &[u8] {
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
     if !text.starts_with(b"#") {
         return text;
     }

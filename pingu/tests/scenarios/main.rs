@@ -5,6 +5,7 @@ mod check_costs;
 mod crowd;
 mod dead_far_ends;
 mod directions;
+mod errands;
 mod far_ends;
 mod passive;
 mod properties;

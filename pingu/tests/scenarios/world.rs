@@ -18,8 +18,11 @@ use pingu::{
 };
 use serde::Deserialize;
 
-use crate::far_ends::FarEnds;
-use crate::wires::{Wire, Wires, wire};
+use crate::{
+    errands,
+    far_ends::FarEnds,
+    wires::{Wire, Wires, set_flow, wire},
+};
 
 /// Metrics of the routes that a DHCP client of this world installs: this plus the interface's number.
 const LEARNED_METRIC_BASE: u32 = 1000;
@@ -260,7 +263,11 @@ impl World {
         self.engine.run(now, &mut self.transport);
         self.engine.sent(now);
         self.far_ends.turn(&mut self.engine, now);
-        for (ifindex, address) in self.engine.solicitations(now) {
+        let has_errands = self.engine.has_errands(now);
+        let asked_for = self.engine.solicitations(now);
+        let done = errands::done(&mut self.engine, now) + asked_for.len();
+        assert!(has_errands || done == 0, "{done} errands were not told of");
+        for (ifindex, address) in asked_for {
             let wire = self
                 .transport
                 .wires
@@ -381,27 +388,5 @@ impl World {
             }
         }
         self.engine.network(snapshot, self.now());
-    }
-}
-
-fn set_flow(wire: &mut Wire, setting: &Setting) {
-    let keys = [
-        setting.ingress,
-        setting.egress,
-        setting.begun,
-        setting.answered,
-    ];
-    if keys.iter().all(Option::is_none) {
-        return;
-    }
-    let flow = wire.flow.get_or_insert_default();
-    let places = [
-        &mut flow.ingress,
-        &mut flow.egress,
-        &mut flow.begun,
-        &mut flow.answered,
-    ];
-    for (place, key) in places.into_iter().zip(keys) {
-        *place = key.unwrap_or(*place);
     }
 }

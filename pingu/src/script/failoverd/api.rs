@@ -9,6 +9,7 @@ use mlua::{
 
 use super::{
     address,
+    method::method,
     results::{self, RttSummary},
     shared::Shared,
     store::{PathNumber, PathStatistics, Store},
@@ -32,10 +33,7 @@ pub(super) struct Statistics {
     shared: Arc<Shared>,
 }
 
-/// Where `gps.get` is kept.
-const GET: &str = "pingu.failoverd.get";
-
-/// Defines the global `probe`, and what results need.
+/// Defines the global `probe`.
 pub(super) fn define(lua: &Lua, shared: &Arc<Shared>) -> Result<()> {
     let probe = lua.create_table()?;
     let new = |_: &Lua, (destination, source): (Text, Option<Text>)| {
@@ -60,14 +58,14 @@ pub(super) fn define(lua: &Lua, shared: &Arc<Shared>) -> Result<()> {
         Ok(stopped > 0)
     };
     probe.set("stop", function(lua, stop)?)?;
-    lua.globals().set("probe", probe)?;
-    lua.set_named_registry_value(GET, function(lua, get)?)
+    lua.globals().set("probe", probe)
 }
 
 /// `gps:get`.
 fn get(
     _: &Lua,
-    (gps, destination, source): (UserDataRef<GlobalStatistics>, Text, Option<Text>),
+    gps: &GlobalStatistics,
+    (destination, source): (Text, Option<Text>),
 ) -> Result<Statistics> {
     let address = address::host(&destination.0).map_err(refused)?;
     let source = source.as_ref().map(Text::as_str);
@@ -112,8 +110,13 @@ impl FromLua for Text {
             Value::String(text) => Ok(Self(text.to_string_lossy())),
             other => {
                 let found = other.type_name();
+                // Called with a colon, a function gets its own table first.
+                let hint = match other {
+                    Value::Table(_) => "; functions of `probe` are called with a dot",
+                    _ => "",
+                };
                 Err(Error::runtime(format!(
-                    "an address must be a string, not {}",
+                    "an address must be a string, not {}{hint}",
                     with_article(found)
                 )))
             }
@@ -153,11 +156,15 @@ fn source_text(origin: &Origin) -> String {
 impl UserData for Probe {
     fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
         fields.add_meta_field(MetaMethod::Type, "probe");
+        method(fields, "probe:dst()", |_, probe, ()| {
+            Ok(probe.0.destination.to_string())
+        });
+        method(fields, "probe:src()", |_, probe, ()| {
+            Ok(source_text(&probe.0.origin))
+        });
     }
 
     fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        methods.add_method("dst", |_, probe, ()| Ok(probe.0.destination.to_string()));
-        methods.add_method("src", |_, probe, ()| Ok(source_text(&probe.0.origin)));
         methods.add_meta_method(MetaMethod::ToString, |_, probe, ()| Ok(tell(&probe.0)));
     }
 }
@@ -216,14 +223,11 @@ impl GlobalStatistics {
 impl UserData for GlobalStatistics {
     fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
         fields.add_meta_field(MetaMethod::Type, "global_probe_stats");
-        fields.add_field_method_get("get", |lua, _| lua.named_registry_value::<Function>(GET));
-    }
-
-    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        methods.add_method("lowest_loss", |_, gps, ()| {
+        method(fields, "gps:get(dst)", get);
+        method(fields, "gps:lowest_loss()", |_, gps, ()| {
             Ok(gps.look(|store, now| store.lowest_loss(now)))
         });
-        methods.add_method("all", |lua, gps, ()| {
+        method(fields, "gps:all()", |lua, gps, ()| {
             let all = lua.create_table()?;
             let mut next = gps.after(None);
             while let Some(statistics) = next {
@@ -232,7 +236,7 @@ impl UserData for GlobalStatistics {
             }
             Ok(all)
         });
-        methods.add_method("iter", |lua, gps, ()| {
+        method(fields, "gps:iter()", |lua, gps, ()| {
             let gps = GlobalStatistics(Arc::clone(&gps.0));
             let mut before = None;
             lua.create_function_mut(move |_, ()| {
@@ -241,6 +245,9 @@ impl UserData for GlobalStatistics {
                 Ok(next)
             })
         });
+    }
+
+    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         methods.add_meta_method(MetaMethod::Len, |_, gps, ()| Ok(gps.len()));
         // `for ps in gps do` calls it with the one before.
         methods.add_meta_method(
@@ -258,33 +265,35 @@ impl UserData for GlobalStatistics {
 impl UserData for Statistics {
     fn add_fields<F: UserDataFields<Self>>(fields: &mut F) {
         fields.add_meta_field(MetaMethod::Type, "probe_stats");
-    }
-
-    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
-        methods.add_method("src", |_, ps, ()| {
+        method(fields, "ps:src()", |_, ps, ()| {
             let known = ps.known.source.map(|address| address.to_string());
             Ok(known.unwrap_or_else(|| source_text(&ps.known.key.origin)))
         });
-        methods.add_method("dst", |_, ps, ()| Ok(ps.known.key.destination.to_string()));
-        methods.add_method("interface", |_, ps, ()| {
+        method(fields, "ps:dst()", |_, ps, ()| {
+            Ok(ps.known.key.destination.to_string())
+        });
+        method(fields, "ps:interface()", |_, ps, ()| {
             Ok(match &ps.known.key.origin {
                 Origin::Interface(name) => Some(name.clone()),
                 Origin::Any | Origin::Source(_) => None,
             })
         });
-        methods.add_method("loss", |_, ps, ()| Ok(ps.known.loss_percent));
-        methods.add_method("sent", |_, ps, ()| Ok(ps.known.count));
-        methods.add_method("lost", |_, ps, ()| Ok(ps.known.lost));
-        methods.add_method("cause", |_, ps, ()| {
+        method(fields, "ps:loss()", |_, ps, ()| Ok(ps.known.loss_percent));
+        method(fields, "ps:sent()", |_, ps, ()| Ok(ps.known.count));
+        method(fields, "ps:lost()", |_, ps, ()| Ok(ps.known.lost));
+        method(fields, "ps:cause()", |_, ps, ()| {
             let destination = ps.known.key.destination;
             Ok(ps.known.cause.map(|loss| words::cause(loss, destination)))
         });
-        methods.add_method("rtt", |lua, ps, ()| {
+        method(fields, "ps:rtt()", |lua, ps, ()| {
             let number = ps.known.number;
             let rtts = ps.shared.store(|store, now| store.rtts(number, now));
             let summary = results::summary(&rtts);
             summary.map(|rtt| rtt_table(lua, &rtt)).transpose()
         });
+    }
+
+    fn add_methods<M: UserDataMethods<Self>>(methods: &mut M) {
         methods.add_meta_method(MetaMethod::ToString, |_, ps, ()| {
             let loss = ps.known.loss_percent;
             Ok(format!("{}: {loss:.2} % lost", tell(&ps.known.key)))

@@ -3,7 +3,7 @@ local own = ...
 local over, raise, sandbox, longest = own.over, own.raise, own.sandbox, own.longest
 local pcall, xpcall, error, type, tonumber, tostring, select = pcall, xpcall, error, type, tonumber, tostring, select
 local loadstring, setmetatable, getmetatable = loadstring, setmetatable, getmetatable
-local byte, rep, concat = string.byte, string.rep, table.concat
+local byte, rep, sub, concat = string.byte, string.rep, string.sub, table.concat
 local resume = coroutine.resume
 local unpack = unpack
 
@@ -112,6 +112,42 @@ string.gsub = function(text, pattern, replacement, times)
   return caught[2], caught[3]
 end
 
+-- `%s` takes every value, as it does where failoverd's scripts come from, and in later Luas.
+local format, gmatch = string.format, own.gmatch
+local function formatted(good, text)
+  if good then
+    return text
+  end
+  if text == "not enough memory" then
+    error(text, 0)
+  end
+  error((by_template(text, "to '%?'", "to 'format'")), 3)
+end
+
+local function as_texts(template, count, ...)
+  local values, place = { ... }, 0
+  for kind in gmatch(template, "%%[-+ #0-9.]*(.)") do
+    if kind ~= "%" then
+      place = place + 1
+      if kind == "s" and place <= count and type(values[place]) ~= "string" then
+        values[place] = tostring(values[place])
+      end
+    end
+  end
+  return unpack(values, 1, count)
+end
+
+string.format = function(template, ...)
+  local count = select("#", ...)
+  for place = 1, count do
+    local kind = type((select(place, ...)))
+    if kind ~= "string" and kind ~= "number" and type(template) == "string" then
+      return formatted(pcall(format, template, as_texts(template, count, ...)))
+    end
+  end
+  return formatted(pcall(format, template, ...))
+end
+
 -- Finalizers run while hooks rest.
 local newproxy = newproxy
 _G.newproxy = function(metatable)
@@ -175,6 +211,9 @@ if io then
     end
     if type(text) ~= "string" then
       return nil, "cannot read " .. tostring(name)
+    end
+    if byte(text, 1) == 239 and byte(text, 2) == 187 and byte(text, 3) == 191 then
+      text = sub(text, 4)
     end
     if byte(text, 1) == 35 then
       text = "--" .. text

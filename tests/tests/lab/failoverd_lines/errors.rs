@@ -184,3 +184,39 @@ fn os_exit_ends_pingu_with_its_status() {
     assert_eq!(finished.status.code(), Some(7), "{}", finished.stderr);
     assert_eq!(finished.stdout, "leaving");
 }
+
+#[test]
+fn a_method_called_with_a_dot_is_told_how_it_is_called_and_where() {
+    let _turn = turn::shared();
+    let namespace = Namespace::new("dots");
+    let finished = Setting::new(
+        "print(pcall(function()\n probe:new('192.168.0.1') end))\n\
+         print(pcall(function()\n print(probe.new('192.168.0.1').dst()) end))\n\
+         os.exit(0)",
+    )
+    .run_to_end(&namespace);
+    assert_eq!(finished.status.code(), Some(0), "{}", finished.stderr);
+    assert_eq!(
+        finished.stdout,
+        "false\tconfig.lua:2: an address must be a string, not a table; functions of `probe` are called with a dot\n\
+         false\tconfig.lua:4: methods are called with a colon: probe:dst()\n"
+    );
+}
+
+#[test]
+fn a_byte_order_mark_before_the_first_line_is_no_mistake() {
+    let _turn = turn::shared();
+    let namespace = Namespace::new("mark");
+    for begin in ["\u{feff}", "\u{feff}#!/usr/bin/env failoverd"] {
+        let script = format!("{begin}\r\ndofile('beside.lua')\r\nerror('third')\r\n");
+        let finished = Setting::new(&script)
+            .file("beside.lua", "\u{feff}print('beside')")
+            .run_to_end(&namespace);
+        assert_eq!(finished.stdout, "beside\n", "{}", finished.stderr);
+        assert!(
+            finished.stderr.contains("config.lua:3: third"),
+            "{}",
+            finished.stderr
+        );
+    }
+}

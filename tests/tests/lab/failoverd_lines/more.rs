@@ -93,6 +93,26 @@ fn all_of_lua_5_1_s_libraries_are_there() {
 }
 
 #[test]
+fn string_format_writes_every_value_as_a_text() {
+    let _turn = turn::shared();
+    let wire = Wire::new();
+    let mut script = wire.start(
+        "print(string.format('%s|%5s|%-6s|%s%%|%d', nil, true, false, probe.new('192.168.0.1'), 3.7))\n\
+         print(('%s'):format(setmetatable({}, { __tostring = function() return 'mine' end })))\n\
+         print(pcall(function() local text = string.format('%d', 'x') return text end))\n\
+         print(select(2, pcall(string.format, '%.1f', nil)))\n\
+         probes = {} print('end')",
+    );
+    script.wait_for_output("end\n");
+    assert_eq!(
+        script.output(),
+        "nil| true|false |192.168.0.1%|3\nmine\n\
+         false\tconfig.lua:3: bad argument #2 to 'format' (number expected, got string)\n\
+         bad argument #2 to 'format' (number expected, got nil)\nend\n"
+    );
+}
+
+#[test]
 fn a_script_by_a_path_finds_its_modules_where_it_was_started_and_beside_itself() {
     let _turn = turn::shared();
     let wire = Wire::new();

@@ -163,3 +163,25 @@ fn without_probes_there_is_no_best() {
     bench.update().expect("no error");
     assert_eq!(bench.global("told"), "nil0");
 }
+
+#[test]
+fn a_method_called_with_a_dot_is_a_text_that_says_how_to_call_it() {
+    let bench = bench(
+        "kinds, first, second = {}, nil, nil
+         for i, call in ipairs({ gps.lowest_loss, gps.get, gps.all, gps.iter, gps:lowest_loss().loss }) do
+           local good, what = pcall(call, 'x')
+           kinds[i] = tostring(good) .. ' ' .. what
+         end
+         line = table.concat(kinds, '; ')",
+    );
+    bench.update().expect("no error");
+    let usages = [
+        "gps:lowest_loss()",
+        "gps:get(dst)",
+        "gps:all()",
+        "gps:iter()",
+        "ps:loss()",
+    ];
+    let told = usages.map(|usage| format!("false methods are called with a colon: {usage}"));
+    assert_eq!(bench.global("line"), told.join("; "));
+}
