@@ -22,7 +22,7 @@ mod reader;
 mod routing;
 mod script;
 mod steering;
-mod uplink;
+pub(crate) mod uplink;
 mod write;
 
 use std::{
