@@ -279,10 +279,9 @@ fn targets(settings: &Settings, findings: &mut Findings) -> (Vec<std::net::IpAdd
         }
         let is_target =
             |argument: &&Argument| argument.name.as_deref().is_none_or(|n| n == "target");
-        let target = arguments
-            .iter()
-            .find(is_target)
-            .map(|argument| &argument.value);
+        let only = arguments.first().filter(|_| arguments.len() == 1);
+        let target = arguments.iter().find(is_target).or(only);
+        let target = target.map(|argument| &argument.value);
         let found = match target.map(|target| &target.kind) {
             Some(ExpressionKind::Text(text)) => address(text),
             _ => None,

@@ -2,11 +2,16 @@
 
 mod tokens;
 
+use std::collections::BTreeMap;
+
 use super::findings::printable;
 pub(super) use tokens::{Token, TokenKind};
 
 /// Lists in lists; the parser calls itself for each level.
 const DEPTH_MAX: usize = 32;
+
+/// A text that a name stands for is no longer: each use of the name is a copy.
+const NAMED_TEXT_BYTES_MAX: usize = 256;
 
 /// Statements that have others inside, or are no settings.
 const KEYWORDS: [&str; 24] = [
@@ -32,14 +37,14 @@ pub(super) enum StatementKind {
 }
 
 /// A value.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Expression {
     pub(super) line: usize,
     pub(super) kind: ExpressionKind,
 }
 
 /// What a value is.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) enum ExpressionKind {
     /// As it is written, without underscores and with its sign.
     Number(String),
@@ -56,13 +61,25 @@ pub(super) enum ExpressionKind {
 }
 
 /// An argument of a call.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Argument {
     pub(super) name: Option<String>,
     pub(super) value: Expression,
 }
 
 impl Expression {
+    /// Whether a name may stand for it.
+    fn is_short(&self) -> bool {
+        match &self.kind {
+            ExpressionKind::Number(text)
+            | ExpressionKind::Text(text)
+            | ExpressionKind::Word(text) => text.len() <= NAMED_TEXT_BYTES_MAX,
+            ExpressionKind::List(_) | ExpressionKind::Call { .. } | ExpressionKind::Unknown(_) => {
+                false
+            }
+        }
+    }
+
     /// What messages say was found.
     pub(super) fn found(&self) -> String {
         match &self.kind {
@@ -82,10 +99,12 @@ impl Expression {
 pub(super) fn parse(text: &str) -> (Vec<Statement>, Vec<(usize, String)>) {
     let (lines, errors) = tokens::logical_lines(text);
     let mut statements = Vec::new();
+    let mut known = Known::new();
     // The block whose lines are left out.
     let mut in_block = false;
     for line in lines {
         if line.indent > 0 {
+            forget(&mut known, &line.tokens);
             if !in_block && let Some(first) = line.tokens.first() {
                 statements.push(other(first.line, &line.tokens));
             }
@@ -94,13 +113,97 @@ pub(super) fn parse(text: &str) -> (Vec<Statement>, Vec<(usize, String)>) {
         }
         let ends_open = matches!(line.tokens.last(), Some(last) if last.is_op(":"));
         in_block = ends_open;
-        statements.extend(statement(&line.tokens));
+        match several(&line.tokens, &known) {
+            Some(each) => statements.extend(each),
+            None => statements.extend(statement(&line.tokens, &known)),
+        }
+        learn(&mut known, &statements, &line.tokens);
     }
     (statements, errors)
 }
 
+/// The names that lines above have set to a number, a text or a word.
+type Known = BTreeMap<String, ExpressionKind>;
+
+/// Takes what a line has set for later ones.
+fn learn(known: &mut Known, statements: &[Statement], tokens: &[Token]) {
+    let Some(first) = tokens.first() else {
+        return;
+    };
+    for statement in statements.iter().rev() {
+        match &statement.kind {
+            _ if statement.line < first.line => return,
+            StatementKind::Assignment { name, value } if value.is_short() => {
+                known.insert(name.clone(), value.kind.clone());
+            }
+            StatementKind::Assignment { name, .. } => {
+                known.remove(name);
+            }
+            StatementKind::Other { .. } => return forget(known, tokens),
+        }
+    }
+}
+
+/// Forgets the names in a line that may set some of them.
+fn forget(known: &mut Known, tokens: &[Token]) {
+    let sets = |token: &Token| matches!(&token.kind, TokenKind::Op(op) if op.ends_with('='));
+    if !tokens.iter().any(sets) {
+        return;
+    }
+    for token in tokens {
+        if let TokenKind::Name(name) = &token.kind {
+            known.remove(name);
+        }
+    }
+}
+
+/// `A, B = 1, 2`; none if it is anything else.
+fn several(tokens: &[Token], known: &Known) -> Option<Vec<Statement>> {
+    let equals = tokens.iter().position(|token| token.is_op("="))?;
+    let (targets, values) = (&tokens[..equals], &tokens[equals + 1..]);
+    let is_bracket = |token: &&Token| token.is_op("(") || token.is_op(")");
+    let targets: Vec<&Token> = targets.iter().filter(|token| !is_bracket(token)).collect();
+    let mut names = Vec::new();
+    for (place, token) in targets.iter().enumerate() {
+        match &token.kind {
+            TokenKind::Name(name) if place % 2 == 0 => names.push((name.clone(), token.line)),
+            _ if place % 2 == 1 && token.is_op(",") => {}
+            _ => return None,
+        }
+    }
+    if targets.len() < 2 {
+        return None;
+    }
+    let line = tokens.first()?.line;
+    let mut parser = Parser {
+        tokens: values,
+        at: 0,
+        known,
+    };
+    let mut items = Vec::new();
+    while parser.peek().is_some() {
+        items.push(parser.expression(0, line));
+        if !parser.skip(",") && parser.peek().is_some() {
+            return None;
+        }
+    }
+    if let [only] = &mut items[..]
+        && let ExpressionKind::List(inside) = &mut only.kind
+    {
+        items = std::mem::take(inside);
+    }
+    if items.len() != names.len() {
+        return None;
+    }
+    let assignment = |((name, line), value)| Statement {
+        line,
+        kind: StatementKind::Assignment { name, value },
+    };
+    Some(names.into_iter().zip(items).map(assignment).collect())
+}
+
 /// A statement; none for those that do nothing: imports, texts, annotations.
-fn statement(tokens: &[Token]) -> Option<Statement> {
+fn statement(tokens: &[Token], known: &Known) -> Option<Statement> {
     let first = tokens.first()?;
     let name = match &first.kind {
         TokenKind::Name(name) => name,
@@ -136,6 +239,7 @@ fn statement(tokens: &[Token]) -> Option<Statement> {
     let mut parser = Parser {
         tokens: value,
         at: 0,
+        known,
     };
     let line = value.first().map_or(first.line, |token| token.line);
     let mut value = parser.expression(0, line);
@@ -179,6 +283,7 @@ fn beginning(tokens: &[Token]) -> String {
 struct Parser<'a> {
     tokens: &'a [Token],
     at: usize,
+    known: &'a Known,
 }
 
 impl Parser<'_> {
@@ -271,6 +376,14 @@ impl Parser<'_> {
             }
             TokenKind::Name(word) if matches!(word.as_str(), "True" | "False" | "None") => {
                 Some(ExpressionKind::Word(word))
+            }
+            TokenKind::Name(name)
+                if self.known.contains_key(&name)
+                    && !self
+                        .peek()
+                        .is_some_and(|next| next.is_op(".") || next.is_op("(")) =>
+            {
+                self.known.get(&name).cloned()
             }
             TokenKind::Name(name) => self.call(name, depth, line),
             TokenKind::Op(_) | TokenKind::Opaque(_) => None,

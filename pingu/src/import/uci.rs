@@ -1,5 +1,7 @@
 //! OpenWrt's configuration files: sections with options and lists.
 
+use std::collections::BTreeMap;
+
 use super::findings::{Findings, quote};
 
 /// Sections and options of a file; routers have some hundreds.
@@ -55,7 +57,10 @@ impl Section {
 /// Reads a file.
 pub(super) fn parse(text: &str, findings: &mut Findings) -> Vec<Section> {
     let mut sections: Vec<Section> = Vec::new();
-    let mut package = None;
+    // A named section that comes again goes on where it was.
+    let mut named = BTreeMap::new();
+    let mut current = None;
+    let mut package: Option<String> = None;
     let mut count = 0;
     let mut rest = text;
     let mut line = 1;
@@ -72,15 +77,28 @@ pub(super) fn parse(text: &str, findings: &mut Findings) -> Vec<Section> {
         match words[..] {
             [] => continue,
             ["package", name] => package = Some(name.to_owned()),
-            ["config", kind] | ["config", kind, _] => sections.push(Section {
-                line: started,
-                package: package.clone(),
-                kind: kind.to_owned(),
-                name: words.get(2).map(|&name| name.to_owned()),
-                entries: Vec::new(),
-            }),
-            ["option" | "list", key, value] => match sections.last_mut() {
-                Some(section) => section.entries.push(Entry {
+            ["config", kind] | ["config", kind, _] => {
+                let name = words.get(2).map(|&name| name.to_owned());
+                let fresh = sections.len();
+                let place = match &name {
+                    Some(name) => *named
+                        .entry((package.clone(), kind.to_owned(), name.clone()))
+                        .or_insert(fresh),
+                    None => fresh,
+                };
+                current = Some(place);
+                if place == fresh {
+                    sections.push(Section {
+                        line: started,
+                        package: package.clone(),
+                        kind: kind.to_owned(),
+                        name,
+                        entries: Vec::new(),
+                    });
+                }
+            }
+            ["option" | "list", key, value] => match current {
+                Some(place) => sections[place].entries.push(Entry {
                     line: started,
                     key: key.to_owned(),
                     value: value.to_owned(),

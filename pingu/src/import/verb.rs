@@ -45,7 +45,8 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     for note in &imported.notes {
         eprintln!("{}", note.in_file(&file));
     }
-    match &options.output {
+    let output = options.output.as_ref();
+    match output.filter(|path| *path != Path::new("-")) {
         None => match io::stdout().write_all(imported.toml.as_bytes()) {
             // A reader that has gone (`pingu import FILE | head`) is no error.
             Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error.into()),

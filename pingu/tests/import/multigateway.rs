@@ -269,3 +269,56 @@ fn what_is_no_python_is_refused_by_its_line() {
     let deep = format!("providers = {}{}", "[".repeat(50_000), "]".repeat(50_000));
     refused(&deep, Kind::Multigateway);
 }
+
+#[test]
+fn names_that_stand_for_plain_values_are_what_they_stand_for() {
+    let text = "(GATEWAY), ID = \"10.10.1.254\", 7\nTARGET = '8.8.' \"8.8\"\n\
+        MAX_FAILED_CHECKS, MIN_CONSECUTIVE_SUCCEEDED_CHECKS = 4, 2\n\
+        CHECK_INTERVAL, START_METRIC = (1.5, 0x10)\n\
+        providers = [\n Provider(id=\"isp1\", interface_name=\"eth1\", ipv4_address=\"10.10.1.1\", network=\"10.10.1.0/24\", gateway=GATEWAY, rt_table_id=ID),\n\
+        Provider(id=\"isp2\", interface_name=\"eth2\", ipv4_address=\"10.10.1.2\", network=\"10.10.1.0/24\", gateway=GATEWAY, rt_table_name=\"R2\", rt_table_id=8),\n]\n\
+        test_cases = [TestScenarioPing(host=TARGET)]\n";
+    let config = imported(text).config;
+    let [first, second] = &config.uplinks[..] else {
+        panic!("{:?}", config.uplinks)
+    };
+    for (uplink, name, table) in [(first, "isp1", 7), (second, "isp2", 8)] {
+        assert_eq!(uplink.name, name);
+        assert_eq!(uplink.table.as_ref().unwrap().id, TableId(table));
+        let gateway = Gateway::Static {
+            v4: Some("10.10.1.254".parse().unwrap()),
+            v6: None,
+        };
+        assert_eq!(uplink.gateway, gateway);
+        assert_eq!(uplink.probe.targets[0].to_string(), "8.8.8.8");
+    }
+    assert_eq!(
+        first.health.rule,
+        Rule::Window {
+            window: 50,
+            max_failed: 4,
+            min_consecutive: 2
+        }
+    );
+    assert_eq!(config.groups[0].start_metric, Metric(16));
+    assert_eq!(burst(first).period, ms(1500));
+}
+
+#[test]
+fn a_name_that_some_line_may_have_changed_is_not_guessed() {
+    for change in [
+        "GATEWAY += \"9\"",
+        "if True:\n    GATEWAY = \"10.10.1.9\"",
+        "if True: GATEWAY = \"10.10.1.9\"",
+        "GATEWAY = input()",
+        "GATEWAY, OTHER = input(), 1",
+    ] {
+        let text = format!(
+            "GATEWAY = \"10.10.1.254\"\n{change}\nproviders = [Provider(id=\"isp1\", interface_name=\"eth1\", ipv4_address=\"10.10.1.1\", \
+             network=\"10.10.1.0/24\", gateway=GATEWAY, rt_table_id=1)]\ntest_cases = [TestScenarioPing(\"8.8.8.8\")]\n"
+        );
+        let refusal = refused(&text, Kind::Multigateway);
+        let words = "which would have to be run";
+        assert!(refusal.to_string().contains(words), "{change}: {refusal}");
+    }
+}

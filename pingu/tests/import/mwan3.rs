@@ -322,3 +322,19 @@ fn what_is_wrong_is_said_with_its_line() {
     let text = one("").replace("option enabled '1'", "option enabled '0'");
     refused(&text, Kind::Mwan3);
 }
+
+#[test]
+fn a_section_that_comes_again_goes_on() {
+    let text =
+        one("") + "config interface 'wan'\n\toption interval '7'\n\tlist track_ip '192.0.2.2'\n";
+    let imported = imported(&text);
+    let wan = uplink(&imported.config, "wan");
+    assert_eq!(burst(wan).period, ms(7000));
+    assert_eq!(wan.probe.targets.len(), 2);
+    assert!(
+        !imported
+            .notes
+            .iter()
+            .any(|note| note.message.contains("not enabled"))
+    );
+}

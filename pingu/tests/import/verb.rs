@@ -38,6 +38,9 @@ fn the_result_goes_to_standard_output_or_to_a_file_that_loads() {
     let shown = pingu(directory, &["import", "config.json"]);
     assert_eq!(shown.status.code(), Some(0));
     assert!(text(&shown.stdout).contains("metric = 88  # line 6: interfaces.eno2.metric"));
+    let dashed = pingu(directory, &["import", "config.json", "-o", "-"]);
+    assert_eq!(dashed.stdout, shown.stdout);
+    assert_eq!(names(directory), ["config.json"]);
     let written = pingu(directory, &["import", "config.json", "-o", "pingu.toml"]);
     assert_eq!(written.status.code(), Some(0), "{}", text(&written.stderr));
     assert_eq!(

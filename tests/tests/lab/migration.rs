@@ -20,6 +20,8 @@ use pingu_tests::lab::{
 };
 use tempfile::TempDir;
 
+mod dpinger;
+mod mwan3;
 mod py_pingu;
 
 /// py-pingu's bursts take five seconds, and so does it from one to the next; a fault may begin just after one.
@@ -42,12 +44,25 @@ impl Moved {
     /// Imports an old configuration and runs what came of it, until all these uplinks are up.
     #[track_caller]
     fn import(file: &str, site: Site, uplinks: &[&str]) -> Self {
+        Self::import_and_edit(file, site, uplinks, |text| text)
+    }
+
+    /// The same, with what the import asks to be put right by hand.
+    #[track_caller]
+    fn import_and_edit(
+        file: &str,
+        site: Site,
+        uplinks: &[&str],
+        edit: impl FnOnce(String) -> String,
+    ) -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let (old, new) = (old_file(file), directory.path().join("pingu.toml"));
         let (from, to) = (old.to_string_lossy(), new.to_string_lossy());
         let done = daemon::run_to_end(&site.router, &["import", &from, "-o", &to]);
         assert_eq!(done.status.code(), Some(0), "{}", done.stderr);
         println!("{}", done.stderr);
+        let text = fs::read_to_string(&new).expect("the import has written it");
+        fs::write(&new, edit(text)).expect("a temporary file can be written");
         let check = daemon::run_to_end(&site.router, &["check", "--config", &to]);
         assert_eq!(check.status.code(), Some(0), "{}", check.stderr);
         assert_eq!(check.stderr, "", "no warnings");
