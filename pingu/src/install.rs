@@ -152,10 +152,12 @@ pub fn install(request: &Request<'_>) -> Result<Vec<Deed>, InstallError> {
             choice => choices.push((piece, choice)),
         }
     }
+    let stays =
+        |(piece, choice): &(&Piece<'_>, Choice)| piece.is_config() && *choice == Choice::There;
     let found;
     let config = match request.config {
-        Some((_, config)) => Some(config),
-        None => {
+        Some((_, config)) if !choices.iter().any(stays) => Some(config),
+        _ => {
             found = pieces::config_there(root, request.starts, &mut refusals)?;
             found.as_ref()
         }

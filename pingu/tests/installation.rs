@@ -173,3 +173,18 @@ fn what_stands_in_the_way_is_named_and_nothing_is_written() {
         text(&now.stderr)
     );
 }
+
+#[test]
+fn a_script_is_no_configuration_of_the_service_and_the_way_to_run_it_is_told() {
+    let directory = tempfile::tempdir().expect("a directory for the test");
+    let script = directory.path().join("config.lua");
+    fs::write(&script, "probes = {}").expect("writable");
+    let root = directory.path().join("root");
+    fs::create_dir(&root).expect("writable");
+    let refused = pingu(&["install", "--config", path(&script), "--root", path(&root)]);
+    assert_eq!(code(&refused), Some(1));
+    let said = text(&refused.stderr);
+    assert!(said.contains("systemctl edit pingu"), "{said}");
+    let left = fs::read_dir(&root).expect("readable").count();
+    assert_eq!(left, 0, "nothing is written");
+}

@@ -146,10 +146,11 @@ impl Piece<'_> {
                 Choice::SaysTheSame
             }
         } else if let Kind::Config { is_given } = self.kind {
-            if !is_given && manifest.is_untouched(self.file, &found) {
-                Choice::Unchanged
-            } else {
-                Choice::There
+            match (manifest.is_untouched(self.file, &found), is_given) {
+                (true, false) => Choice::Unchanged,
+                // It was only begun, and here is the real one.
+                (true, true) if found == MINIMAL.as_bytes() => Choice::Write,
+                _ => Choice::There,
             }
         } else if manifest.is_untouched(self.file, &found) || (!is_ours && is_marked()) {
             Choice::Write
@@ -158,6 +159,11 @@ impl Piece<'_> {
         } else {
             refuse("is not pingu's: move it away first")
         })
+    }
+
+    /// Whether it is the configuration.
+    pub(super) fn is_config(&self) -> bool {
+        matches!(self.kind, Kind::Config { .. })
     }
 
     fn has_package(&self, root: &Path) -> bool {
