@@ -156,7 +156,10 @@ pub fn install(request: &Request<'_>) -> Result<Vec<Deed>, InstallError> {
         |(piece, choice): &(&Piece<'_>, Choice)| piece.is_config() && *choice == Choice::There;
     let found;
     let config = match request.config {
-        Some((_, config)) if !choices.iter().any(stays) => Some(config),
+        Some(given) if !choices.iter().any(stays) => {
+            refusals.extend(pieces::wrong_there(root, given));
+            Some(given.1)
+        }
         _ => {
             found = pieces::config_there(root, request.starts, &mut refusals)?;
             found.as_ref()

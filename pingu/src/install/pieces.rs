@@ -172,6 +172,17 @@ impl Piece<'_> {
     }
 }
 
+/// What is wrong with a configuration once it is where the service reads it: a script that is beside it now will not be there.
+pub(super) fn wrong_there(root: &Path, (text, config): (&str, &Config)) -> Vec<String> {
+    let path = root.join(CONFIG);
+    match Config::parse(text, &path.display().to_string()) {
+        Err(problems) if config.script.is_some() => {
+            problems.list.iter().map(ToString::to_string).collect()
+        }
+        Ok(_) | Err(_) => Vec::new(),
+    }
+}
+
 /// The configuration that is below a root, which names are made for; none where there is none yet.
 pub(super) fn config_there(
     root: &Path,
