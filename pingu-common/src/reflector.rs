@@ -119,7 +119,7 @@ const _: () = {
 pub enum ReflectCounter {
     /// Requests answered.
     Reflected,
-    /// Requests left to the kernel because their source is in none of the prefixes.
+    /// Requests left to the kernel because their source is in none of the prefixes, or cannot be another host's.
     Refused,
     /// Requests left to the kernel because a checksum is wrong.
     Corrupt,
@@ -133,8 +133,9 @@ pub const REFLECT_COUNTERS: usize = ReflectCounter::Dropped as usize + 1;
 /// Most addresses that are answered for: those of many interfaces with many addresses each.
 pub const SERVED_MAX: u32 = 4096;
 
-/// Most prefixes that requests may come from.
-pub const FROM_MAX: u32 = 1024;
+/// Most prefixes that requests may come from, with the addresses within them that cannot be another host's: this machine's own and
+/// their networks' broadcast addresses. The trie takes memory for those that it holds.
+pub const FROM_MAX: u32 = 1024 + 2 * SERVED_MAX;
 
 /// Most paths that are counted at once; the one that was silent for the longest time gives way to a new one, and counts from a new
 /// beginning when it speaks again. A prober with 64 targets on each of 1,024 uplinks has so many.
@@ -142,7 +143,7 @@ pub const COUNTED_MAX: u32 = 65_536;
 
 /// The hash of [`ServedKey`] to [`Served`]. Its name carries the version of this contract.
 pub const MAP_SERVED: &str = "SERVED_1";
-/// The trie of the prefixes that requests may come from, with their families, 4 or 6; IPv4 is mapped.
+/// The trie of the prefixes that requests may come from, with their families, 4 or 6, or 0 where none may; IPv4 is mapped.
 pub const MAP_FROM: &str = "REFLECT_FROM";
 /// The LRU hash of [`CountedKey`] to [`Counted`].
 pub const MAP_COUNTED: &str = "COUNTED";

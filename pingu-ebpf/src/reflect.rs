@@ -33,7 +33,7 @@ use rewrite::{Network, fold};
 #[map(name = "SERVED_1")]
 static SERVED: HashMap<ServedKey, Served> = HashMap::with_max_entries(SERVED_MAX, 0);
 
-/// Filled by user space: 4 or 6, since short IPv6 prefixes hold the mapped addresses, too.
+/// Filled by user space: 4 or 6, since short IPv6 prefixes hold the mapped addresses, too; 0 where nobody may ask from.
 #[map(name = "REFLECT_FROM")]
 static FROM: LpmTrie<[u32; 4], u8> = LpmTrie::with_max_entries(FROM_MAX, 0);
 

@@ -22,7 +22,7 @@ mod reader;
 mod routing;
 mod script;
 mod steering;
-mod uplink;
+pub(crate) mod uplink;
 mod write;
 
 use std::{
@@ -38,6 +38,7 @@ pub use bytes::{Budget, BudgetTime};
 pub(crate) use check::address_fault;
 pub use checks::{
     CheckConfig, CheckKind, DnsCheck, ExecCheck, HttpCheck, MtuCheck, RecordKind, StatusRange, Url,
+    WhenAllFail,
 };
 pub use connections::Failback;
 pub use footprint::Footprint;

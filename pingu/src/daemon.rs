@@ -60,6 +60,7 @@ mod saver;
 mod signals;
 mod sticky;
 mod telling;
+mod waiting;
 
 /// Our own changes come back as news, and others' come in heaps: after one look, which takes about a millisecond, the next waits
 /// this long. A carrier that is lost just after a look shall be seen well within 100 ms, on a busy machine too.
@@ -91,6 +92,8 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 /// Something that ends the loop's waiting.
 enum Event {
     Due,
+    /// The engine has just probed, and has more to do.
+    Probed,
     News(io::Result<News>),
     Asked(Request),
     Saved(saver::Outcome),
@@ -219,18 +222,12 @@ impl Daemon {
         let config = self.engine.config();
         tracing::info!(uplinks = config.uplinks.len(), memory = %config.footprint(), "probing");
         self.read_sticky_file();
+        let mut is_probed = false;
         loop {
-            self.notifier.turn(clock());
-            if clock() >= self.look_at {
-                self.look().await?;
+            if !is_probed {
+                self.prepare().await?;
+                self.probe();
             }
-            self.hooks_due |= self.hooks.may_be_blind(&self.engine, clock());
-            if self.hooks_due {
-                self.hooks_due = self
-                    .hooks
-                    .follow(&mut self.engine, &mut self.transport, clock());
-            }
-            self.probe();
             self.follow_script();
             // First of all, routes: traffic waits for them.
             if self.converged != Some(self.engine.revision()) {
@@ -251,8 +248,10 @@ impl Daemon {
             self.command(clock());
             self.notify(changed);
             self.tell();
-            match self.next_event().await {
-                Event::Due => {}
+            let event = self.next_event().await;
+            is_probed = matches!(event, Event::Probed);
+            match event {
+                Event::Due | Event::Probed => {}
                 Event::Checked(result) => self.take_check(result),
                 Event::Ran(ran) => self.commands.take(ran),
                 Event::Saved(outcome) => self.saver.take(outcome, clock()),
@@ -270,33 +269,19 @@ impl Daemon {
         }
     }
 
-    async fn next_event(&mut self) -> Event {
-        let wakes = [
-            self.engine.next_wake(),
-            self.saver.next_wake(),
-            self.flows.next_wake(),
-            self.adviser.next_wake(),
-        ];
-        let due = wakes.into_iter().flatten().fold(self.look_at, Instant::min);
-        let at_once = self.hooks_due || self.telling.is_due();
-        let due = if at_once { clock() } else { due };
-        // What cannot happen is not asked about: each costs some of every wake-up.
-        let (checking, saving) = (self.checks.any(), self.saver.is_under_way());
-        let (sticking, commanding) = (self.pins.follows_a_file(), self.commands.any());
-        let advising = self.adviser.any();
-        tokio::select! {
-            biased;
-            wish = self.signals.next() => Event::Wished(wish),
-            // Before news, which may come in a flood, and the timer, which may always be due; what is due is done in every turn anyway.
-            request = self.control.next() => Event::Asked(request),
-            news = self.watch.next() => Event::News(news),
-            result = self.checks.next(), if checking => Event::Checked(result),
-            word = self.adviser.next(), if advising => Event::Advised(word),
-            ran = self.commands.next(), if commanding => Event::Ran(ran),
-            outcome = self.saver.ended(), if saving => Event::Saved(outcome),
-            () = self.pins.changed(), if sticking => Event::Sticky,
-            () = self.alarm.wait(due, clock()) => Event::Due,
+    /// What comes before probing: how the kernel is, and hooks where interfaces have come.
+    async fn prepare(&mut self) -> anyhow::Result<()> {
+        self.notifier.turn(clock());
+        if clock() >= self.look_at {
+            self.look().await?;
         }
+        self.hooks_due |= self.hooks.may_be_blind(&self.engine, clock());
+        if self.hooks_due {
+            self.hooks_due = self
+                .hooks
+                .follow(&mut self.engine, &mut self.transport, clock());
+        }
+        Ok(())
     }
 
     fn print_knowledge(&mut self) {
@@ -336,10 +321,7 @@ impl Daemon {
     }
 
     fn probe(&mut self) {
-        self.engine.tell_time(time_of_day(), clock());
-        self.engine.run(clock(), &mut self.transport);
-        self.decided = clock();
-        self.engine.sent(self.decided);
+        self.decided = probe(&mut self.engine, &mut self.transport);
     }
 
     async fn ask_neighbours(&mut self) {
@@ -354,6 +336,16 @@ impl Daemon {
             }
         }
     }
+}
+
+/// Lets the engine think and probe; returns when it had done so.
+fn probe(engine: &mut Engine, transport: &mut Transport) -> Instant {
+    let now = clock();
+    engine.tell_time(time_of_day(), now);
+    engine.run(now, transport);
+    let decided = clock();
+    engine.sent(decided);
+    decided
 }
 
 /// What the next start should know.

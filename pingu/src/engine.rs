@@ -30,6 +30,7 @@ mod damping;
 mod dead_target;
 mod decide;
 mod directions;
+mod errands;
 mod evidence;
 mod fights;
 mod handshakes;

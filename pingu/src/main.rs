@@ -91,7 +91,7 @@ enum Verb {
     /// Answers the probes of other pingus, which then tell in which direction packets are lost.
     Reflect {
         /// Where to answer; may be given several times, and need not exist yet.
-        #[arg(short, long = "interface", value_name = "NAME", required = true)]
+        #[arg(short, long = "interface", value_name = "NAME", required = true, value_parser = reflect::interface)]
         interfaces: Vec<String>,
         /// Whom to answer: an address or a prefix; may be given several times. Without it, anybody. Others get the kernel's answer.
         #[arg(long, value_name = "PREFIX", value_parser = prefix)]

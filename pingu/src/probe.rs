@@ -142,6 +142,30 @@ pub struct Traffic {
     pub handshakes_answered: u64,
 }
 
+/// What passed on an interface without programs that count, since somebody first asked. TCP's handshakes are not in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct InterfaceTraffic {
+    /// The interface's own counters less pingu's probes and replies; bytes that come in are those of all frames.
+    pub traffic: Traffic,
+    /// Packets that come in are counted only if they are for this host; else broadcasts are among them.
+    pub told_apart: bool,
+}
+
+/// Whose counts tell what passes on an uplink's interface.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum TrafficSource {
+    /// Nobody's.
+    #[default]
+    #[serde(rename = "none")]
+    None,
+    /// The eBPF programs'.
+    #[serde(rename = "programs")]
+    Programs,
+    /// The interface's own.
+    #[serde(rename = "interface counters")]
+    Interface,
+}
+
 /// What a slot says of its probe. Times are `CLOCK_MONOTONIC` as both hooks saw them; only differences mean something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Stamps {
@@ -175,6 +199,17 @@ pub trait ProbeTransport {
 
     /// What the hooks counted on an interface; none where nothing counts there.
     fn traffic(&self, _ifindex: Ifindex) -> Option<Traffic> {
+        None
+    }
+
+    /// What passed on an interface that no hooks count on, as far as that is known without; none where hooks serve, or nothing is known.
+    /// Costs system calls. With `tell_apart` what comes in is told apart by whom it is for, if that can be had: it costs each packet a
+    /// little.
+    fn interface_traffic(
+        &mut self,
+        _ifindex: Ifindex,
+        _tell_apart: bool,
+    ) -> Option<InterfaceTraffic> {
         None
     }
 

@@ -11,16 +11,16 @@ use tokio::{
 };
 
 use crate::{
+    config::uplink::{INTERFACE_ALLOWED, interface_is_good},
+    daemon::notify::Notifier,
     netlink::{KernelRoutes, NetlinkError, watch::Watch},
     network::News,
     probe::kernel::reflector::Reflector,
-    reflect::{
-        service::{Desired, Services},
-        statistics::Statistics,
-    },
+    reflect::{desired::Desires, service::Services, statistics::Statistics},
     units::Protocol,
 };
 
+mod desired;
 mod driver;
 mod service;
 mod statistics;
@@ -38,6 +38,18 @@ pub struct Options {
     pub hook: HookChoice,
     /// Whether statistics are printed as JSON.
     pub json: bool,
+}
+
+/// A name that an interface may have.
+///
+/// # Errors
+/// What it must be, where it is none.
+pub fn interface(text: &str) -> Result<String, String> {
+    if interface_is_good(text) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("must be {INTERFACE_ALLOWED}"))
+    }
 }
 
 /// News come in heaps; after one look the next waits this long.
@@ -63,6 +75,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let begin_ns = rand::random::<u32>();
     let reflector = Reflector::load(&prefixes(&options.from), u64::from(begin_ns) << 30)
         .context("cannot load the eBPF programs")?;
+    let mut notifier = Notifier::new(Instant::now().into_std());
     let mut services = Services::new(reflector, options.hook);
     let mut statistics = Statistics::default();
     let first = look(&mut routes, &options.interfaces).await?;
@@ -70,13 +83,12 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     if !failures.is_empty() {
         bail!("{}", failures.join("; "));
     }
-    for interface in services.missing(&options.interfaces) {
-        tracing::warn!(interface, "is not there; it is served as soon as it is");
-    }
     let mut check = tokio::time::interval(CHECK_EVERY);
     check.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut look_at: Option<Instant> = None;
     loop {
+        notifier.turn(Instant::now().into_std());
+        notifier.says(services.summary());
         let due = look_at.unwrap_or_else(|| Instant::now() + CHECK_EVERY);
         tokio::select! {
             biased;
@@ -86,7 +98,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             () = tokio::time::sleep_until(due), if look_at.is_some() => {
                 look_at = None;
                 match look(&mut routes, &options.interfaces).await? {
-                    Ok(desired) => services.follow_and_warn(desired),
+                    // What stands in the way was logged.
+                    Ok(desired) => drop(services.follow(desired)),
                     Err(error) => tracing::debug!(%error, "this look failed, another follows"),
                 }
             }
@@ -104,6 +117,7 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             _ = on_print.recv() => print(&statistics.render(&services, options.json)?)?,
         }
     }
+    notifier.stopping("taking its programs off");
     print(&statistics.render(&services, options.json)?)
 }
 
@@ -111,9 +125,9 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
 async fn look(
     routes: &mut KernelRoutes,
     interfaces: &[String],
-) -> anyhow::Result<Result<Vec<Desired>, NetlinkError>> {
+) -> anyhow::Result<Result<Desires, NetlinkError>> {
     match routes.interfaces().await {
-        Ok((links, addresses)) => Ok(Ok(service::desired(interfaces, &links, &addresses))),
+        Ok((links, addresses)) => Ok(Ok(desired::desired(interfaces, &links, &addresses))),
         Err(error @ NetlinkError::Closed) => {
             Err(error).context("cannot look at the kernel's interfaces")
         }

@@ -11,7 +11,7 @@ use super::{
     Config, EngineChoice, LearnedRoutes, OnExit, Problem, Problems, ReceiveHook, RulesConfig,
     Severity, UPLINKS_MAX, UplinkConfig, checks, compare,
     connections::Connections,
-    group, hooks, keys, policy,
+    group, hooks, keys, passive, policy,
     problem::Findings,
     reader::{At, Reader},
     script, steering, uplink,
@@ -123,6 +123,9 @@ fn read<'t>(
     let defaults = policy::Defaults::read(&mut top);
     let groups = group::Groups::read(&mut top);
     let uplinks = uplinks(&mut top, &defaults, groups.as_ref(), &connections, &rules);
+    if let (Some(engine), Some(uplinks)) = (&engine, &uplinks) {
+        passive::warn_without_programs(&mut top, engine, uplinks);
+    }
     let hooks = hooks::read(&mut top);
     top.finish();
     Some(Config {

@@ -52,8 +52,19 @@ pub struct CheckConfig {
     pub rise: u16,
     /// Whether the uplink is down while the check is.
     pub required: bool,
+    /// What is done when it fails over every uplink that has it.
+    pub when_all_fail: WhenAllFail,
     /// What is tried.
     pub kind: CheckKind,
+}
+
+/// What is done when a check fails over every uplink that has it, two at least (`when_all_fail`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenAllFail {
+    /// Its far end is taken to be dead: no uplink falls by it.
+    Ignore,
+    /// Every uplink falls by it.
+    Fall,
 }
 
 /// What a check tries (`kind`).
@@ -152,6 +163,18 @@ pub struct MtuCheck {
     pub size_bytes: Option<u16>,
 }
 
+impl WhenAllFail {
+    /// What is done unless it is said: nobody but its author knows what a program's failure means.
+    fn of(kind: &CheckKind) -> Self {
+        match kind {
+            CheckKind::Exec(_) => Self::Fall,
+            CheckKind::Tcp(_) | CheckKind::Http(_) | CheckKind::Dns(_) | CheckKind::Mtu(_) => {
+                Self::Ignore
+            }
+        }
+    }
+}
+
 impl CheckKind {
     /// Its word in the configuration.
     pub fn word(&self) -> &'static str {
@@ -220,6 +243,7 @@ fn one(mut reader: Reader<'_, '_, '_>) -> Option<At<CheckConfig>> {
     let fall = small(&mut reader, "fall", 1, ROW_MAX);
     let rise = small(&mut reader, "rise", 1, ROW_MAX);
     let required = reader.boolean("required");
+    let when_all_fail = reader.choice("when_all_fail", &keys::WHEN_ALL_FAIL);
     let wrong = reader.has("every") && every.is_none();
     let in_time = wrong || timeout_fits(&mut reader, every.as_ref(), timeout.as_ref());
     let kind = kinds::read(&mut reader);
@@ -237,6 +261,7 @@ fn one(mut reader: Reader<'_, '_, '_>) -> Option<At<CheckConfig>> {
         fall: fall.map_or(keys::CHECK_FALL_DEFAULT, |at| at.value),
         rise: rise.map_or(keys::CHECK_RISE_DEFAULT, |at| at.value),
         required: required.is_none_or(|at| at.value),
+        when_all_fail: when_all_fail.map_or_else(|| WhenAllFail::of(&kind), |at| at.value),
         kind,
     };
     in_time.then_some(At {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{
     AdvertiseKind, DampingConfig, EngineChoice, Handshakes, LearnedRoutes, Mode, OnExit,
     PreferBetter, ProbeWhen, Quorum, ReceiveHook, RecordKind, RuleProtocol, RulesConfig,
-    StatusRange, WhenAllDown, pace::ModeWord,
+    StatusRange, WhenAllDown, WhenAllFail, pace::ModeWord,
 };
 use crate::units::{Metric, NexthopId, TableId};
 
@@ -84,6 +84,9 @@ pub(super) const CHECK_KINDS: [(&str, CheckWord); 6] = [
     ("exec", CheckWord::Exec),
     ("mtu", CheckWord::Mtu),
 ];
+
+pub(super) const WHEN_ALL_FAIL: [(&str, WhenAllFail); 2] =
+    [("ignore", WhenAllFail::Ignore), ("fall", WhenAllFail::Fall)];
 
 pub(super) const RECORD_KINDS: [(&str, RecordKind); 6] = [
     ("A", RecordKind::A),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{
+    EngineChoice, UplinkConfig,
     bytes::{self, Budget},
     check::between,
     duration, keys,
@@ -130,6 +131,25 @@ impl PassiveKeys {
             silence: (!silence.is_zero()).then_some(silence),
             budget: self.budget.as_ref().map(|at| at.value),
         }
+    }
+}
+
+/// Says which keys do nothing without programs, where none shall be loaded.
+pub(super) fn warn_without_programs(
+    top: &mut Reader<'_, '_, '_>,
+    engine: &At<EngineChoice>,
+    uplinks: &[UplinkConfig],
+) {
+    let judging = uplinks
+        .iter()
+        .filter(|uplink| uplink.health.handshakes == Handshakes::Judge);
+    let judging: Vec<&str> = judging.map(|uplink| uplink.name.as_str()).collect();
+    if engine.value == EngineChoice::Socket && !judging.is_empty() {
+        let message = format!(
+            "`engine = \"socket\"` loads no programs, and only these see TCP handshakes: `handshakes = \"judge\"` finds no portal ({})",
+            judging.join(", ")
+        );
+        top.warning(engine.span.clone(), message);
     }
 }
 

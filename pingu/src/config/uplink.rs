@@ -301,10 +301,11 @@ pub(super) fn name_is_good(name: &str) -> bool {
         && !name.contains(char::is_control)
 }
 
-const INTERFACE_ALLOWED: &str = "an interface's name: 1 to 127 bytes without spaces, `/` and `:`";
+pub(crate) const INTERFACE_ALLOWED: &str =
+    "an interface's name: 1 to 127 bytes without spaces, `/` and `:`";
 
 /// The kernel's own rule (`dev_valid_name`).
-fn interface_is_good(name: &str) -> bool {
+pub(crate) fn interface_is_good(name: &str) -> bool {
     !matches!(name, "" | "." | "..")
         && name.len() <= INTERFACE_BYTES_MAX
         && !name.contains(|c: char| c == '/' || c == ':' || c == '\0' || c.is_ascii_whitespace())

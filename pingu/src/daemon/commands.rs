@@ -146,9 +146,7 @@ impl Commands {
 
     /// An uplink that is down without being probed stays bad: nobody judges it any more.
     fn tell_down(&mut self, engine: &Engine, now: Instant) {
-        let is_soon = |told: Instant| now.saturating_duration_since(told) < DOWN_EVERY;
-        let is_limited = |hook: &Hook| hook.waits_for(HookEvent::Bad) && hook.grace.is_limited();
-        if self.down_told.is_some_and(is_soon) || !self.hooks.iter().any(is_limited) {
+        if self.next_telling(now).is_none_or(|at| at > now) {
             return;
         }
         self.down_told = Some(now);
@@ -171,6 +169,12 @@ impl Commands {
                 }
             }
         }
+    }
+
+    /// When uplinks that are down are told next, if anybody waits for it; the loop is not to be woken for it.
+    pub(super) fn next_telling(&self, now: Instant) -> Option<Instant> {
+        let next = self.down_told.map_or(now, |told| told + DOWN_EVERY);
+        self.hooks.iter().any(is_limited).then_some(next)
     }
 
     fn waits_for(&self, event: HookEvent) -> bool {
@@ -273,6 +277,11 @@ impl Daemon {
     pub(super) fn command(&mut self, now: Instant) {
         self.commands.observe(&mut self.engine, self.last_look, now);
     }
+}
+
+/// Told of a bad uplink again and again, it takes only some of it.
+fn is_limited(hook: &Hook) -> bool {
+    hook.waits_for(HookEvent::Bad) && hook.grace.is_limited()
 }
 
 fn facts_of(

@@ -156,6 +156,11 @@ impl Hooks {
         left == 0
     }
 
+    /// When it is time to ask whether some are blind; nobody is to be woken for it.
+    pub(super) fn next_check(&self, now: Instant) -> Instant {
+        self.checked.map_or(now, |checked| checked + CHECK_EVERY)
+    }
+
     /// Whether it is time to ask, and some hooks may be blind, or are watched.
     pub(super) fn may_be_blind(&mut self, engine: &Engine, now: Instant) -> bool {
         if self

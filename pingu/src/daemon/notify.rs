@@ -90,7 +90,11 @@ impl Notifier {
             return;
         }
         self.told_of = Some(looked);
-        let status = described(engine);
+        self.says(described(engine));
+    }
+
+    /// Tells what is so, where that is new; the first time, that what was started works.
+    pub(crate) fn says(&mut self, status: String) {
         if !self.is_ready {
             self.ready(&status);
         } else if status != self.status {

@@ -43,6 +43,14 @@ pub(super) struct Advice {
     routes: Vec<ExtraRoute>,
 }
 
+impl Advice {
+    /// Somebody is to be asked about a switch.
+    pub(super) fn has_questions(&self) -> bool {
+        let mut questions = self.questions.values();
+        questions.any(|question| question.word == Word::Open)
+    }
+}
+
 /// Whether traffic may leave one uplink, which is up, for another.
 #[derive(Clone, Debug)]
 struct Question {

@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BinaryHeap, HashMap},
+    collections::{BTreeSet, BinaryHeap, HashMap},
     ops::Range,
     sync::Arc,
     time::{Duration, Instant},
@@ -14,16 +14,20 @@ use crate::{
     units::UplinkId,
 };
 
+mod far_end;
 mod outcome;
 mod status;
 mod verdicts;
 mod ways;
+mod weigh;
 
+use far_end::{FarEnd, Told, Weight};
 pub use outcome::{Cause, CheckOutcome, Failure};
 pub use status::CheckStatus;
 pub(crate) use verdicts::Verdicts;
 use ways::Standing;
 pub use ways::{CheckWay, Exit};
+use weigh::Weighed;
 
 /// One run of one check; no two have the same number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -63,6 +67,10 @@ pub(crate) struct Checks {
     list: Vec<Check>,
     /// Those of each uplink.
     of_uplink: Vec<Range<usize>>,
+    /// What several of them try alike.
+    far_ends: Vec<FarEnd>,
+    /// Until when those that are down wait for others of their far end.
+    waits: BTreeSet<(Instant, usize)>,
     wakes: BinaryHeap<Reverse<(Instant, usize)>>,
     running: HashMap<RunId, usize>,
     cancelled: Vec<RunId>,
@@ -84,6 +92,12 @@ pub(crate) struct Check {
     ordered: Instant,
     /// It has run by this way.
     has_run: bool,
+    /// The place of its far end.
+    far_end: usize,
+    /// What its last run by this way said of it.
+    told: Option<Told>,
+    /// What it counts for.
+    weight: Weight,
     /// What of its period its second run waits beyond half of it, so that not all run at once.
     phase: f64,
 }
@@ -99,7 +113,13 @@ impl Check {
 
     /// Its uplink is down because of it.
     pub(crate) fn fells(&self) -> bool {
-        self.config.required && self.state() == State::Down
+        let counts = matches!(self.weight, Weight::Counts { .. });
+        self.config.required && counts && self.state() == State::Down
+    }
+
+    /// It fails over every uplink: its far end is dead.
+    pub(crate) fn is_left_out(&self) -> bool {
+        self.weight == Weight::LeftOut
     }
 }
 
@@ -127,11 +147,15 @@ impl Checks {
                     due: None,
                     ordered: now,
                     has_run: false,
+                    far_end: 0,
+                    told: None,
+                    weight: Weight::Nothing,
                     phase: (number * GOLDEN).fract(),
                 });
             }
             checks.of_uplink.push(first..checks.list.len());
         }
+        checks.far_ends = far_end::far_ends(&mut checks.list);
         checks
     }
 
@@ -157,6 +181,11 @@ impl Checks {
         self.wakes.peek().map(|Reverse((at, _))| *at)
     }
 
+    /// Runs are to begin, or to end.
+    pub(super) fn has_errands(&self, now: Instant) -> bool {
+        !self.cancelled.is_empty() || self.next_wake().is_some_and(|wake| wake <= now)
+    }
+
     fn schedule(&mut self, index: usize, at: Instant) {
         self.list[index].due = Some(at);
         if self.wakes.len() > STALE_MAX * self.list.len() {
@@ -175,6 +204,7 @@ impl Checks {
         }
         check.way = way;
         check.has_run = false;
+        check.told = None;
         check.due = None;
         check.verdicts.start_over(now);
         if let Some(run) = check.run.take() {
@@ -204,32 +234,48 @@ impl Checks {
             check.due = None;
             check.run = Some(run);
             check.ordered = now;
-            self.running.insert(run, index);
             orders.push(CheckOrder {
                 run,
                 uplink: Arc::clone(&check.uplink_name),
                 check: Arc::clone(&check.config),
                 way,
             });
+            self.running.insert(run, index);
+            self.ask_with(index, now);
         }
         orders
     }
 
-    /// Takes what a run came to: the check, and its state before. None if nobody waits for it any more.
+    /// Takes what a run came to: the check, its state before, and whether the far end answered as it should, if that was tried. None
+    /// if nobody waits for it any more.
     fn take(
         &mut self,
         run: RunId,
         outcome: CheckOutcome,
         took: Duration,
         now: Instant,
-    ) -> Option<(usize, State)> {
+    ) -> Option<(usize, State, Option<bool>)> {
         let index = self.running.remove(&run)?;
         let check = &mut self.list[index];
         let before = check.state();
         check.run = None;
+        let good = match &outcome {
+            Ok(_) => Some(true),
+            Err(failure) => (failure.cause != Cause::Local).then_some(false),
+        };
+        if let Some(good) = good {
+            check.told = Some(Told {
+                good,
+                ordered: check.ordered,
+                ended: now,
+            });
+        }
         let config = &check.config;
         let is_sure = check.verdicts.judge(outcome, took, config, now);
-        let pause = if !is_sure {
+        let is_doubtful = good == Some(false)
+            && !check.verdicts.is_confirmed()
+            && self.far_ends[check.far_end].is_in_doubt();
+        let pause = if !is_sure || is_doubtful || check.weight == Weight::Doubted {
             config.timeout
         } else if check.has_run {
             config.every
@@ -239,13 +285,19 @@ impl Checks {
         check.has_run |= is_sure;
         let next = now.max(check.ordered + pause);
         self.schedule(index, next);
-        Some((index, before))
+        Some((index, before, good))
     }
 }
 
 impl Engine {
     /// The checks that are to be run.
     pub fn check_orders(&mut self, now: Instant) -> Vec<CheckOrder> {
+        if self.checks.next_weighing().is_some_and(|at| at <= now) {
+            let uplinks = &self.uplinks;
+            let fine = |id: UplinkId| uplinks[id.index()].is_fine_but_for_checks();
+            let weighed = self.checks.weigh_late(&fine, now);
+            self.note_weighed(weighed, now);
+        }
         self.checks.orders(now)
     }
 
@@ -267,7 +319,10 @@ impl Engine {
         took: Duration,
         now: Instant,
     ) -> Option<CheckChange> {
-        let (index, from) = self.checks.take(run, outcome, took, now)?;
+        let (index, from, good) = self.checks.take(run, outcome, took, now)?;
+        let uplinks = &self.uplinks;
+        let fine = |id: UplinkId| uplinks[id.index()].is_fine_but_for_checks();
+        let weighed = self.checks.weigh(index, good, &fine, now);
         let check = &self.checks.list[index];
         let (id, to) = (check.uplink, check.state());
         let change = (from != to).then(|| CheckChange {
@@ -278,15 +333,27 @@ impl Engine {
             text: check.verdicts.text(),
         });
         self.note_checks(id);
+        self.note_weighed(weighed, now);
         if change.is_some() {
             self.rank(now);
         }
         change
     }
 
+    fn note_weighed(&mut self, weighed: Weighed, now: Instant) {
+        self.revision += u64::from(weighed.told);
+        for id in &weighed.uplinks {
+            self.note_checks(*id);
+        }
+        if !weighed.uplinks.is_empty() {
+            self.rank(now);
+        }
+    }
+
     /// When [`Engine::check_orders`] is wanted next.
     pub(super) fn next_check(&self) -> Option<Instant> {
-        self.checks.next_wake()
+        let wakes = [self.checks.next_wake(), self.checks.next_weighing()];
+        wakes.into_iter().flatten().min()
     }
 
     /// Finds how each check leaves, in a fresh look at the kernel: its uplink must have a way, and the kernel the rule and the table that

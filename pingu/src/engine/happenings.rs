@@ -31,6 +31,11 @@ impl Happenings {
         }
     }
 
+    /// Somebody has something to ask for.
+    pub(super) fn any(&self) -> bool {
+        !self.bad.is_empty()
+    }
+
     /// A path of this uplink was judged.
     pub(super) fn judged(&mut self, uplink: UplinkId, mark: &Mark) {
         if self.is_wanted && mark.bad {

@@ -47,6 +47,11 @@ impl Asking {
         self.by_time.insert((at, key));
     }
 
+    /// One is to be asked for.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        self.by_time.first().is_some_and(|(at, _)| *at <= now)
+    }
+
     fn take(&mut self, now: Instant) -> Option<Key> {
         let first = self.by_time.first().filter(|(at, _)| *at <= now)?;
         let (_, key) = *first;

@@ -1,5 +1,9 @@
-//! What the traffic of an uplink says of it, from the hooks' counters: whether it proves life, has fallen silent, and what became of
-//! its TCP handshakes. It only looks: nothing is sent and nothing decided here.
+//! What the traffic of an uplink says of it, from the hooks' counters or its interface's: whether it proves life, has fallen silent, and
+//! what became of its TCP handshakes. It only looks: nothing is sent and nothing decided here.
+
+mod counted;
+
+pub(crate) use counted::{Counted, Counting};
 
 use std::{
     collections::VecDeque,
@@ -43,6 +47,9 @@ const RATE_TIME: Duration = Duration::from_secs(10);
 /// One burst for a silence, then none for so many times its length.
 const SILENCE_PAUSE: u32 = 10;
 
+/// An interface counts every frame that leaves: one alone may be a question about a neighbour, whose answer is no traffic.
+const SILENT_EGRESS_MIN: u64 = 2;
+
 /// The counters at a time.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sample {
@@ -66,6 +73,13 @@ pub(crate) enum Source {
 pub(crate) struct Passive {
     pub(crate) source: Source,
     pub(crate) handshakes: Handshakes,
+    /// By whom is counted; none: nobody, or nobody knows yet.
+    pub(crate) counting: Option<Counting>,
+    /// Something depends on what is counted.
+    pub(crate) is_heeded: bool,
+    /// It does so between bursts.
+    is_awaited: bool,
+    tick: Duration,
     silence: Option<Duration>,
     /// For so long traffic counts as going on; none: it saves no bursts.
     quiet: Option<Duration>,
@@ -80,6 +94,8 @@ pub(crate) struct Passive {
     proven: Option<Instant>,
     /// Since when packets have left and none has come in.
     silent_since: Option<Instant>,
+    /// How many have left since then.
+    silent_egress: u64,
     /// When a silence last caused bursts.
     silence_told: Option<Instant>,
     pub(crate) unanswered: Unanswered,
@@ -92,10 +108,17 @@ impl Passive {
         let quiet = probe.mode.period().saturating_sub(2 * tick).min(QUIET_MAX);
         let idle = probe.passive.when == ProbeWhen::Idle;
         let flight = probe.mode.sending() + probe.timeout;
+        let silence = probe.passive.silence;
+        // Where bursts follow each other so fast, one of them finds out before a silence is told.
+        let is_sooner = |silence| silence < probe.mode.period() || probe.passive.budget.is_some();
         Self {
             source: Source::None,
             handshakes: config.health.handshakes,
-            silence: probe.passive.silence,
+            counting: None,
+            is_heeded: idle || silence.is_some(),
+            is_awaited: idle || silence.is_some_and(is_sooner),
+            tick,
+            silence,
             quiet: idle.then_some(quiet),
             fine_step: (flight / 8).max(SAMPLE_MIN),
             last: None,
@@ -105,6 +128,7 @@ impl Passive {
             mark: None,
             proven: None,
             silent_since: None,
+            silent_egress: 0,
             silence_told: None,
             unanswered: Unanswered::default(),
         }
@@ -114,13 +138,20 @@ impl Passive {
     pub(crate) fn set_source(&mut self, source: Source) {
         if self.source != source {
             self.source = source;
+            self.counting = None;
             self.start_over();
         }
     }
 
     /// The interface whose counters are to be read; none while there is nothing to read, or they have just been.
     pub(crate) fn wanted(&self, now: Instant) -> Option<Ifindex> {
-        let read = self.last.is_some_and(|last| now < last.at + SAMPLE_MIN);
+        let pause = match self.counting {
+            None | Some(Counting::Programs) => SAMPLE_MIN,
+            // Each reading is a system call or two.
+            Some(Counting::Interface { .. }) if self.is_heeded => self.tick / 2,
+            Some(Counting::Interface { .. }) => COARSE,
+        };
+        let read = self.last.is_some_and(|last| now < last.at + pause);
         match self.source {
             Source::Interface(ifindex) if !read => Some(ifindex),
             Source::Interface(_) | Source::Shared | Source::None => None,
@@ -132,10 +163,24 @@ impl Passive {
         self.last.is_some()
     }
 
+    /// The loop is to wake for its counters: they cost nothing, or something waits for them.
+    pub(crate) fn is_worth_waking(&self) -> bool {
+        match self.counting {
+            None => false,
+            Some(Counting::Programs) => true,
+            Some(Counting::Interface { .. }) => self.is_awaited,
+        }
+    }
+
     /// Takes what was read.
-    pub(crate) fn take(&mut self, traffic: Option<Traffic>, now: Instant) {
-        let Some(traffic) = traffic else {
-            return self.start_over();
+    pub(crate) fn take(&mut self, counted: Option<Counted>, now: Instant) {
+        let counting = counted.map(|counted| counted.by);
+        if self.counting != counting {
+            self.start_over();
+            self.counting = counting;
+        }
+        let Some(Counted { traffic, .. }) = counted else {
+            return;
         };
         let sample = Sample { at: now, traffic };
         match self.last.map(|last| sample.since(&last)) {
@@ -159,7 +204,12 @@ impl Passive {
     /// Since when packets have left without any coming in, once that has lasted for `silence`.
     pub(crate) fn silent_since(&self, now: Instant) -> Option<Instant> {
         let (since, silence) = self.silent_since.zip(self.silence)?;
-        (now >= since + silence).then_some(since)
+        (now >= since + silence && self.is_silence()).then_some(since)
+    }
+
+    /// Enough has left for an answer to be missed.
+    fn is_silence(&self) -> bool {
+        self.counting == Some(Counting::Programs) || self.silent_egress >= SILENT_EGRESS_MIN
     }
 
     /// Whether a silence may cause bursts, which it then does; `pause_min`: not sooner after the last time.
@@ -244,15 +294,25 @@ impl Passive {
     }
 
     fn weigh(&mut self, sample: &Sample, passed: &Traffic) {
-        if passed.ingress_packets > 0 {
+        let is_over = |since: Instant| {
+            let silence = self.silence.unwrap_or_default();
+            sample.at > since + silence && !self.is_silence()
+        };
+        if passed.ingress_packets > 0 || self.silent_since.is_some_and(is_over) {
             self.silent_since = None;
-        } else if passed.egress_packets > 0 {
+            self.silent_egress = 0;
+        }
+        if passed.ingress_packets == 0 && passed.egress_packets > 0 {
             self.silent_since.get_or_insert(sample.at);
+            self.silent_egress += passed.egress_packets;
         }
         self.unanswered.take(passed, sample.at);
         let gathered = self.mark.and_then(|mark| sample.since(&mark));
         let stale = |mark: Sample| sample.at >= mark.at + self.quiet.unwrap_or(QUIET_MAX);
-        if passed.ingress_packets > 0 && gathered.is_some_and(|gathered| is_proof(&gathered)) {
+        // What is for everybody goes on coming in by the segment of a provider that is dead.
+        let may_prove = self.counting != Some(Counting::Interface { told_apart: false });
+        let is_proof = |gathered: Traffic| may_prove && is_proof(&gathered);
+        if passed.ingress_packets > 0 && gathered.is_some_and(is_proof) {
             self.proven = Some(sample.at);
             self.mark = Some(*sample);
         } else if self.mark.is_none_or(stale) {
@@ -268,6 +328,7 @@ impl Passive {
         self.mark = None;
         self.proven = None;
         self.silent_since = None;
+        self.silent_egress = 0;
         self.unanswered = Unanswered::default();
     }
 }
@@ -323,3 +384,6 @@ impl Sample {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,16 +1,17 @@
 //! When each path's bursts begin: spread over their period, so that nothing comes in waves, and some together, so that a wake-up, which
-//! costs as much as ten probes, carries more than ten.
+//! costs as much as ten probes or more, carries more of them.
 
 use std::time::{Duration, Instant};
 
 use crate::config::{ProbeConfig, ProbeMode, UplinkConfig};
 
-/// So many paths begin their bursts in one wake-up, where there are so many of one period, at [`TOGETHER_RATE`] and below. They cost
-/// a sixth of what one costs each. Where probes are more, more of them leave together, as the root of their rate: wake-ups grow as slowly.
-const TOGETHER: f64 = 16.0;
+/// So many paths begin their bursts in one wake-up, where there are so many of one period, at [`TOGETHER_RATE`] and below: three
+/// kilobytes, and two thirds of the wake-up's cost are then the probes' own. Where probes are more, more of them leave together, as the
+/// root of their rate: wake-ups grow as slowly.
+const TOGETHER: f64 = 32.0;
 
 /// In probes a second.
-const TOGETHER_RATE: f64 = 100.0;
+const TOGETHER_RATE: f64 = 400.0;
 
 /// Wake-ups are not closer together than this: where paths are so many, more of them begin together.
 const APART_MIN: Duration = Duration::from_millis(1);

@@ -121,7 +121,7 @@ impl Engine {
     }
 
     /// Reads the counters of a path's uplink, where that is wanted.
-    fn sample(&mut self, id: PathId, now: Instant, transport: &impl ProbeTransport) {
+    fn sample(&mut self, id: PathId, now: Instant, transport: &mut impl ProbeTransport) {
         let id = self.paths[id.index()].uplink;
         if self.uplinks[id.index()].sample(transport, now) {
             self.unsettled.uplinks.insert(id);

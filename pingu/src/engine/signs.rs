@@ -17,7 +17,7 @@ use crate::{
     engine::{
         Engine, State,
         handshakes::{self, Count, Pings},
-        passive::{self, Source},
+        passive::{self, Counted, Source},
         path::Path,
         uplink::Uplink,
         wants::Wants,
@@ -26,7 +26,7 @@ use crate::{
     units::{PathId, UplinkId},
 };
 
-/// Where nothing counts, counters are looked for so often.
+/// Where nothing counts, or nothing waits for what does, counters are looked for so often.
 const TRY_EVERY: Duration = Duration::from_secs(5);
 
 /// Counters are read so often while handshakes decide about an uplink.
@@ -64,10 +64,11 @@ mod tests;
 
 impl Uplink {
     /// Reads its counters, where there are any. Whether it did.
-    pub(crate) fn sample(&mut self, transport: &impl ProbeTransport, now: Instant) -> bool {
+    pub(crate) fn sample(&mut self, transport: &mut impl ProbeTransport, now: Instant) -> bool {
         let wanted = self.passive.wanted(now);
         if let Some(ifindex) = wanted {
-            self.passive.take(transport.traffic(ifindex), now);
+            let counted = Counted::read(ifindex, self.passive.is_heeded, transport);
+            self.passive.take(counted, now);
         }
         wanted.is_some()
     }
@@ -184,15 +185,15 @@ impl Engine {
     }
 
     /// Reads all counters, if it is time. Whether it was.
-    pub(super) fn observe(&mut self, transport: &impl ProbeTransport, now: Instant) -> bool {
+    pub(super) fn observe(&mut self, transport: &mut impl ProbeTransport, now: Instant) -> bool {
         if now + self.watch.sample_every / RIDE_SHARE < self.watch.next_sample {
             return false;
         }
         for uplink in &mut self.uplinks {
             uplink.sample(transport, now);
         }
-        let counting = self.uplinks.iter().any(|uplink| uplink.passive.counts());
-        let every = if counting {
+        let mut uplinks = self.uplinks.iter();
+        let every = if uplinks.any(|uplink| uplink.passive.is_worth_waking()) {
             self.watch.sample_every
         } else {
             TRY_EVERY
@@ -339,10 +340,11 @@ impl Engine {
         }
     }
 
-    /// What handshakes say, for people who look for trouble.
+    /// What handshakes say, for people who look for trouble, and what asks for signs that are not to be had.
     pub(super) fn sign_warnings(&self) -> impl Iterator<Item = String> + '_ {
-        let both = self.uplinks.iter().zip(&self.config.uplinks);
-        both.filter_map(|(uplink, config)| match uplink.sign {
+        let uplinks = || self.uplinks.iter().zip(&self.config.uplinks);
+        let blind = uplinks().flat_map(|(uplink, config)| status::unheeded(uplink, config));
+        blind.chain(uplinks().filter_map(|(uplink, config)| match uplink.sign {
             Sign::None | Sign::Waits => None,
             Sign::Kept(_) => Some(format!(
                 "{}: pings are lost, but TCP handshakes succeed: it stays up",
@@ -352,6 +354,6 @@ impl Engine {
                 "{}: pings are answered, but no TCP handshake is: a captive portal, or a contract that has run out",
                 config.name
             )),
-        })
+        }))
     }
 }

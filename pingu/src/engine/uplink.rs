@@ -138,6 +138,11 @@ impl Uplink {
         }
     }
 
+    /// Nothing but a check may be against it.
+    pub(crate) fn is_fine_but_for_checks(&self) -> bool {
+        self.sign.heed(self.state_by_pings()) == State::Up
+    }
+
     /// The same by the pings alone.
     pub(crate) fn state_by_pings(&self) -> State {
         self.census.state(self.quorum)
@@ -295,13 +300,11 @@ impl Uplink {
                 .find(|path| path.counted == Some(wanted) && path.state() == wanted)
                 .or_else(|| self.own_paths(paths).find(|path| path.state() == wanted))
         };
-        let said =
-            |check: &Check| format!("check {}: {}", check.config.name, check.verdicts.text());
         if self.failed_check
             && self.census.state(self.quorum) != State::Down
             && let Some(check) = checks.iter().find(|check| check.fells())
         {
-            return said(check);
+            return check.said();
         }
         match self.state_noted {
             State::Up => {
@@ -309,7 +312,7 @@ impl Uplink {
                     path_of(State::Up).and_then(|path| reason::of_path(path, config, links));
                 let burst = of_path.unwrap_or_else(|| "answers".to_owned());
                 match checks.iter().find(|check| check.state() == State::Down) {
-                    Some(check) => format!("{burst}; {}", said(check)),
+                    Some(check) => format!("{burst}; {}", check.said()),
                     None => burst,
                 }
             }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use self::{
+    account::Accounts,
     clockwork::Clockwork,
     filter::Passes,
     inbox::Queue,
@@ -17,7 +18,7 @@ use self::{
     tap::Tap,
 };
 use super::{
-    ProbeOrder, ProbeTransport, Remarks, SendResult, Stamps,
+    InterfaceTraffic, ProbeOrder, ProbeTransport, Remarks, SendResult, Stamps,
     kernel::{
         KernelCounters,
         sender::{Cookies, Sender, Stamping},
@@ -26,8 +27,10 @@ use super::{
 };
 use crate::units::{Ifindex, SlotId};
 
+mod account;
 pub(crate) mod clock;
 pub(crate) mod clockwork;
+mod counters;
 mod filter;
 pub(crate) mod inbox;
 mod listener;
@@ -46,6 +49,9 @@ const STRAY_READ_MAX: usize = 256;
 /// Fewer packets than this fill no queue.
 const OVERFLOW_PACKETS_MIN: usize = 16;
 
+/// What interfaces count of a reply beside the bytes that an echo socket shows, about.
+const ECHO_HEADER_BYTES: u64 = 14 + 20;
+
 /// The socket engine.
 pub struct SocketTransport {
     slots: Slots,
@@ -60,6 +66,7 @@ pub struct SocketTransport {
     pings: Vec<PingInterface>,
     cookies: Cookies,
     ready: Ready,
+    accounts: Accounts,
 }
 
 /// The receiving sockets of one interface.
@@ -93,6 +100,7 @@ impl SocketTransport {
             pings: Vec::new(),
             cookies: Cookies::new(None),
             ready: Ready::new()?,
+            accounts: Accounts::default(),
         })
     }
 
@@ -134,6 +142,7 @@ impl SocketTransport {
             return;
         }
         self.sender.close(ifindex);
+        self.accounts.end(ifindex);
         self.ears.retain(|ear| ear.ifindex != ifindex);
         self.pings.retain(|interface| interface.ifindex != ifindex);
         // What waited in the queues, or comes next, is never read.
@@ -210,8 +219,12 @@ impl SocketTransport {
             ifindex,
         };
         let (inbox, socket) = (&mut self.clockwork.inbox, tap.socket.as_fd());
+        let accounts = &mut self.accounts;
         let taken = inbox.take(socket, Queue::Received, most, |message| {
             listener.take_packet(message, tap.bare);
+            if !stray {
+                accounts.heard(ifindex, message.bytes as u64);
+            }
         });
         if overflowed(taken, ifindex, || {
             !stray && tap.overflowed().unwrap_or(0) > 0
@@ -238,8 +251,10 @@ impl SocketTransport {
                 listener.take_error(message);
             });
             overflowed(errors, ifindex, || false);
+            let accounts = &mut self.accounts;
             let taken = inbox.take(fd, Queue::Received, READ_MAX, |message| {
                 listener.take_reply(message);
+                accounts.heard(ifindex, message.bytes as u64 + ECHO_HEADER_BYTES);
             });
             if overflowed(taken, ifindex, || socket.overflowed() > 0) {
                 self.slots.doubt(ifindex);
@@ -269,11 +284,13 @@ impl ProbeTransport for SocketTransport {
         for order in orders {
             self.heard.forget(order.slot);
         }
-        if !self.pings.is_empty() {
-            return self.send_pings(orders, results);
+        if self.pings.is_empty() {
+            let stamping = &mut Stamping::Sockets(&mut self.clockwork);
+            self.sender.send(&self.slots, stamping, orders, results);
+        } else {
+            self.send_pings(orders, results);
         }
-        let stamping = &mut Stamping::Sockets(&mut self.clockwork);
-        self.sender.send(&self.slots, stamping, orders, results);
+        self.accounts.sent(orders, results);
     }
 
     fn read(&self, slot: SlotId) -> Stamps {
@@ -284,9 +301,25 @@ impl ProbeTransport for SocketTransport {
         self.heard.remarks(slot)
     }
 
+    fn interface_traffic(
+        &mut self,
+        ifindex: Ifindex,
+        tell_apart: bool,
+    ) -> Option<InterfaceTraffic> {
+        if !self.serves(ifindex) {
+            return None;
+        }
+        let bare = self.ear(ifindex).map(|place| self.ears[place].own.bare);
+        // Where packet sockets were refused, this one would be, too.
+        let tell_apart = tell_apart && bare.is_some();
+        let socket = (bare.unwrap_or(false), self.first_word);
+        self.accounts.traffic(ifindex, tell_apart, socket)
+    }
+
     fn refresh(&mut self) {
         self.clockwork.look();
         self.read_queues();
         self.clockwork.clock.forget_steps();
+        self.accounts.grow_old();
     }
 }

@@ -1,7 +1,7 @@
 //! Which engine serves which interface: the eBPF one where it can be had and sees, sockets elsewhere. To the rest both are one.
 
 use super::{
-    EngineKind, ProbeOrder, ProbeTransport, Remarks, SendResult, Stamps, Traffic,
+    EngineKind, InterfaceTraffic, ProbeOrder, ProbeTransport, Remarks, SendResult, Stamps, Traffic,
     kernel::{AttachError, KernelTransport, LoadError, LoadOptions},
     socket::{SocketTransport, Sockets},
 };
@@ -258,6 +258,14 @@ impl ProbeTransport for Transport {
 
     fn traffic(&self, ifindex: Ifindex) -> Option<Traffic> {
         self.kernel.as_ref()?.traffic(ifindex)
+    }
+
+    fn interface_traffic(
+        &mut self,
+        ifindex: Ifindex,
+        tell_apart: bool,
+    ) -> Option<InterfaceTraffic> {
+        self.socket.as_mut()?.interface_traffic(ifindex, tell_apart)
     }
 
     fn refresh(&mut self) {

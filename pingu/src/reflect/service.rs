@@ -1,9 +1,9 @@
-//! What is served on which interface: what should be true by the kernel's links and addresses, and the few steps that make it so.
+//! What is served on which interface, and the few steps that make it what it should be.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io,
-    net::IpAddr,
+    error::Error,
+    io, iter,
     os::{
         linux::net::SocketAddrExt,
         unix::net::{SocketAddr, UnixListener},
@@ -12,10 +12,16 @@ use std::{
 
 use pingu_common::VlanIds;
 
-use super::driver::{self, Driver};
+use super::{
+    desired::{Desired, Desires},
+    driver::{self, Driver},
+};
 use crate::{
-    network::{Address, Link, LinkLayer},
-    probe::kernel::reflector::{Attached, ReflectHook, Reflector},
+    network::LinkLayer,
+    probe::kernel::{
+        AttachError,
+        reflector::{Attached, ReflectHook, Reflector},
+    },
     units::Ifindex,
 };
 
@@ -26,56 +32,10 @@ pub enum HookChoice {
     Auto,
     /// Native XDP or nothing.
     Xdp,
-    /// TC: the packet's way through the kernel is longer, and every device has it.
+    /// TC: the packet's way through the kernel is longer, and every device has it. By TCX, or clsact before Linux 6.6.
     Tc,
-}
-
-/// One interface as it should be served.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Desired {
-    pub(super) interface: String,
-    pub(super) ifindex: Ifindex,
-    pub(super) layer: LinkLayer,
-    pub(super) addresses: BTreeSet<IpAddr>,
-}
-
-impl Desired {
-    fn is_bare(&self) -> bool {
-        self.layer == LinkLayer::Bare
-    }
-
-    /// Its own Ethernet address; zeros where it has none.
-    fn link_address(&self) -> [u8; 6] {
-        match self.layer {
-            LinkLayer::Ethernet(address) => address,
-            LinkLayer::Bare | LinkLayer::Other(_) => [0; 6],
-        }
-    }
-}
-
-/// What to serve on the interfaces with these names, as far as they are there and have addresses.
-pub(super) fn desired(names: &[String], links: &[Link], addresses: &[Address]) -> Vec<Desired> {
-    let mut found: Vec<Desired> = Vec::new();
-    for name in names {
-        let Some(link) = links.iter().find(|link| link.is_called(name)) else {
-            continue;
-        };
-        if found.iter().any(|other| other.ifindex == link.ifindex) {
-            continue;
-        }
-        let own = addresses
-            .iter()
-            .filter(|address| address.ifindex == link.ifindex && address.usable)
-            .map(|address| address.address)
-            .filter(|address| !address.is_loopback());
-        found.push(Desired {
-            interface: link.name.clone(),
-            ifindex: link.ifindex,
-            layer: link.layer,
-            addresses: own.collect(),
-        });
-    }
-    found
+    /// TC by a clsact filter, which outlives a killed reflector until the next one.
+    Clsact,
 }
 
 /// The interfaces that are served.
@@ -85,15 +45,21 @@ pub(super) struct Services {
     running: BTreeMap<Ifindex, Service>,
     /// What was said of interfaces that cannot be served, so that it is said once.
     said: BTreeMap<Ifindex, String>,
+    absent: BTreeSet<String>,
 }
 
 /// One that is.
 pub(super) struct Service {
     pub(super) wanted: Desired,
-    pub(super) hook: ReflectHook,
     attached: Attached,
     /// Keeps a second reflector away; it ends with the process.
     _claim: UnixListener,
+}
+
+impl Service {
+    pub(super) fn hook(&self) -> ReflectHook {
+        self.attached.hook()
+    }
 }
 
 impl Services {
@@ -103,6 +69,7 @@ impl Services {
             choice,
             running: BTreeMap::new(),
             said: BTreeMap::new(),
+            absent: BTreeSet::new(),
         }
     }
 
@@ -114,26 +81,39 @@ impl Services {
         self.running.values()
     }
 
-    /// Those of the names that nothing is served on.
-    pub(super) fn missing<'a>(&self, names: &'a [String]) -> Vec<&'a str> {
-        let is_there = |name: &&String| {
-            let mut running = self.running.values();
-            running.any(|service| service.wanted.interface == **name)
-        };
-        let missing = names.iter().filter(|name| !is_there(name));
-        missing.map(String::as_str).collect()
+    /// The names that no interface has, and why interfaces that are there are not served.
+    pub(super) fn unserved(&self) -> (&BTreeSet<String>, impl Iterator<Item = &str>) {
+        (&self.absent, self.said.values().map(String::as_str))
     }
 
-    /// As [`Self::follow`], and warns once of each interface that cannot be served.
-    pub(super) fn follow_and_warn(&mut self, desired: Vec<Desired>) {
-        let _ = self.follow(desired);
+    /// All of it in one short line.
+    pub(super) fn summary(&self) -> String {
+        let served = self.running.len();
+        let named = served + self.absent.len() + self.failing().count();
+        format!("reflecting on {served} of {named} interfaces")
     }
 
-    /// Makes it so. Returns what stands in the way, a sentence for each interface.
-    pub(super) fn follow(&mut self, desired: Vec<Desired>) -> Vec<String> {
-        self.end_unwanted(&desired);
+    /// Interfaces that are there and not served at all.
+    fn failing(&self) -> impl Iterator<Item = &Ifindex> {
+        self.said
+            .keys()
+            .filter(|ifindex| !self.running.contains_key(ifindex))
+    }
+
+    /// Makes it so. Returns what stands in the way, a sentence for each interface; what is new of it is logged.
+    pub(super) fn follow(&mut self, desires: Desires) -> Vec<String> {
+        self.end_unwanted(&desires.interfaces);
+        self.said
+            .retain(|ifindex, _| desires.interfaces.iter().any(|one| one.ifindex == *ifindex));
+        for interface in desires.absent.difference(&self.absent) {
+            tracing::warn!(interface, "is not there; it is served as soon as it is");
+        }
+        self.absent = desires.absent;
+        if let Err(error) = self.reflector.refuse(desires.martians) {
+            tracing::debug!(%error, "not all own addresses are refused as sources");
+        }
         let mut failures = Vec::new();
-        for wanted in desired {
+        for wanted in desires.interfaces {
             let ifindex = wanted.ifindex;
             match self.serve(wanted) {
                 Ok(()) => {
@@ -161,8 +141,7 @@ impl Services {
             wanted.is_some_and(|wanted| {
                 wanted.is_bare() == service.wanted.is_bare()
                     && service.attached.is_alive()
-                    && (service.hook == ReflectHook::Tc
-                        || hook(choice, wanted) == Ok(ReflectHook::Xdp))
+                    && (service.hook() != ReflectHook::Xdp || xdp_refusal(choice, wanted).is_none())
             })
         };
         let ended: Vec<Ifindex> = self
@@ -196,7 +175,8 @@ impl Services {
             io::ErrorKind::AddrInUse => format!("another reflector serves {name}"),
             _ => format!("cannot claim {name}: {error}"),
         })?;
-        let (attached, hook) = self.attach(&wanted)?;
+        let attached = self.attach(&wanted)?;
+        let hook = attached.hook().as_str();
         // Addresses come last: nothing is answered before everything stands.
         self.running.insert(
             ifindex,
@@ -205,45 +185,35 @@ impl Services {
                     addresses: BTreeSet::new(),
                     ..wanted.clone()
                 },
-                hook,
                 attached,
                 _claim: claim,
             },
         );
-        tracing::info!(interface = name, ?hook, addresses = ?wanted.addresses, "reflecting");
+        tracing::info!(interface = name, hook, addresses = ?wanted.addresses, "reflecting");
         self.follow_addresses(wanted)
     }
 
-    fn attach(&self, wanted: &Desired) -> Result<(Attached, ReflectHook), String> {
+    fn attach(&self, wanted: &Desired) -> Result<Attached, String> {
         let (ifindex, name) = (wanted.ifindex, &wanted.interface);
-        let bare = wanted.is_bare();
-        let refused = match hook(self.choice, wanted) {
-            Ok(ReflectHook::Tc) => None,
-            Ok(ReflectHook::Xdp) => match self.reflector.attach(ifindex, bare, ReflectHook::Xdp) {
-                Ok(attached) => return Ok((attached, ReflectHook::Xdp)),
-                Err(error) => Some(match error.raw_os_error() {
-                    Some(libc::EBUSY | libc::EEXIST) => {
-                        "it has another XDP program, which stays".to_owned()
-                    }
-                    Some(libc::EOPNOTSUPP) => "its driver has no native XDP".to_owned(),
-                    _ => error.to_string(),
-                }),
+        let refusal = match xdp_refusal(self.choice, wanted) {
+            None => match self.reflector.attach_xdp(ifindex) {
+                Ok(attached) => return Ok(attached),
+                Err(error) => Some(explain_xdp(&error)),
             },
-            Err(reason) => Some(reason),
+            Some(XdpRefusal::NotAsked) => None,
+            Some(XdpRefusal::Because(reason)) => Some(reason),
         };
-        if let Some(reason) = refused {
+        if let Some(reason) = refusal {
             if self.choice == HookChoice::Xdp {
                 return Err(format!("{name} cannot be served by XDP: {reason}"));
             }
             tracing::info!(interface = name, reason, "TC serves instead of XDP");
         }
-        match self.reflector.attach(ifindex, bare, ReflectHook::Tc) {
-            Ok(attached) => Ok((attached, ReflectHook::Tc)),
-            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Err(format!(
-                "{name} cannot be served by TC: the kernel has no TCX (Linux 6.6)"
-            )),
-            Err(error) => Err(format!("{name} cannot be served by TC: {error}")),
-        }
+        let clsact = self.choice == HookChoice::Clsact;
+        let attached = self
+            .reflector
+            .attach_classifier(ifindex, wanted.is_bare(), clsact);
+        attached.map_err(|error| format!("{name} cannot be served by TC: {}", whole(&error)))
     }
 
     /// Serves the addresses that the interface has, under the Ethernet address that it has.
@@ -278,16 +248,43 @@ impl Services {
     }
 }
 
-/// Which hook an interface should have, or why not XDP.
-fn hook(choice: HookChoice, wanted: &Desired) -> Result<ReflectHook, String> {
-    if choice == HookChoice::Tc {
-        return Ok(ReflectHook::Tc);
+/// An error with its causes.
+fn whole(error: &AttachError) -> String {
+    let causes = iter::successors(error.source(), |&cause| cause.source());
+    let causes: String = causes.map(|cause| format!(": {cause}")).collect();
+    format!("{error}{causes}")
+}
+
+fn explain_xdp(error: &AttachError) -> String {
+    let number = match error {
+        AttachError::Hook { source, .. } => source.raw_os_error(),
+        AttachError::Socket { .. } | AttachError::NotLoaded(_) | AttachError::Occupied { .. } => {
+            None
+        }
+    };
+    match number {
+        Some(libc::EBUSY | libc::EEXIST) => "it has another XDP program, which stays".to_owned(),
+        Some(libc::EOPNOTSUPP) => "its driver has no native XDP".to_owned(),
+        Some(_) | None => whole(error),
+    }
+}
+
+/// Why XDP is not even tried.
+enum XdpRefusal {
+    NotAsked,
+    Because(String),
+}
+
+fn xdp_refusal(choice: HookChoice, wanted: &Desired) -> Option<XdpRefusal> {
+    match choice {
+        HookChoice::Tc | HookChoice::Clsact => return Some(XdpRefusal::NotAsked),
+        HookChoice::Auto | HookChoice::Xdp => {}
     }
     if wanted.is_bare() {
-        return Err("it has no Ethernet headers".to_owned());
+        return Some(XdpRefusal::Because("it has no Ethernet headers".to_owned()));
     }
     let driver = driver::ask(wanted.ifindex, &wanted.interface);
-    xdp_fault(choice, &driver).map_or(Ok(ReflectHook::Xdp), Err)
+    xdp_fault(choice, &driver).map(XdpRefusal::Because)
 }
 
 /// Why replies might not leave by XDP, if they might not.

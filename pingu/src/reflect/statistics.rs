@@ -1,6 +1,10 @@
 //! What a reflector tells its operator: how many requests arrived, from whom, and how long ago the last one came.
 
-use std::{collections::HashMap, fmt::Write, net::IpAddr};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt::Write,
+    net::IpAddr,
+};
 
 use serde::Serialize;
 
@@ -19,6 +23,10 @@ pub(super) struct Statistics {
 #[derive(Serialize)]
 struct Report {
     interfaces: Vec<Interface>,
+    /// Names that no interface has yet, or any more.
+    absent: BTreeSet<String>,
+    /// Why interfaces that are there are not served, or not with all their addresses.
+    failures: Vec<String>,
     #[serde(flatten)]
     counters: ReflectorCounters,
     /// How many paths were counted; the list may be shorter.
@@ -49,15 +57,18 @@ impl Statistics {
     /// A report, as JSON on one line or as a table.
     pub(super) fn render(&mut self, services: &Services, json: bool) -> anyhow::Result<String> {
         let counted = services.reflector().paths();
+        let (absent, failures) = services.unserved();
         let report = Report {
             interfaces: services
                 .running()
                 .map(|service| Interface {
                     interface: service.wanted.interface.clone(),
-                    hook: service.hook,
+                    hook: service.hook(),
                     addresses: service.wanted.addresses.iter().copied().collect(),
                 })
                 .collect(),
+            absent: absent.clone(),
+            failures: failures.map(str::to_owned).collect(),
             counters: services.reflector().counters()?,
             path_count: counted.len(),
             paths: self.paths(counted, monotonic_ns()),
@@ -104,13 +115,16 @@ fn table(report: &Report) -> String {
     const INFALLIBLE: &str = "a string takes everything";
     let mut out = String::new();
     for interface in &report.interfaces {
-        let hook = match interface.hook {
-            ReflectHook::Xdp => "xdp",
-            ReflectHook::Tc => "tc",
-        };
+        let hook = interface.hook.as_str();
         let addresses: Vec<String> = interface.addresses.iter().map(IpAddr::to_string).collect();
         let name = &interface.interface;
         writeln!(out, "{name} by {hook}: {}", addresses.join(", ")).expect(INFALLIBLE);
+    }
+    for name in &report.absent {
+        writeln!(out, "{name}: is not there").expect(INFALLIBLE);
+    }
+    for failure in &report.failures {
+        writeln!(out, "{failure}").expect(INFALLIBLE);
     }
     let ReflectorCounters {
         reflected,

@@ -3,7 +3,7 @@
 use std::{net::IpAddr, path::Path, time::Duration};
 
 use pingu::{
-    config::{CheckConfig, CheckKind, Config, RecordKind},
+    config::{CheckConfig, CheckKind, Config, RecordKind, WhenAllFail},
     units::{TableId, UplinkId},
 };
 
@@ -36,6 +36,9 @@ fn what_is_absent_has_the_value_that_is_documented() {
     assert_eq!(check.every, Duration::from_secs(30));
     assert_eq!(check.timeout, Duration::from_secs(5));
     assert_eq!((check.fall, check.rise, check.required), (2, 1, true));
+    assert_eq!(check.when_all_fail, WhenAllFail::Ignore);
+    let program = only("kind = \"exec\"\ncommand = [\"/bin/true\"]");
+    assert_eq!(program.when_all_fail, WhenAllFail::Fall);
     // A short period shortens the time limit with it.
     let check = only("kind = \"tcp\"\naddress = \"192.0.2.1:443\"\nevery = \"1s\"");
     assert_eq!(check.timeout, Duration::from_secs(1));
@@ -75,6 +78,8 @@ fn each_kind_reads_back_as_it_is_written() {
     only("kind = \"dns\"\nresolver = \"192.0.2.53\"\nquery = \"_sip.example\"\ntype = \"TXT\"");
     only("kind = \"exec\"\ncommand = [\"/bin/sh\", \"-c\", \"echo \\\"$PINGU_UPLINK\\\" 'x'\"]");
     only("kind = \"mtu\"\ntarget = \"192.0.2.1\"");
+    let check = only("kind = \"mtu\"\ntarget = \"192.0.2.1\"\nwhen_all_fail = \"fall\"");
+    assert_eq!(check.when_all_fail, WhenAllFail::Fall);
     only("kind = \"mtu\"\ntarget = \"2001:db8::1\"\nsize = 1280");
 }
 
@@ -105,6 +110,10 @@ fn every_problem_of_a_check_is_said() {
                 format!("f:7:8: error: `uplink[1].check[1].kind` must be one of {kinds}, not \"icmp\""),
                 "f:9:1: error: unknown key `uplink[1].check[1].timeotu`; did you mean `timeout`?".to_owned(),
             ],
+        ),
+        (
+            "kind = \"tcp\"\naddress = \"192.0.2.1:443\"\nwhen_all_fail = \"keep\"",
+            vec!["f:8:17: error: `uplink[1].check[1].when_all_fail` must be one of \"ignore\", \"fall\", not \"keep\"".to_owned()],
         ),
         (
             "kind = \"tcp\"",

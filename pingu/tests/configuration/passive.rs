@@ -106,6 +106,21 @@ fn a_budget_that_no_pace_keeps_is_warned_of() {
 }
 
 #[test]
+fn what_only_programs_see_is_warned_of_where_none_are_loaded() {
+    let judge = format!("{GOOD}[health]\nhandshakes = \"judge\"\n");
+    for (engine, warned) in [("socket", true), ("auto", false), ("ebpf", false)] {
+        let text = format!("engine = \"{engine}\"\n{judge}");
+        let (_, warnings) = Config::parse(&text, "f").expect("a warning only");
+        let about: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        let names_it = |text: &String| text.contains("handshakes") && text.starts_with("f:1:");
+        assert_eq!(about.iter().any(names_it), warned, "{engine}: {about:?}");
+        assert_eq!(about.is_empty(), !warned, "{engine}: {about:?}");
+    }
+    let (_, warnings) = Config::parse(&format!("engine = \"socket\"\n{GOOD}"), "f").expect("right");
+    assert_eq!(warnings, []);
+}
+
+#[test]
 fn every_wrong_value_is_told_at_once() {
     let text = format!(
         "{GOOD}probe_when = \"never\"\nprobe_at_least = \"1ms\"\nsilence = \"5ms\"\nbudget = \"50MB\"\nhandshakes = true\n"

@@ -80,6 +80,8 @@ pub(crate) struct Crowd {
     pub(crate) wakes: Vec<Duration>,
     /// Every change of an uplink's state.
     pub(crate) changes: Vec<(Duration, UplinkId, State)>,
+    /// Wake-ups that left the loop more to do than probing.
+    pub(crate) errands: usize,
 }
 
 /// So many targets as the list of a configuration.
@@ -132,6 +134,7 @@ impl Crowd {
             transport,
             wakes: Vec::new(),
             changes: Vec::new(),
+            errands: 0,
         }
     }
 
@@ -170,6 +173,8 @@ impl Crowd {
             self.wakes.push(now - self.transport.start);
             self.engine.run(now, &mut self.transport);
             self.engine.sent(self.transport.now.get());
+            let now = self.transport.now.get();
+            self.errands += usize::from(self.engine.has_errands(now));
             for (id, state, _) in self.engine.changes() {
                 self.changes.push((self.now(), id, state));
             }

@@ -2,7 +2,10 @@
 
 mod causes;
 mod crowd;
+mod dead_far_ends;
 mod directions;
+mod errands;
+mod far_ends;
 mod passive;
 mod properties;
 mod scale;

@@ -26,15 +26,21 @@ impl Random {
 }
 
 #[test]
-fn at_a_hundred_probes_a_second_a_wake_up_carries_ten_however_many_targets_there_are() {
-    for (links, per_link, probe, period) in [
-        (1, 10, "count = 1\nperiod = \"100ms\"", MS * 100),
-        (1, 1000, "count = 1\nperiod = \"10s\"", seconds(10)),
-        (100, 10, "count = 1\nperiod = \"10s\"", seconds(10)),
-        (1, 10, "count = 10\nperiod = \"1s\"", seconds(1)),
-        (10, 10, "count = 10\nperiod = \"10s\"", seconds(10)),
-        (1, 10_000, "count = 1\nperiod = \"100s\"", seconds(100)),
-        (1, 65_536, "count = 1\nperiod = \"655360ms\"", seconds(655)),
+fn at_a_hundred_probes_a_second_a_wake_up_carries_ten_or_more_however_many_targets_there_are() {
+    for (links, per_link, probe, period, together) in [
+        (1, 10, "count = 1\nperiod = \"100ms\"", MS * 100, 10),
+        (1, 1000, "count = 1\nperiod = \"10s\"", seconds(10), 31),
+        (100, 10, "count = 1\nperiod = \"10s\"", seconds(10), 31),
+        (1, 10, "count = 10\nperiod = \"1s\"", seconds(1), 10),
+        (10, 10, "count = 10\nperiod = \"10s\"", seconds(10), 31),
+        (1, 10_000, "count = 1\nperiod = \"100s\"", seconds(100), 31),
+        (
+            1,
+            65_536,
+            "count = 1\nperiod = \"655360ms\"",
+            seconds(655),
+            31,
+        ),
     ] {
         let probe = format!("[probe]\n{}\n{probe}\n", targets(per_link));
         let mut crowd = Crowd::new(&(probe + &uplinks(links, "")));
@@ -44,9 +50,10 @@ fn at_a_hundred_probes_a_second_a_wake_up_carries_ten_however_many_targets_there
         crowd.count_anew();
         crowd.run_until(settled + seconds(20));
         let (wakes, sent) = (crowd.wakes.len(), crowd.transport.sent.len());
-        assert!(sent >= 1990, "{sent}");
+        // What is due in one wake-up may just not have been.
+        assert!(sent + 40 >= 2000, "{sent}");
         assert!(
-            wakes * 9 <= sent,
+            wakes * (together - 1) <= sent,
             "{links} x {per_link}: {wakes} wake-ups for {sent} probes"
         );
         assert_eq!(crowd.missing_and_answered().0, 0);

@@ -10,13 +10,19 @@ use std::{
 use pingu::{
     config::{Config, Gateway},
     engine::{Engine, HookState, State, Status, Why, reconcile},
-    network::{Address, Change, DEFAULT_V4, Neighbour, NeighbourState, NextHop, Route, Snapshot},
+    network::{
+        Address, Change, DEFAULT_V4, Neighbour, NeighbourState, NextHop, Route, Rule, Snapshot,
+    },
     probe::{EngineKind, Remarks},
     units::{Metric, Protocol, TableId, UplinkId},
 };
 use serde::Deserialize;
 
-use crate::wires::{Wire, Wires, wire};
+use crate::{
+    errands,
+    far_ends::FarEnds,
+    wires::{Wire, Wires, wire},
+};
 
 /// Metrics of the routes that a DHCP client of this world installs: this plus the interface's number.
 const LEARNED_METRIC_BASE: u32 = 1000;
@@ -59,6 +65,8 @@ pub(crate) struct World {
     engine: Engine,
     transport: Wires,
     own_routes: Vec<Route>,
+    own_rules: Vec<Rule>,
+    far_ends: FarEnds,
     history: Vec<(Duration, String)>,
     active: Option<String>,
     /// Each uplink's state, and how often it changed.
@@ -102,6 +110,8 @@ impl World {
             engine,
             transport,
             own_routes: Vec::new(),
+            own_rules: Vec::new(),
+            far_ends: FarEnds::default(),
             history: Vec::new(),
             active: None,
             states: BTreeMap::new(),
@@ -193,12 +203,22 @@ impl World {
     /// Lives until so long after the start.
     pub(crate) fn run_until(&mut self, after: Duration) {
         let until = self.transport.start + after;
-        while let Some(wake) = self.engine.next_wake().filter(|wake| *wake <= until) {
+        while let Some(wake) = self.next_wake().filter(|wake| *wake <= until) {
             self.transport.now.set(wake.max(self.now()));
             self.step();
         }
         self.transport.now.set(until);
         self.step();
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        let wakes = [self.engine.next_wake(), self.far_ends.next_wake()];
+        wakes.into_iter().flatten().min()
+    }
+
+    /// What the checks of the uplinks talk to.
+    pub(crate) fn far_ends(&mut self) -> &mut FarEnds {
+        &mut self.far_ends
     }
 
     pub(crate) fn status(&self) -> Status {
@@ -242,7 +262,12 @@ impl World {
         self.engine.tell_time(wall, now);
         self.engine.run(now, &mut self.transport);
         self.engine.sent(now);
-        for (ifindex, address) in self.engine.solicitations(now) {
+        self.far_ends.turn(&mut self.engine, now);
+        let has_errands = self.engine.has_errands(now);
+        let asked_for = self.engine.solicitations(now);
+        let done = errands::done(&mut self.engine, now) + asked_for.len();
+        assert!(has_errands || done == 0, "{done} errands were not told of");
+        for (ifindex, address) in asked_for {
             let wire = self
                 .transport
                 .wires
@@ -289,7 +314,9 @@ impl World {
         match change {
             Change::Add(route) | Change::AddBeside(route) => self.own_routes.push(route.clone()),
             Change::Delete(route) => self.own_routes.retain(|own| own != route),
-            _ => panic!("the scenarios know only routes: {change:?}"),
+            Change::AddRule(rule) => return self.own_rules.push(rule.clone()),
+            Change::DeleteRule(rule) => return self.own_rules.retain(|own| own != rule),
+            _ => panic!("the scenarios know only routes and rules: {change:?}"),
         }
         assert_ne!(self.own_routes.len(), before, "{change:?} did nothing");
         assert!(
@@ -316,6 +343,7 @@ impl World {
     fn look(&mut self) {
         let mut snapshot = Snapshot {
             routes: self.own_routes.clone(),
+            rules: self.own_rules.clone(),
             ..Snapshot::default()
         };
         for wire in self.transport.wires.iter().filter(|wire| wire.exists) {

@@ -25,7 +25,8 @@ use super::{
     probe::{Run, TIMEOUT},
 };
 
-const COOKIE: [u32; 4] = [0x0123_4567, 0x89ab_cdef, 0x0f1e_2d3c, 0x4b5a_6978];
+/// One for all: nobody forges here.
+pub(super) const COOKIE: [u32; 4] = [0x0123_4567, 0x89ab_cdef, 0x0f1e_2d3c, 0x4b5a_6978];
 
 /// Sends each of the orders, all at once, until `probes` are sent.
 pub(super) fn flood(orders: &[ProbeOrder], probes: u32, receive: ReceiveHook) -> Result<Run> {
@@ -93,7 +94,8 @@ fn collect(transport: &KernelTransport, orders: &[ProbeOrder]) -> u64 {
     }
 }
 
-fn frames(orders: &[ProbeOrder]) -> Result<Vec<Vec<u8>>> {
+/// The frame of each.
+pub(super) fn frames(orders: &[ProbeOrder]) -> Result<Vec<Vec<u8>>> {
     orders
         .iter()
         .map(|order| {

@@ -32,7 +32,7 @@ const VNET_HEADER_BYTES: usize = 10;
 /// A device and its far end.
 pub struct Device {
     pub namespace: Namespace,
-    ifindex: Ifindex,
+    pub ifindex: Ifindex,
     far_end: File,
     is_tap: bool,
 }
@@ -152,6 +152,11 @@ impl Device {
 
     /// The next echo request that leaves by the device; the kernel sends things of its own there.
     fn next_request(&mut self) -> Vec<u8> {
+        self.next_echo([8, 128])
+    }
+
+    /// The next ICMP message of one of these types that leaves by the device, in its frame.
+    pub fn next_echo(&mut self, kinds: [u8; 2]) -> Vec<u8> {
         loop {
             let mut poll = libc::pollfd {
                 fd: self.far_end.as_raw_fd(),
@@ -160,7 +165,7 @@ impl Device {
             };
             // SAFETY: one descriptor, which lives through the call.
             let ready = unsafe { libc::poll(&mut poll, 1, DEADLINE.as_millis() as i32) };
-            assert_eq!(ready, 1, "no request came");
+            assert_eq!(ready, 1, "nothing came of {kinds:?}");
             let mut frame = vec![0; 16 * 1024];
             let length = self.far_end.read(&mut frame).unwrap();
             frame.truncate(length);
@@ -168,14 +173,14 @@ impl Device {
                 frame.drain(..VNET_HEADER_BYTES);
             }
             if let Some(icmp) = icmp_offset(&frame, self.is_tap)
-                && [8, 128].contains(&frame[icmp])
+                && kinds.contains(&frame[icmp])
             {
                 return frame;
             }
         }
     }
 
-    fn write(&mut self, frame: &Frame) {
+    pub fn write(&mut self, frame: &Frame) {
         let mut bytes = Vec::new();
         if self.is_tap {
             bytes.resize(VNET_HEADER_BYTES, 0);

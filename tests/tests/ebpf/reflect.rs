@@ -1,6 +1,7 @@
 //! The reflector's programs on single packets: what goes back, to the byte, and what is left to the kernel untouched.
 
 mod rig;
+mod wire;
 
 use std::net::IpAddr;
 
@@ -234,6 +235,11 @@ fn whatever_is_odd_is_left_to_the_kernel_untouched() {
                 let mut multicast = good.bytes();
                 multicast[6] = 3;
                 rig.passes_untouched(hook, &multicast, "a frame from a group");
+                for group in [[0xff; 6], [1, 0, 0x5e, 0, 0, 1], [0x33, 0x33, 0, 0, 0, 1]] {
+                    let mut to_group = good.bytes();
+                    to_group[..6].copy_from_slice(&group);
+                    rig.passes_untouched(hook, &to_group, "a frame to a group");
+                }
             }
             let whole = good.bytes();
             for bytes in harness_shortest(hook, is_ipv4)..whole.len() {
@@ -289,6 +295,53 @@ fn only_sources_within_the_prefixes_are_answered() {
                     assert_eq!(verdict, hook.sent_back(), "{from:?} {hook:?} {is_ipv4}");
                 } else {
                     rig.passes_untouched(hook, &request.bytes(), "a source from elsewhere");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn nobody_is_answered_who_uses_a_source_that_is_not_another_host_s() {
+    let here = [
+        "127.0.0.1",
+        "0.1.2.3",
+        "224.0.0.5",
+        "255.255.255.255",
+        "240.0.0.1",
+    ];
+    let there = [
+        "::",
+        "::1",
+        "::127.0.0.1",
+        "::ffff:192.0.2.9",
+        "ff02::1",
+        "ff05::2",
+    ];
+    let mut rig = Rig::new(&["0.0.0.0/0", "::/0", "198.51.100.7/32"]);
+    for hook in HOOKS {
+        for (is_ipv4, sources) in [(true, &here[..]), (false, &there[..])] {
+            for source in sources {
+                let odd = Echo {
+                    source: source.parse().unwrap(),
+                    ..request(hook, is_ipv4)
+                };
+                rig.passes_untouched(hook, &odd.bytes(), source);
+            }
+        }
+        // Its own addresses and broadcasts are given; they may be whole prefixes that were asked for, and come and go.
+        let own = [THERE_V4, THERE_V6];
+        for is_refused in [true, false, true, false] {
+            rig.0
+                .refuse(own.into_iter().filter(|_| is_refused).collect())
+                .unwrap();
+            for is_ipv4 in [true, false] {
+                let request = request(hook, is_ipv4);
+                if is_refused {
+                    rig.passes_untouched(hook, &request.bytes(), "an own address");
+                } else {
+                    let (verdict, _) = rig.run(hook, &request.bytes());
+                    assert_eq!(verdict, hook.sent_back(), "{hook:?} {is_ipv4}");
                 }
             }
         }

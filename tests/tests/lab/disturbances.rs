@@ -1,10 +1,6 @@
 //! What others do to the kernel while pingu runs, most of it without a word.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "own routes must be back within a second"
-)]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pingu_tests::lab::{
     daemon::Daemon,
@@ -14,6 +10,7 @@ use pingu_tests::lab::{
     settings::Settings,
     site::{LEARNED_METRIC, Plan, Site, TARGET},
     status::{self, counter},
+    stopwatch::Stopwatch,
     turn,
     wait::wait_until,
 };
@@ -38,7 +35,7 @@ fn deleted_own_routes_are_back_within_a_second() {
         "route del default proto 136 metric 89".to_owned(),
         format!("route flush table main\n{connected}"),
     ] {
-        let start = Instant::now();
+        let start = Stopwatch::start();
         site.router.ip_batch(&deletion);
         wait_until(
             &format!("own routes to be back after `{deletion}`"),
@@ -71,7 +68,7 @@ fn a_flush_of_the_main_table_leaves_no_default_missing_for_long() {
         let (site, mut daemon) = running(&settings);
         let before = routes::own(&site.router).len();
         let connected = connected_networks(&site);
-        let start = Instant::now();
+        let start = Stopwatch::start();
         site.router.ip("route flush table main");
         route_watch::wait_until_by(&site.router, TARGET, site.ifindex(0), DEADLINE);
         assert!(start.elapsed() <= MENDED_MAX, "{:?}", start.elapsed());

@@ -12,7 +12,9 @@ use pingu_tests::lab::{
     routes,
     settings::Settings,
     site::{Site, TARGET},
-    status, turn,
+    status,
+    stopwatch::Stopwatch,
+    turn,
     wait::wait_until,
 };
 
@@ -78,16 +80,17 @@ fn cut_and_repair(engine: &str, cut: impl Fn(&Site), repair: impl Fn(&Site)) -> 
     for _ in 0..CUTS {
         let watch = RouteWatch::start(&site.router, TARGET, Pace::Tight);
         // Taken before the command starts: the true instant of the cut is a few milliseconds later.
-        let start = Instant::now();
+        let stopwatch = Stopwatch::start();
         cut(&site);
         route_watch::wait_until_by(&site.router, TARGET, lte, DEADLINE);
+        let stalled = stopwatch.stalled();
         daemon.wait_until_down("fibre");
         repair(&site);
         daemon.wait_until_up(&["fibre", "lte"]);
         route_watch::wait_until_by(&site.router, TARGET, fibre, DEADLINE);
         let sightings = watch.finish();
         println!("the watch: {:?}", sightings.count);
-        times.push(time_to(&sightings, lte, start));
+        times.push(time_to(&sightings, lte, stopwatch.started()).saturating_sub(stalled));
         assert_eq!(sightings.count.without_route, 0, "{sightings:?}");
         let moves: Vec<_> = sightings
             .changes

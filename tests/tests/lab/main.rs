@@ -34,6 +34,7 @@ mod mutators;
 mod network_managers;
 mod notifying;
 mod passive;
+mod passive_sockets;
 mod pins;
 mod policy;
 mod redistribution;

@@ -2,15 +2,8 @@
 //! it, and nothing is written any more.
 //!
 //! A run is a seed; a failure tells it, and all that was done. `PINGU_LAB_SEED=17` makes that one alone.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "everything must be back within a second"
-)]
 
-use std::{
-    process::Stdio,
-    time::{Duration, Instant},
-};
+use std::{process::Stdio, time::Duration};
 
 use pingu_tests::lab::{
     daemon::Daemon,
@@ -18,6 +11,7 @@ use pingu_tests::lab::{
     routes,
     settings::Settings,
     site::{LEARNED_METRIC, Plan, Site},
+    stopwatch::Stopwatch,
     tracer::{SENDING, Tracer},
     turn,
     wait::wait_until,
@@ -98,7 +92,7 @@ fn survives_seed(seed: u64, group: &str) {
             mutator.operates(&site.router);
         }
         let foreign = mutator.makes_way(&site.router);
-        let start = Instant::now();
+        let start = Stopwatch::start();
         wait_until("everything to be back", DEADLINE, || {
             mutator.agree(&own(&site.router), &wanted)
         });

@@ -1,10 +1,6 @@
 //! Programs that manage all that an interface has, and take what is not theirs for something to be tidied up.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "own routes must be back within a second"
-)]
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pingu_tests::lab::{
     daemon::Daemon,
@@ -17,6 +13,7 @@ use pingu_tests::lab::{
     routes,
     settings::Settings,
     site::{LEARNED_METRIC, Plan, Site, TARGET},
+    stopwatch::Stopwatch,
     turn,
     wait::wait_until,
 };
@@ -259,7 +256,7 @@ fn wait_for_own(site: &Site, count: usize) -> Vec<String> {
 /// How long it takes from now until something is as it was.
 #[track_caller]
 fn wait_until_back<T: PartialEq + std::fmt::Debug>(look: impl Fn() -> T, before: &T) -> Duration {
-    let start = Instant::now();
+    let start = Stopwatch::start();
     wait_until("all to be back", DEADLINE, || {
         let now = look();
         (now == *before)

@@ -30,14 +30,14 @@ const WATCHDOG: Duration = Duration::from_secs(1);
 const BEAT: &str = "WATCHDOG=1";
 
 /// A service manager's end of the socket.
-struct Manager {
+pub(crate) struct Manager {
     socket: UnixDatagram,
     _directory: TempDir,
-    path: std::path::PathBuf,
+    pub(crate) path: std::path::PathBuf,
 }
 
 impl Manager {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let path = directory.path().join("notify");
         let socket = UnixDatagram::bind(&path).expect("a socket can be bound there");
@@ -62,7 +62,7 @@ impl Manager {
 
     /// Messages until one says this; it is the last of them.
     #[track_caller]
-    fn wait_for(&self, text: &str) -> Vec<String> {
+    pub(crate) fn wait_for(&self, text: &str) -> Vec<String> {
         let end = Instant::now() + DEADLINE;
         let mut seen = Vec::new();
         while let Some(message) = self.next(end.saturating_duration_since(Instant::now())) {

@@ -1,6 +1,6 @@
 //! `pingu reflect` at the other end: each direction's losses told apart, against a provider that counts what it drops.
 
-use std::{net::IpAddr, time::Duration};
+use std::{process::Command, time::Duration};
 
 use pingu_tests::lab::{
     daemon::{self, Daemon, START_DEADLINE, STOP_DEADLINE},
@@ -10,9 +10,13 @@ use pingu_tests::lab::{
     site::{Plan, Site},
     status::{self, counter},
     turn,
-    wait::wait_until,
 };
 use serde_json::Value;
+
+mod bare;
+mod clsact;
+mod interfaces;
+mod operator;
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -40,16 +44,30 @@ impl Reflector {
 
     #[track_caller]
     fn spawn(namespace: &Namespace, arguments: &[&str]) -> Self {
+        Self::run(Self::command(namespace, arguments))
+    }
+
+    fn command(namespace: &Namespace, arguments: &[&str]) -> Command {
         let mut command = namespace.command(daemon::binary());
         command.args(["reflect", "--json"]).args(arguments);
         command.env("NO_COLOR", "1");
+        command
+    }
+
+    #[track_caller]
+    fn run(command: Command) -> Self {
         Self(Process::spawn("pingu reflect", command))
     }
 
     /// Ends it, and gives what it has to say at its end.
     #[track_caller]
-    fn stop(mut self) -> Value {
-        self.0.signal(libc::SIGTERM);
+    fn stop(self) -> Value {
+        self.stop_by(libc::SIGTERM)
+    }
+
+    #[track_caller]
+    fn stop_by(mut self, signal: i32) -> Value {
+        self.0.signal(signal);
         let status = self.0.wait(STOP_DEADLINE);
         assert!(status.success(), "{status}");
         let log = self.0.log();
@@ -301,61 +319,6 @@ fn only_whom_it_may_answer_is_reflected() {
     let report = reflector.stop();
     assert_eq!(report["reflected"], 0, "{report:#}");
     assert!(report["refused"].as_u64().unwrap() >= 20, "{report:#}");
-}
-
-#[test]
-fn an_interface_and_addresses_that_come_later_are_served() {
-    let _turn = turn::shared();
-    let site = Plan::new(&["wan1"]).build();
-    let provider = &site.providers[0].namespace;
-    let mut reflector = Reflector::spawn(provider, &["--interface", "late0"]);
-    reflector.0.wait_for_log("is not there", START_DEADLINE);
-    provider.ip("link add late0 type veth peer name late1");
-    provider.ip("address add 10.8.0.1/24 dev late0");
-    provider.ip("link set late0 up");
-    wait_for_addresses(&reflector, &["10.8.0.1"]);
-    provider.ip("address add 10.9.0.9/24 dev late0");
-    wait_for_addresses(&reflector, &["10.8.0.1", "10.9.0.9"]);
-    provider.ip("address del 10.8.0.1/24 dev late0");
-    wait_for_addresses(&reflector, &["10.9.0.9"]);
-    provider.ip("link del late0");
-    wait_for_addresses(&reflector, &[]);
-    reflector.stop();
-}
-
-#[track_caller]
-fn wait_for_addresses(reflector: &Reflector, wanted: &[&str]) {
-    wait_until("the addresses to be served", DEADLINE, || {
-        // Each report answers one signal: the next one tells what is so after this.
-        let before = reflector.0.log().len();
-        reflector.0.signal(libc::SIGUSR1);
-        wait_until("a report", DEADLINE, || {
-            (reflector.0.log().len() > before)
-                .then_some(())
-                .ok_or_else(String::new)
-        });
-        let log = reflector.0.log();
-        let Some(line) = log.lines().rfind(|line| line.starts_with('{')) else {
-            return Err(log);
-        };
-        let report: Value = serde_json::from_str(line).map_err(|error| error.to_string())?;
-        let served: Vec<&str> = report["interfaces"][0]["addresses"]
-            .as_array()
-            .into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .filter(|address| {
-                address
-                    .parse::<IpAddr>()
-                    .is_ok_and(|address| address.is_ipv4())
-            })
-            .collect();
-        if served == wanted {
-            Ok(())
-        } else {
-            Err(line.to_owned())
-        }
-    });
 }
 
 #[test]

@@ -15,6 +15,7 @@ use pingu_tests::lab::{
     routes,
     settings::Settings,
     site::{Plan, Site, TARGET},
+    stopwatch::Stopwatch,
     turn,
     wait::wait_until,
 };
@@ -41,7 +42,7 @@ fn each_of_many_deletions_is_mended_within_a_second() {
     let before = routes::own(&site.router);
     let mut slowest = Duration::ZERO;
     for _ in 0..15 {
-        let start = Instant::now();
+        let start = Stopwatch::start();
         site.router.ip("route del default proto 136 metric 88");
         wait_for_own(&site, &before);
         slowest = slowest.max(start.elapsed());
@@ -58,7 +59,7 @@ fn what_tidies_up_all_foreign_routes_at_once_is_mended_within_a_second() {
     let (site, _daemon) = running(&settings);
     let before = routes::own(&site.router);
     // systemd-networkd with ManageForeignRoutes takes all but the kernel's, at each reconfiguration.
-    let start = Instant::now();
+    let start = Stopwatch::start();
     site.router
         .ip_batch("route flush proto 136\nroute flush proto dhcp\n");
     assert!(routes::own(&site.router).len() <= before.len());
@@ -122,7 +123,7 @@ fn the_only_defaults_there_are_come_back_each_time_within_a_second() {
     let monitor = RouteMonitor::start(&site.router);
     let begin = Instant::now();
     for _ in 0..20 {
-        let start = Instant::now();
+        let start = Stopwatch::start();
         site.router.ip("route flush proto 136");
         wait_until("a default to be back", DEADLINE, || {
             route_watch::way_to(&site.router, TARGET).ok_or_else(|| "none".to_owned())

@@ -89,13 +89,13 @@ fn a_brownout_moves_traffic_after_its_time_and_back_after_as_long() {
     let _turn = turn::alone();
     let time = Duration::from_secs(1);
     let settings = slow("max_delay = \"400ms\"")
-        .top("prefer_better = { by_delay = \"40ms\", by_loss = 5, for = \"1s\" }");
+        .top("prefer_better = { by_delay = \"80ms\", by_loss = 5, for = \"1s\" }");
     let (site, mut daemon) = running(&settings);
     let (fibre, lte) = (site.ifindex(0), site.ifindex(1));
     let delay = Delay::start(&site.providers[0]);
     let watch = RouteWatch::start(&site.router, TARGET, Pace::Every(Duration::from_millis(1)));
     let slower = Instant::now();
-    delay.set(Duration::from_millis(120));
+    delay.set(Duration::from_millis(240));
     route_watch::wait_until_by(&site.router, TARGET, lte, DEADLINE);
     let status = daemon.wait_for("the better one to be preferred", DEADLINE, |status| {
         status::uplink(status, "lte")["preferred"] == true

@@ -28,6 +28,8 @@ pub(in crate::config) fn check(out: &mut String, check: &CheckConfig) {
     line(out, "fall", &check.fall.to_string());
     line(out, "rise", &check.rise.to_string());
     line(out, "required", &check.required.to_string());
+    let word = keys::word(&keys::WHEN_ALL_FAIL, &check.when_all_fail);
+    line(out, "when_all_fail", &text(word));
 }
 
 fn http(out: &mut String, check: &HttpCheck) {

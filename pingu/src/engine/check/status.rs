@@ -26,12 +26,15 @@ pub struct CheckStatus {
     pub last: Option<String>,
     /// Why its last run failed; null if it did not.
     pub cause: Option<Cause>,
+    /// It fails over every uplink, so its far end is taken to be dead: it takes no uplink down until it succeeds over one.
+    #[serde(default)]
+    pub left_out: bool,
     /// How long its last run took, in milliseconds; null before the first.
     pub took_ms: Option<f64>,
 }
 
 impl Checks {
-    /// Checks that this machine cannot even run, for people: they say nothing of their uplinks.
+    /// Far ends that are dead, for people, and checks that this machine cannot even run: they say nothing of their uplinks.
     pub(in crate::engine) fn warnings(&self) -> impl Iterator<Item = String> + '_ {
         let of = |check: &Check| {
             let (outcome, _) = check.verdicts.last()?;
@@ -40,11 +43,27 @@ impl Checks {
             let text = || format!("check {name} of {uplink} cannot be run: {failure}");
             (failure.cause == Cause::Local).then(text)
         };
-        self.list.iter().filter_map(of)
+        let dead = self
+            .far_ends
+            .iter()
+            .filter_map(|far_end| far_end.warning(&self.list));
+        self.list.iter().filter_map(of).chain(dead)
     }
 }
 
 impl Check {
+    /// What its last run came to, for people.
+    pub(in crate::engine) fn said(&self) -> String {
+        let (name, text) = (&self.config.name, self.verdicts.text());
+        if self.is_left_out() {
+            format!(
+                "check {name} fails over every uplink: its far end is taken to be dead ({text})"
+            )
+        } else {
+            format!("check {name}: {text}")
+        }
+    }
+
     /// What is published of it; `time_of` is the time of day at an instant.
     pub(in crate::engine) fn status(&self, time_of: impl Fn(Instant) -> String) -> CheckStatus {
         let last = self.verdicts.last();
@@ -57,6 +76,7 @@ impl Check {
             since: time_of(self.verdicts.since()),
             last: last.map(|_| self.verdicts.text()),
             cause: failure.map(|failure| failure.cause),
+            left_out: self.is_left_out(),
             took_ms: last.map(|(_, took)| took.as_secs_f64() * 1e3),
         }
     }

@@ -18,6 +18,8 @@ pub(crate) struct Verdicts {
     good_in_a_row: u16,
     bad_in_a_row: u16,
     good_since: Option<Instant>,
+    /// It is down, and has failed often enough since that was last in doubt.
+    is_confirmed: bool,
     last: Option<(CheckOutcome, Duration)>,
 }
 
@@ -29,6 +31,7 @@ impl Verdicts {
             good_in_a_row: 0,
             bad_in_a_row: 0,
             good_since: None,
+            is_confirmed: false,
             last: None,
         }
     }
@@ -39,6 +42,22 @@ impl Verdicts {
 
     pub(crate) fn since(&self) -> Instant {
         self.since
+    }
+
+    /// It is down beyond doubt.
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.is_confirmed
+    }
+
+    /// Failures so far say nothing: it takes as many new ones as to fall.
+    pub(crate) fn doubt(&mut self) {
+        self.bad_in_a_row = 0;
+        self.is_confirmed = false;
+    }
+
+    /// It failed, and falls if it does once more.
+    pub(crate) fn is_about_to_fall(&self, config: &CheckConfig) -> bool {
+        self.bad_in_a_row > 0 && self.bad_in_a_row + 1 >= config.fall
     }
 
     /// Since when every run was good.
@@ -86,6 +105,7 @@ impl Verdicts {
                 self.good_in_a_row = self.good_in_a_row.saturating_add(1);
                 self.good_since.get_or_insert(now);
                 if self.good_in_a_row >= config.rise {
+                    self.is_confirmed = false;
                     self.set(State::Up, now);
                 }
             }
@@ -98,6 +118,7 @@ impl Verdicts {
                 // A portal does not go away by itself, and nothing good is known of this way.
                 let is_plain = self.state == State::Unknown && cause == Cause::Portal;
                 if is_plain || self.bad_in_a_row >= config.fall {
+                    self.is_confirmed = true;
                     self.set(State::Down, now);
                 }
             }

@@ -34,9 +34,9 @@ fn offsets(uplinks: &[UplinkConfig]) -> Vec<Duration> {
 }
 
 #[test]
-fn sixteen_or_more_begin_together_and_the_rest_is_spread_evenly() {
+fn thirty_two_or_more_begin_together_and_the_rest_is_spread_evenly() {
     for (count, targets, period_ms, begin_together) in
-        [(16, 8, 500, 26), (1, 1000, 10_000, 16), (50, 40, 1000, 71)]
+        [(16, 8, 500, 32), (1, 1000, 10_000, 32), (50, 40, 1000, 71)]
     {
         let probe = format!("count = 1\nperiod = \"{period_ms}ms\"");
         let offsets = offsets(&uplinks(count, targets, &probe));

@@ -6,9 +6,15 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    config::Handshakes,
-    engine::{Engine, passive::Source, signs::Sign, uplink::Uplink},
-    probe::Traffic,
+    config::{Handshakes, ProbeWhen, UplinkConfig},
+    engine::{
+        Engine,
+        passive::{Counting, Source},
+        signs::Sign,
+        status::HookState,
+        uplink::Uplink,
+    },
+    probe::{EngineKind, Traffic, TrafficSource},
     units::UplinkId,
 };
 
@@ -24,9 +30,18 @@ pub struct PassiveStatus {
     /// Why traffic says nothing of it; null where it does.
     #[serde(default)]
     pub traffic_unknown: Option<String>,
-    /// TCP handshakes of the last minute; null where nothing counts.
+    /// Who counts what passes.
+    #[serde(default)]
+    pub traffic_source: TrafficSource,
+    /// Why it is that, and what it cannot tell.
+    #[serde(default)]
+    pub traffic_source_reason: String,
+    /// TCP handshakes of the last minute; null where nothing counts them.
     #[serde(default)]
     pub handshakes: Option<HandshakeStatus>,
+    /// Why nothing is known of handshakes, and so no portal can be found; null where something is.
+    #[serde(default)]
+    pub handshakes_unknown: Option<String>,
     /// Bytes of probes and their replies, link headers included: in the budget's time, or without a budget since the start.
     #[serde(default)]
     pub spent: u64,
@@ -51,7 +66,8 @@ pub enum Cause {
     Pings,
 }
 
-/// The counters of an uplink's interface since its hooks were attached, and rates over the last ten seconds or so, in a second.
+/// The counters of an uplink's interface since its hooks were attached, or its own since they were first read (TCP handshakes, which these
+/// do not have, are 0), and rates over the last ten seconds or so, in a second.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TrafficStatus {
     /// The counters.
@@ -88,6 +104,7 @@ impl Engine {
         let share = (minute.begun > 0)
             .then(|| minute.answered.min(minute.begun) as f64 / minute.begun as f64);
         let wanted = self.config.uplinks[id.index()].health.handshakes != Handshakes::Off;
+        let counts_handshakes = uplink.passive.counting == Some(Counting::Programs);
         PassiveStatus {
             cause: match uplink.sign {
                 Sign::None | Sign::Waits => None,
@@ -96,7 +113,10 @@ impl Engine {
             },
             traffic: traffic(uplink),
             traffic_unknown: self.traffic_unknown(id),
-            handshakes: (uplink.passive.counts() && wanted).then_some(HandshakeStatus {
+            traffic_source: Counting::source(uplink.passive.counting),
+            traffic_source_reason: self.source_reason(id),
+            handshakes_unknown: self.handshakes_unknown(id),
+            handshakes: (counts_handshakes && wanted).then_some(HandshakeStatus {
                 begun: minute.begun,
                 answered: minute.answered,
                 share,
@@ -124,6 +144,62 @@ impl Engine {
             Source::Interface(_) => Some("nothing counts on its interface".to_owned()),
         }
     }
+
+    fn source_reason(&self, id: UplinkId) -> String {
+        let uplink = &self.uplinks[id.index()];
+        let what = match uplink.passive.counting {
+            None => return self.traffic_unknown(id).unwrap_or_default(),
+            Some(Counting::Programs) => return "hooks count on its interface".to_owned(),
+            Some(Counting::Interface { told_apart: true }) => {
+                "what comes in is counted where it is for this host"
+            }
+            Some(Counting::Interface { told_apart: false }) => {
+                "broadcasts are among what comes in, which proves nothing"
+            }
+        };
+        format!("{}: {what}", why_no_programs(uplink))
+    }
+
+    fn handshakes_unknown(&self, id: UplinkId) -> Option<String> {
+        let uplink = &self.uplinks[id.index()];
+        let config = &self.config.uplinks[id.index()];
+        match uplink.passive.counting {
+            _ if config.health.handshakes == Handshakes::Off => {
+                Some("handshakes = \"off\"".to_owned())
+            }
+            None => self.traffic_unknown(id),
+            Some(Counting::Programs) => None,
+            Some(Counting::Interface { .. }) => Some(format!(
+                "{}: an interface counts no handshakes",
+                why_no_programs(uplink)
+            )),
+        }
+    }
+}
+
+fn why_no_programs(uplink: &Uplink) -> &str {
+    uplink.engine_reason.as_deref().unwrap_or("no hooks")
+}
+
+/// What the configuration asks for that needs signs which are not to be had where sockets serve.
+pub(super) fn unheeded(uplink: &Uplink, config: &UplinkConfig) -> Vec<String> {
+    if uplink.hook != HookState::Attached(EngineKind::Socket) {
+        return Vec::new();
+    }
+    let (name, why) = (&config.name, why_no_programs(uplink));
+    let mut warnings = Vec::new();
+    if config.health.handshakes == Handshakes::Judge {
+        warnings.push(format!(
+            "{name}: `handshakes = \"judge\"` has nothing to judge by, since only hooks see TCP handshakes, and it has none ({why})"
+        ));
+    }
+    let is_blurred = uplink.passive.counting == Some(Counting::Interface { told_apart: false });
+    if is_blurred && config.probe.passive.when == ProbeWhen::Idle {
+        warnings.push(format!(
+            "{name}: `probe_when = \"idle\"` saves nothing, since its interface does not tell traffic from broadcasts, and it has no hooks ({why})"
+        ));
+    }
+    warnings
 }
 
 fn traffic(uplink: &Uplink) -> Option<TrafficStatus> {

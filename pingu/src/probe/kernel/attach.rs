@@ -12,7 +12,10 @@ use pingu_common::{
     PROGRAM_REQUEST_ETHERNET,
 };
 
-use super::{AttachError, clsact};
+use super::{
+    AttachError,
+    clsact::{self, Owner},
+};
 use crate::{config::ReceiveHook, probe::EngineKind, units::Ifindex};
 
 /// The programs for one kind of device.
@@ -61,8 +64,8 @@ pub(super) struct Hooks {
     _reply: Hook,
 }
 
-#[expect(dead_code, reason = "held for what dropping it does")]
-enum Hook {
+/// A program at its place. Dropping it takes it off.
+pub(super) enum Hook {
     Link(OwnedFd),
     Filter(clsact::Filter),
 }
@@ -79,7 +82,7 @@ impl Hooks {
             match link(program, ifindex, LinkKind::XdpNative) {
                 Ok(reply) => {
                     let (request, _) =
-                        classifier(programs.request, ifindex, Direction::Egress, receive)?;
+                        by_receive_hook(programs.request, ifindex, Direction::Egress, receive)?;
                     return Ok(Self {
                         ifindex,
                         kind: EngineKind::Xdp,
@@ -93,8 +96,8 @@ impl Hooks {
         } else if receive == ReceiveHook::Xdp {
             declined = Some(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
         }
-        let (reply, kind) = classifier(programs.reply, ifindex, Direction::Ingress, receive)?;
-        let (request, _) = classifier(programs.request, ifindex, Direction::Egress, receive)?;
+        let (reply, kind) = by_receive_hook(programs.reply, ifindex, Direction::Ingress, receive)?;
+        let (request, _) = by_receive_hook(programs.request, ifindex, Direction::Egress, receive)?;
         Ok(Self {
             ifindex,
             kind,
@@ -124,20 +127,44 @@ pub(super) enum Direction {
     Egress,
 }
 
-/// Attaches a classifier by TCX, or by clsact where that was asked for or the kernel is older than TCX.
-fn classifier(
+fn by_receive_hook(
     program: BorrowedFd<'_>,
     ifindex: Ifindex,
     direction: Direction,
     receive: ReceiveHook,
 ) -> Result<(Hook, EngineKind), AttachError> {
-    let by_clsact = || {
-        Ok((
-            Hook::Filter(clsact::Filter::attach(program, ifindex, direction)?),
-            EngineKind::Clsact,
-        ))
+    let wanted = match receive {
+        ReceiveHook::Auto | ReceiveHook::Xdp => Wanted::Either,
+        ReceiveHook::Tcx => Wanted::Tcx,
+        ReceiveHook::Clsact => Wanted::Clsact,
     };
-    if receive == ReceiveHook::Clsact {
+    let hook = classifier(program, Owner::Prober, ifindex, direction, wanted)?;
+    let kind = match hook {
+        Hook::Link(_) => EngineKind::Tcx,
+        Hook::Filter(_) => EngineKind::Clsact,
+    };
+    Ok((hook, kind))
+}
+
+/// Where a classifier may sit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wanted {
+    /// TCX, or clsact where the kernel is older than TCX.
+    Either,
+    Tcx,
+    Clsact,
+}
+
+/// Attaches a classifier.
+pub(super) fn classifier(
+    program: BorrowedFd<'_>,
+    owner: Owner,
+    ifindex: Ifindex,
+    direction: Direction,
+    wanted: Wanted,
+) -> Result<Hook, AttachError> {
+    let by_clsact = || clsact::Filter::attach(program, owner, ifindex, direction).map(Hook::Filter);
+    if wanted == Wanted::Clsact {
         return by_clsact();
     }
     let (kind, hook) = match direction {
@@ -145,9 +172,9 @@ fn classifier(
         Direction::Egress => (LinkKind::TcxEgress, "TCX egress"),
     };
     match link(program, ifindex, kind) {
-        Ok(link) => Ok((Hook::Link(link), EngineKind::Tcx)),
+        Ok(link) => Ok(Hook::Link(link)),
         // Linux before 6.6 does not know the attach type.
-        Err(error) if error.raw_os_error() == Some(libc::EINVAL) && receive != ReceiveHook::Tcx => {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) && wanted == Wanted::Either => {
             by_clsact()
         }
         Err(source) => Err(AttachError::Hook {

@@ -1,5 +1,5 @@
-//! Filters of the clsact qdisc, for kernels without TCX. A filter outlives its process, so ours stand at one fixed place and bear a
-//! name: the next start replaces what a killed one left, and nothing piles up.
+//! Filters of the clsact qdisc, for kernels without TCX. A filter outlives its process, so ours stand at fixed places and bear names: the
+//! next start replaces what a killed one left, and nothing piles up.
 
 use std::{
     io,
@@ -21,10 +21,36 @@ use crate::units::Ifindex;
 
 /// Before all other filters, so that none of them can end a packet's way before we saw it.
 const PRIORITY: u16 = 1;
-/// "PING" in ASCII.
-const HANDLE: u32 = 0x5049_4e47;
-/// Our filters' name, by which a leftover is told from a foreign filter.
-const NAME: &str = "pingu";
+/// Whose a filter is. Each has a place of its own, so that a prober and a reflector can share an interface.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    Prober,
+    Reflector,
+}
+
+const OWNERS: [Owner; 2] = [Owner::Prober, Owner::Reflector];
+
+impl Owner {
+    fn handle(self) -> u32 {
+        match self {
+            // "PING" and "PREF" in ASCII.
+            Self::Prober => 0x5049_4e47,
+            Self::Reflector => 0x5052_4546,
+        }
+    }
+
+    /// A filter's name, by which a leftover is told from a foreign filter. It says whether the qdisc is ours to remove, too: whoever takes
+    /// a leftover over, or goes last, could not know it.
+    fn name(self, made_qdisc: bool) -> &'static str {
+        match (self, made_qdisc) {
+            (Self::Prober, false) => "pingu",
+            (Self::Prober, true) => "pingu-qdisc",
+            (Self::Reflector, false) => "pingu-reflect",
+            (Self::Reflector, true) => "pingu-reflect-qdisc",
+        }
+    }
+}
+
 const ETH_P_ALL: u16 = 0x0003;
 /// Longer than any answer about one filter; a dump of many comes in pieces of at most this.
 const ANSWER_BYTES_MAX: usize = 32 * 1024;
@@ -33,6 +59,7 @@ const ANSWERS_MAX: usize = 64;
 
 /// One of our filters. Dropping it removes it, and the qdisc with it if we made it and nobody else uses it.
 pub(super) struct Filter {
+    owner: Owner,
     ifindex: Ifindex,
     direction: Direction,
     made_qdisc: bool,
@@ -41,6 +68,7 @@ pub(super) struct Filter {
 impl Filter {
     pub(super) fn attach(
         program: BorrowedFd<'_>,
+        owner: Owner,
         ifindex: Ifindex,
         direction: Direction,
     ) -> Result<Self, AttachError> {
@@ -56,10 +84,13 @@ impl Filter {
         let connection = Connection::open().map_err(failed)?;
         let made_qdisc = match connection.request(add_qdisc(ifindex), NLM_F_CREATE | NLM_F_EXCL) {
             Ok(()) => true,
-            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => false,
+            Err(error) if error.raw_os_error() == Some(libc::EEXIST) => {
+                connection.is_qdisc_ours(ifindex).map_err(failed)?
+            }
             Err(error) => return Err(failed(error)),
         };
         let filter = Self {
+            owner,
             ifindex,
             direction,
             made_qdisc,
@@ -71,13 +102,13 @@ impl Filter {
             Err(error) => return Err(failed(error)),
         }
         let filters = connection.filters(ifindex, direction).map_err(failed)?;
-        if !filters.iter().any(is_ours) {
+        if !filters.iter().any(|found| is_of(owner, found)) {
             std::mem::forget(filter);
             return Err(AttachError::Occupied {
                 hook,
                 ifindex,
                 priority: PRIORITY,
-                handle: HANDLE,
+                handle: owner.handle(),
             });
         }
         connection
@@ -86,29 +117,58 @@ impl Filter {
         Ok(filter)
     }
 
+    /// Removes what a killed run may have left where this one stands on another hook: it would act on whatever passes that.
+    pub(super) fn remove_leftover(owner: Owner, ifindex: Ifindex, direction: Direction) {
+        let leftover = Connection::open().and_then(|connection| {
+            let filters = connection.filters(ifindex, direction)?;
+            let is_there = filters.iter().any(|found| is_of(owner, found));
+            let made_qdisc = is_there && connection.is_qdisc_ours(ifindex)?;
+            Ok(is_there.then_some(made_qdisc))
+        });
+        match leftover {
+            Ok(Some(made_qdisc)) => drop(Self {
+                owner,
+                ifindex,
+                direction,
+                made_qdisc,
+            }),
+            Ok(None) => {}
+            Err(error) => tracing::debug!(ifindex = ifindex.0, %error, "no look at clsact"),
+        }
+    }
+
+    /// Whether it still stands where it was put: whoever deletes the qdisc deletes it, too.
+    pub(super) fn is_there(&self) -> io::Result<bool> {
+        let filters = Connection::open()?.filters(self.ifindex, self.direction)?;
+        Ok(filters.iter().any(|found| is_of(self.owner, found)))
+    }
+
     fn message(&self, program: Option<BorrowedFd<'_>>) -> TcMessage {
         let mut message = TcMessage::with_index(self.ifindex.0 as i32);
-        message.header.handle = HANDLE.into();
+        message.header.handle = self.owner.handle().into();
         message.header.parent = parent(self.direction);
         message.header.info = u32::from(PRIORITY) << 16 | u32::from(ETH_P_ALL.to_be());
         message.attributes.push(TcAttribute::Kind("bpf".to_owned()));
         if let Some(program) = program {
+            let name = self.owner.name(self.made_qdisc);
             message.attributes.push(TcAttribute::Options(vec![
                 TcOption::Bpf(TcFilterBpfOption::ProgFd(program.as_raw_fd() as u32)),
-                TcOption::Bpf(TcFilterBpfOption::ProgName(NAME.to_owned())),
+                TcOption::Bpf(TcFilterBpfOption::ProgName(name.to_owned())),
                 TcOption::Bpf(TcFilterBpfOption::Flags(TcBpfFlags::DirectAction)),
             ]));
         }
         message
     }
 
-    /// Removes what [`Self::attach`] made. Whatever is gone already (with its device, or by somebody's hand) needs no removal.
+    /// Removes what [`Self::attach`] made. Whatever is gone already (with its device, or by somebody's hand) needs no removal: a qdisc
+    /// without our filter may be another one.
     fn remove(&self) -> io::Result<()> {
         let connection = Connection::open()?;
         let filters = connection.filters(self.ifindex, self.direction)?;
-        if filters.iter().any(is_ours) {
-            connection.request(RouteNetlinkMessage::DelTrafficFilter(self.message(None)), 0)?;
+        if !filters.iter().any(|found| is_of(self.owner, found)) {
+            return Ok(());
         }
+        connection.request(RouteNetlinkMessage::DelTrafficFilter(self.message(None)), 0)?;
         if self.made_qdisc
             && connection
                 .filters(self.ifindex, Direction::Ingress)?
@@ -162,13 +222,20 @@ fn parent(direction: Direction) -> TcHandle {
     }
 }
 
-/// Whether a filter stands at our place under our name.
-fn is_ours(filter: &TcMessage) -> bool {
-    u32::from(filter.header.handle) == HANDLE
+/// Whether a filter stands at an owner's place under one of its names.
+fn is_of(owner: Owner, filter: &TcMessage) -> bool {
+    [false, true]
+        .iter()
+        .any(|made_qdisc| is_called(owner, *made_qdisc, filter))
+}
+
+fn is_called(owner: Owner, made_qdisc: bool, filter: &TcMessage) -> bool {
+    let name = TcFilterBpfOption::ProgName(owner.name(made_qdisc).to_owned());
+    u32::from(filter.header.handle) == owner.handle()
         && filter.header.info >> 16 == u32::from(PRIORITY)
         && filter.attributes.iter().any(|attribute| {
             matches!(attribute, TcAttribute::Options(options)
-                if options.contains(&TcOption::Bpf(TcFilterBpfOption::ProgName(NAME.to_owned()))))
+                if options.contains(&TcOption::Bpf(name.clone())))
         })
 }
 
@@ -185,6 +252,18 @@ impl Connection {
     /// Sends a request and waits for its acknowledgement.
     fn request(&self, message: RouteNetlinkMessage, flags: u16) -> io::Result<()> {
         self.ask(message, NLM_F_REQUEST | NLM_F_ACK | flags, |_| {})
+    }
+
+    /// Whether a filter of ours says so.
+    fn is_qdisc_ours(&self, ifindex: Ifindex) -> io::Result<bool> {
+        for direction in [Direction::Ingress, Direction::Egress] {
+            let filters = self.filters(ifindex, direction)?;
+            let says_so = |filter| OWNERS.iter().any(|owner| is_called(*owner, true, filter));
+            if filters.iter().any(says_so) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The filters at one hook; none where there is no clsact.

@@ -1,6 +1,6 @@
 //! Why the eBPF engine could not be had, in words that say what to do about it.
 
-use std::{error::Error, io};
+use std::{error::Error, fs, io};
 
 use aya::{EbpfError, programs::ProgramError};
 
@@ -21,7 +21,7 @@ pub enum LoadError {
     OtherVersion(&'static str),
     /// The process may not.
     #[error(
-        "the kernel refuses eBPF programs to this process: it needs CAP_BPF and CAP_NET_ADMIN (or root)"
+        "the kernel refuses eBPF programs to this process: it needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN (or root)"
     )]
     MissingCapability(#[source] Box<dyn Error + Send + Sync>),
     /// The object was refused.
@@ -59,6 +59,10 @@ impl LoadError {
 
     pub(super) fn from_program(program: &'static str, source: ProgramError) -> Self {
         if is_denied(&source) {
+            Self::MissingCapability(Box::new(source))
+        } else if lacks_perfmon() {
+            // Not the verifier's log, which speaks of pointers: the same program is taken of whoever may.
+            let source = io::Error::from_raw_os_error(libc::EACCES);
             Self::MissingCapability(Box::new(source))
         } else {
             Self::Program { program, source }
@@ -106,6 +110,19 @@ pub enum AttachError {
         /// The filter's handle.
         handle: u32,
     },
+}
+
+/// Whether the verifier takes this process for one that may not do with pointers what our programs do. Before Linux 5.8 CAP_SYS_ADMIN
+/// stood for it, and still does.
+fn lacks_perfmon() -> bool {
+    const SYS_ADMIN: u32 = 21;
+    const PERFMON: u32 = 38;
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("CapEff:\t"));
+    let effective = line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
+    effective.is_some_and(|bits| bits & (1 << SYS_ADMIN | 1 << PERFMON) == 0)
 }
 
 /// Whether an error was caused by the kernel's `EPERM`.

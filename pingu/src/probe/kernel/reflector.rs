@@ -1,14 +1,15 @@
-//! The reflector's programs and maps. Like the prober's they hold by file descriptors that are pinned nowhere.
+//! The reflector's programs and maps. Like the prober's they hold by file descriptors that are pinned nowhere, or by clsact.
 
 use std::{
+    collections::BTreeSet,
     io,
     net::IpAddr,
-    os::fd::{AsFd, AsRawFd, OwnedFd},
+    os::fd::{AsFd, BorrowedFd},
 };
 
 use aya::{
     Ebpf, EbpfLoader,
-    maps::{Array, HashMap, LpmTrie, MapData, MapError, PerCpuArray, lpm_trie::Key},
+    maps::{Array, HashMap, MapData, MapError, PerCpuArray},
     programs::{Program, SchedClassifier, Xdp},
 };
 use ipnet::IpNet;
@@ -21,16 +22,14 @@ use pingu_common::{
     },
 };
 
-use super::{
-    LoadError,
-    attach::{self, LinkKind},
-    object, program,
-    verify::load_uninterrupted,
-};
+use super::{AttachError, LoadError, attach::Wanted, object, program, verify::load_uninterrupted};
 use crate::units::Ifindex;
 
-/// Prefix length of `::ffff:0:0/96`.
-const MAPPED_BITS: u32 = 96;
+mod attached;
+mod sources;
+
+pub use attached::Attached;
+use sources::Sources;
 
 /// The maps' keys and values as aya takes them: plain words.
 type ServedKeyWords = [u32; size_of::<ServedKey>() / 4];
@@ -44,6 +43,7 @@ pub struct Reflector {
     served: HashMap<MapData, ServedKeyWords, ServedBytes>,
     counted: HashMap<MapData, CountedKeyWords, CountedWords>,
     counters: PerCpuArray<MapData, [u64; REFLECT_COUNTERS]>,
+    sources: Sources,
 }
 
 /// Where a reflector's program sits.
@@ -53,7 +53,20 @@ pub enum ReflectHook {
     /// Native XDP.
     Xdp,
     /// TCX ingress.
-    Tc,
+    Tcx,
+    /// A clsact ingress filter.
+    Clsact,
+}
+
+impl ReflectHook {
+    /// In one word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Xdp => "xdp",
+            Self::Tcx => "tcx",
+            Self::Clsact => "clsact",
+        }
+    }
 }
 
 /// The programs' counts, summed over all processors.
@@ -61,7 +74,7 @@ pub enum ReflectHook {
 pub struct ReflectorCounters {
     /// Requests answered.
     pub reflected: u64,
-    /// Requests left to the kernel because their source is in none of the prefixes.
+    /// Requests left to the kernel because their source is in none of the prefixes, or cannot be another host's.
     pub refused: u64,
     /// Requests left to the kernel because a checksum is wrong.
     pub corrupt: u64,
@@ -84,12 +97,6 @@ pub struct CountedPath {
     pub last_ns: u64,
 }
 
-/// A program on an interface. Dropping it takes the program off.
-pub struct Attached {
-    ifindex: Ifindex,
-    link: OwnedFd,
-}
-
 impl Reflector {
     /// Loads the programs, which answer requests from these prefixes. They do nothing until [`Self::attach`] and [`Self::serve`].
     /// `clock_begin_ns` is added to every stamp.
@@ -108,15 +115,10 @@ impl Reflector {
             load_uninterrupted(|| classifier.load()).map_err(failed(name))?;
         }
         let mut clock: Array<_, u64> = map(&mut ebpf, MAP_CLOCK)?;
-        let mut prefixes: LpmTrie<_, [u32; 4], u8> = map(&mut ebpf, MAP_FROM)?;
         clock.set(0, clock_begin_ns, 0).map_err(map_failed)?;
-        for prefix in from {
-            let family = if prefix.addr().is_ipv4() { 4 } else { 6 };
-            prefixes
-                .insert(&prefix_key(prefix), family, 0)
-                .map_err(map_failed)?;
-        }
+        let sources = Sources::new(map(&mut ebpf, MAP_FROM)?, from).map_err(map_failed)?;
         Ok(Self {
+            sources,
             served: map(&mut ebpf, MAP_SERVED)?,
             counted: map(&mut ebpf, MAP_COUNTED)?,
             counters: map(&mut ebpf, MAP_REFLECT_COUNTERS)?,
@@ -146,20 +148,39 @@ impl Reflector {
         }
     }
 
-    /// Puts a program on an interface; `bare` is a device without link header, which has no XDP. A program of somebody else is never
-    /// displaced.
-    pub fn attach(&self, ifindex: Ifindex, bare: bool, hook: ReflectHook) -> io::Result<Attached> {
-        let (name, kind) = match (hook, bare) {
-            (ReflectHook::Xdp, _) => (PROGRAM_REFLECT_XDP, LinkKind::XdpNative),
-            (ReflectHook::Tc, true) => (PROGRAM_REFLECT_BARE, LinkKind::TcxIngress),
-            (ReflectHook::Tc, false) => (PROGRAM_REFLECT_ETHERNET, LinkKind::TcxIngress),
+    /// Leaves requests from these addresses to the kernel, wherever else they may come from: those that cannot be another host's.
+    pub fn refuse(&mut self, sources: BTreeSet<IpAddr>) -> io::Result<()> {
+        self.sources.refuse(sources)
+    }
+
+    /// Puts the program for frames on an interface with Ethernet headers and native XDP. A program of somebody else is never displaced.
+    pub fn attach_xdp(&self, ifindex: Ifindex) -> Result<Attached, AttachError> {
+        Attached::frames(self.descriptor(PROGRAM_REFLECT_XDP)?, ifindex)
+    }
+
+    /// Puts the program for packets on an interface, by TCX or, where the kernel has none or `clsact` asks for it, by clsact; `bare` is a
+    /// device without link header. What a killed reflector left there is replaced.
+    pub fn attach_classifier(
+        &self,
+        ifindex: Ifindex,
+        bare: bool,
+        clsact: bool,
+    ) -> Result<Attached, AttachError> {
+        let name = match bare {
+            true => PROGRAM_REFLECT_BARE,
+            false => PROGRAM_REFLECT_ETHERNET,
         };
-        let program = self.ebpf.program(name).ok_or(io::ErrorKind::NotFound)?;
-        let fd = program.fd().map_err(io::Error::other)?.as_fd();
-        Ok(Attached {
-            ifindex,
-            link: attach::link(fd, ifindex, kind)?,
-        })
+        let wanted = match clsact {
+            true => Wanted::Clsact,
+            false => Wanted::Either,
+        };
+        Attached::classifier(self.descriptor(name)?, ifindex, wanted)
+    }
+
+    fn descriptor(&self, name: &'static str) -> Result<BorrowedFd<'_>, AttachError> {
+        let program = self.ebpf.program(name);
+        let fd = program.and_then(|program| program.fd().ok());
+        Ok(fd.ok_or(AttachError::NotLoaded(name))?.as_fd())
     }
 
     /// What the programs have counted since they were loaded.
@@ -195,51 +216,6 @@ impl Reflector {
     }
 }
 
-impl Attached {
-    /// Whether the program still is on its interface: it goes with a device that is deleted or moved to another namespace, and does not
-    /// return with one of the same number.
-    pub fn is_alive(&self) -> bool {
-        let mut info = LinkInfo::default();
-        let attributes = ObjectInfo {
-            fd: self.link.as_raw_fd() as u32,
-            info_bytes: size_of::<LinkInfo>() as u32,
-            info: (&raw mut info) as u64,
-        };
-        // SAFETY: the attributes and what they point to live through the call, with their sizes given.
-        let result = unsafe {
-            libc::syscall(
-                libc::SYS_bpf,
-                BPF_OBJ_GET_INFO_BY_FD,
-                &raw const attributes,
-                size_of::<ObjectInfo>(),
-            )
-        };
-        result == 0 && info.ifindex == self.ifindex.0
-    }
-}
-
-const BPF_OBJ_GET_INFO_BY_FD: libc::c_int = 15;
-
-/// The part of `union bpf_attr` for `BPF_OBJ_GET_INFO_BY_FD`.
-#[repr(C)]
-struct ObjectInfo {
-    fd: u32,
-    info_bytes: u32,
-    info: u64,
-}
-
-/// The head of `struct bpf_link_info` for XDP and TCX.
-#[repr(C)]
-#[derive(Default)]
-struct LinkInfo {
-    kind: u32,
-    id: u32,
-    program: u32,
-    padding: u32,
-    ifindex: u32,
-    attach_type: u32,
-}
-
 fn map<M>(ebpf: &mut Ebpf, name: &'static str) -> Result<M, LoadError>
 where
     M: TryFrom<aya::maps::Map, Error = MapError>,
@@ -251,15 +227,6 @@ where
 
 fn map_failed(error: MapError) -> LoadError {
     LoadError::Fill(io::Error::other(error))
-}
-
-fn prefix_key(prefix: &IpNet) -> Key<[u32; 4]> {
-    let bits = u32::from(prefix.prefix_len());
-    let bits = match prefix {
-        IpNet::V4(_) => MAPPED_BITS + bits,
-        IpNet::V6(_) => bits,
-    };
-    Key::new(bits, words(prefix.network()))
 }
 
 fn served_key(ifindex: Ifindex, vlan: VlanIds, address: IpAddr) -> ServedKeyWords {

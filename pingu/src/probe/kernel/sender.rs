@@ -3,6 +3,7 @@
 
 use std::{
     io,
+    net::IpAddr,
     os::fd::{AsFd, OwnedFd},
 };
 
@@ -27,7 +28,7 @@ use crate::{
 
 /// Fewer probes of one shape leave each for itself: what templates save is little then, and where a reply comes within microseconds
 /// it would be seen a few of them later.
-const FAN_RUN_MIN: usize = 16;
+const FAN_RUN_MIN: usize = 8;
 
 /// Sends orders and arms their slots.
 pub(in crate::probe) struct Sender {
@@ -244,6 +245,12 @@ impl Sender {
             }
         };
         let shape = |a: &u32, b: &u32| same_shape(&orders[*a as usize], &orders[*b as usize]);
+        if outlet.queue.len() >= FAN_RUN_MIN {
+            // Uplinks take turns, and several may share the interface.
+            outlet
+                .queue
+                .sort_by_key(|place| kind(&orders[*place as usize]));
+        }
         for run in outlet.queue.chunk_by(shape) {
             let Stamping::Hooks(fan) = stamping else {
                 self.single.extend(run);
@@ -276,6 +283,12 @@ impl Sender {
         self.single.clear();
         outlet.queue.clear();
     }
+}
+
+/// What tells the shapes of orders apart that leave by one interface, or most of them.
+fn kind(order: &ProbeOrder) -> (IpAddr, bool, u16) {
+    let ipv4 = order.target.is_ipv4();
+    (order.source, ipv4, order.payload_bytes)
 }
 
 /// The outlet by which an order, which was queued there, leaves.

@@ -3,6 +3,8 @@
 //! Every cookie of a process begins with the same 32 random bits. So a flood of forged replies fills a small queue of its own, whose
 //! overflow harms nobody, and never the one that true replies wait in. The other 96 bits differ from probe to probe.
 
+mod traffic;
+
 use std::{io, os::fd::BorrowedFd};
 
 use super::inbox::set_option;
@@ -16,11 +18,16 @@ pub(super) enum Passes {
     OtherReplies(u32),
     /// All echo replies.
     AllReplies,
+    /// What is counted as traffic: neither replies whose cookie begins so, nor what is not for this host alone.
+    Traffic(u32),
 }
 
 /// Puts the filter on a packet socket; `bare` is one without link headers.
 pub(super) fn attach(socket: BorrowedFd<'_>, passes: Passes, bare: bool) -> io::Result<()> {
-    let mut program = assemble(passes, bare);
+    let mut program = match passes {
+        Passes::Traffic(own) => traffic::assemble(own, bare),
+        Passes::Own(_) | Passes::OtherReplies(_) | Passes::AllReplies => assemble(passes, bare),
+    };
     let program = libc::sock_fprog {
         len: program.len() as u16,
         filter: program.as_mut_ptr(),
@@ -58,6 +65,7 @@ enum Label {
     Error6,
     /// The first word of the cookie is in the accumulator.
     Cookie,
+    Count,
     Drop,
 }
 
@@ -186,7 +194,7 @@ fn assemble(passes: Passes, bare: bool) -> Vec<libc::sock_filter> {
         // Loads are big-endian.
         Passes::Own(word) => p.jump_unless(JUMP_EQUAL, word.to_be(), Label::Drop),
         Passes::OtherReplies(word) => p.jump_if(JUMP_EQUAL, word.to_be(), Label::Drop),
-        Passes::AllReplies => {}
+        Passes::AllReplies | Passes::Traffic(_) => {}
     }
     p.op(RETURN, u32::MAX);
     p.label(Label::Drop);

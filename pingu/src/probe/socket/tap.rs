@@ -23,6 +23,9 @@ const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Replies that are none of ours say little, and may overflow.
 const STRAY_QUEUE_BYTES: usize = 64 * 1024;
 
+/// Whoever only counts reads nothing: the kernel gives the least that it has, and goes on counting when that is full.
+const QUEUE_BYTES_LEAST: usize = 0;
+
 const PACKET_STATISTICS: i32 = 6;
 
 /// `ETH_P_ALL`: the only protocol whose sockets see tagged frames, too.
@@ -44,6 +47,7 @@ impl Tap {
     ) -> io::Result<Self> {
         let queue_bytes = match passes {
             Passes::OtherReplies(_) => STRAY_QUEUE_BYTES,
+            Passes::Traffic(_) => QUEUE_BYTES_LEAST,
             Passes::Own(_) | Passes::AllReplies => {
                 (probes as usize * QUEUED_REPLY_BYTES).clamp(QUEUE_BYTES_MIN, QUEUE_BYTES_MAX)
             }
@@ -79,13 +83,16 @@ impl Tap {
 
     /// How many packets found no room since the last call.
     pub(super) fn overflowed(&self) -> io::Result<u32> {
-        /// `struct tpacket_stats`.
-        #[repr(C)]
-        #[derive(Default)]
-        struct Statistics {
-            packets: u32,
-            drops: u32,
-        }
+        Ok(self.statistics()?.drops)
+    }
+
+    /// How many packets have passed the filter since the last call, with room or without.
+    pub(super) fn passed(&self) -> io::Result<u32> {
+        Ok(self.statistics()?.packets)
+    }
+
+    /// What the kernel has counted since the last call.
+    fn statistics(&self) -> io::Result<Statistics> {
         let mut statistics = Statistics::default();
         let mut length = size_of::<Statistics>() as libc::socklen_t;
         // SAFETY: the value outlives the call, and its length is right.
@@ -99,11 +106,19 @@ impl Tap {
             )
         };
         if result == 0 {
-            Ok(statistics.drops)
+            Ok(statistics)
         } else {
             Err(io::Error::last_os_error())
         }
     }
+}
+
+/// `struct tpacket_stats`; `packets` has the dropped ones, too.
+#[repr(C)]
+#[derive(Default)]
+struct Statistics {
+    packets: u32,
+    drops: u32,
 }
 
 fn bind(socket: &OwnedFd, ifindex: Ifindex) -> io::Result<()> {

@@ -120,7 +120,8 @@ impl Budget {
     }
 }
 
-fn used_by_this_thread() -> u64 {
+/// What the calling thread has used of the processor, in nanoseconds.
+pub(super) fn used_by_this_thread() -> u64 {
     read(libc::CLOCK_THREAD_CPUTIME_ID).unwrap_or_default()
 }
 

@@ -139,6 +139,10 @@ fn a_closed_port_and_a_black_hole_are_told_apart_and_fell_the_uplink() {
     let _turn = turn::alone();
     let settings = both_with(&check("tcp", "name = \"web\"\naddress = \"1.1.1.1:81\""));
     let (site, mut daemon) = running(&settings);
+    let address: SocketAddr = "1.1.1.1:81".parse().expect("an address");
+    let _server = super::HttpServer::start(&site.internet, &[address], NO_CONTENT);
+    wait_for_check(&mut daemon, "lte", "up", "connected");
+    site.providers[0].refuse_tcp(true);
     let status = daemon.wait_until_down("fibre");
     assert_eq!(first(&status, "fibre")["cause"], "refused", "{status:#}");
     let reason = status::reason(&status, "fibre");
@@ -151,6 +155,7 @@ fn a_closed_port_and_a_black_hole_are_told_apart_and_fell_the_uplink() {
     site.providers[1].block(&["1.1.1.1".parse().expect("an address")]);
     let status = wait_for_check(&mut daemon, "lte", "down", "time is over");
     assert_eq!(first(&status, "lte")["cause"], "timeout", "{status:#}");
+    site.providers[0].repair();
     site.providers[0]
         .namespace
         .ip("route add unreachable 1.1.1.1");
@@ -160,8 +165,6 @@ fn a_closed_port_and_a_black_hole_are_told_apart_and_fell_the_uplink() {
         "unreachable",
         "{status:#}"
     );
-    let address: SocketAddr = "1.1.1.1:81".parse().expect("an address");
-    let _server = super::HttpServer::start(&site.internet, &[address], NO_CONTENT);
     site.providers[0]
         .namespace
         .ip("route del unreachable 1.1.1.1");

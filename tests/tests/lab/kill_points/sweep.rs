@@ -14,6 +14,7 @@ use pingu_tests::lab::{
     settings::Settings,
     site::{Site, TARGET},
     status,
+    stopwatch::Stopwatch,
     tracer::{SENDING, Tracer},
     wait::wait_until,
 };
@@ -198,7 +199,7 @@ impl<'a> Sweep<'a> {
     /// The start after a kill: it converges in time, and traffic moves at most once, and only to where it belongs.
     fn restart(&self, rest: &Rest, what: &str) -> Daemon {
         let watch = RouteWatch::start(&self.site.router, TARGET, Pace::Every(LOOK_EVERY));
-        let start = Instant::now();
+        let start = Stopwatch::start();
         let mut daemon = Daemon::start(&self.site.router, self.settings);
         self.wait_for_rest(&mut daemon, rest);
         let time = start.elapsed();

@@ -1,12 +1,13 @@
 //! Scripts that try to hurt, while the lab fails over on time and probes leave on time.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use pingu_tests::lab::{
     capture::Capture,
     route_watch::{Pace, RouteWatch},
     settings::Settings,
     site::TARGET,
+    stopwatch::Stopwatch,
     turn,
 };
 
@@ -45,9 +46,10 @@ fn cut_under(settings: &Settings) -> (Duration, Duration) {
     leaves_by(&site, 0);
     let capture = Capture::start(&site.router, "wan2");
     let watch = RouteWatch::start(&site.router, TARGET, Pace::Tight);
-    let cut = Instant::now();
+    let stopwatch = Stopwatch::start();
     site.providers[0].black_hole();
     leaves_by(&site, 1);
+    let (cut, stalled) = (stopwatch.started(), stopwatch.stalled());
     daemon.wait_until_down("fibre");
     site.providers[0].repair();
     daemon.wait_until_up(&["fibre", "lte"]);
@@ -66,7 +68,8 @@ fn cut_under(settings: &Settings) -> (Duration, Duration) {
     assert!(sent.len() >= 6, "{sent:?}");
     let gaps = sent.windows(2).map(|pair| pair[1] - pair[0]);
     let gap = Duration::from_nanos(gaps.max().expect("there are some"));
-    (moved - cut, gap)
+    let moved = (moved - cut).saturating_sub(stalled);
+    (moved, gap.saturating_sub(stopwatch.stalled()))
 }
 
 #[test]

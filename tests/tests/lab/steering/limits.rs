@@ -94,7 +94,7 @@ fn with_a_window_the_state_is_the_formula_at_every_burst() {
     let _turn = turn::alone();
     let settings = two_uplinks(
         Settings::new()
-            .probe("targets = [\"8.8.8.8\"]\ncount = 1\nperiod = \"250ms\"\ntimeout = \"100ms\"")
+            .probe("targets = [\"8.8.8.8\"]\ncount = 1\nperiod = \"400ms\"\ntimeout = \"100ms\"")
             .health(&format!(
                 "window = {WINDOW}\nmax_failed = {MAX_FAILED}\nmin_consecutive = {MIN_CONSECUTIVE}"
             )),

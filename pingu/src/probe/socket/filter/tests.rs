@@ -155,3 +155,68 @@ fn ipv4_options_are_stepped_over_and_fragments_are_not_read() {
     fragment[14 + 7] = 1;
     assert!(!passes(Passes::Own(FIRST), false, &fragment));
 }
+
+/// An UDP datagram from the request's source.
+fn datagram(link: LinkHeader, ipv6: bool) -> (Vec<u8>, usize) {
+    let (mut packet, ip, _) = request(link, ipv6, OTHER);
+    packet[ip + if ipv6 { 6 } else { 9 }] = 17;
+    (packet, ip)
+}
+
+fn without_tags() -> impl Iterator<Item = (LinkHeader, bool, bool)> {
+    shapes().filter(|(link, _, _)| !matches!(link, LinkHeader::Vlan { .. }))
+}
+
+#[test]
+fn traffic_is_counted_and_own_replies_and_errors_are_not() {
+    let filter = Passes::Traffic(FIRST);
+    for (link, bare, ipv6) in without_tags() {
+        let (request, _, _) = request(link, ipv6, OTHER);
+        for packet in [datagram(link, ipv6).0, request, reply(link, ipv6, OTHER)] {
+            assert!(passes(filter, bare, &packet), "{packet:02x?}");
+        }
+        for packet in [
+            reply(link, ipv6, OWN),
+            error(link, ipv6, OWN),
+            error(link, ipv6, OTHER),
+        ] {
+            assert!(!passes(filter, bare, &packet), "{packet:02x?}");
+        }
+    }
+}
+
+#[test]
+fn what_is_for_many_or_about_neighbours_or_of_a_vlan_is_no_traffic() {
+    let filter = Passes::Traffic(FIRST);
+    for (link, bare, ipv6) in without_tags() {
+        let (mut for_many, ip) = datagram(link, ipv6);
+        for_many[ip + if ipv6 { 24 } else { 16 }] = if ipv6 { 0xff } else { 239 };
+        assert!(!passes(filter, bare, &for_many), "{for_many:02x?}");
+        if !ipv6 {
+            for_many[ip + 16..ip + 20].fill(0xff);
+            assert!(!passes(filter, bare, &for_many), "{for_many:02x?}");
+        }
+    }
+    for (link, bare) in [(ETHERNET, false), (LinkHeader::Bare, true)] {
+        for (kind, counts) in [
+            (1, false),
+            (127, false),
+            (128, true),
+            (130, false),
+            (135, false),
+            (136, false),
+            (137, false),
+            (138, true),
+        ] {
+            let (mut packet, _, icmp) = request(link, true, OTHER);
+            packet[icmp] = kind;
+            assert_eq!(passes(filter, bare, &packet), counts, "{kind}");
+        }
+    }
+    for link in [vlan(5, 0), vlan(5, 6)] {
+        assert!(!passes(filter, false, &datagram(link, false).0));
+    }
+    let mut arp = vec![0; 60];
+    arp[12..14].copy_from_slice(&[8, 6]);
+    assert!(!passes(filter, false, &arp));
+}

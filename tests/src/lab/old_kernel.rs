@@ -1,0 +1,62 @@
+//! A process for which the kernel is an older one: it refuses what that does not know.
+
+use std::{io, os::unix::process::CommandExt, process::Command};
+
+/// `BPF_LINK_CREATE` of `enum bpf_cmd`.
+const BPF_LINK_CREATE: u32 = 28;
+/// Where `struct seccomp_data` has the system call's number.
+const NUMBER: u32 = 0;
+/// Where it has the low half of the first argument.
+const FIRST_ARGUMENT: u32 = if cfg!(target_endian = "little") {
+    16
+} else {
+    20
+};
+
+/// Lets the program have no link to a hook: as before Linux 6.6, which knows no TCX, the kernel calls that an invalid argument.
+pub fn without_tcx(command: &mut Command) {
+    // SAFETY: the closure makes two system calls and allocates nothing.
+    unsafe { command.pre_exec(refuse_links) };
+}
+
+fn refuse_links() -> io::Result<()> {
+    let statement = |code: u32, k: u32| libc::sock_filter {
+        code: code as u16,
+        jt: 0,
+        jf: 0,
+        k,
+    };
+    let skip_unless = |value: u32, skipped: u8| libc::sock_filter {
+        code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
+        jt: 0,
+        jf: skipped,
+        k: value,
+    };
+    let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+    let give = libc::BPF_RET | libc::BPF_K;
+    let mut rules = [
+        statement(load, NUMBER),
+        skip_unless(libc::SYS_bpf as u32, 3),
+        statement(load, FIRST_ARGUMENT),
+        skip_unless(BPF_LINK_CREATE, 1),
+        statement(give, libc::SECCOMP_RET_ERRNO | libc::EINVAL as u32),
+        statement(give, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog {
+        len: rules.len() as u16,
+        filter: rules.as_mut_ptr(),
+    };
+    // SAFETY: the program and its rules live through the call, which copies them.
+    let result = unsafe {
+        libc::prctl(
+            libc::PR_SET_SECCOMP,
+            libc::SECCOMP_MODE_FILTER,
+            &raw const program,
+        )
+    };
+    if result == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
