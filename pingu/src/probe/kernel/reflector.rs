@@ -98,7 +98,7 @@ pub struct CountedPath {
 }
 
 impl Reflector {
-    /// Loads the programs, which answer requests from these prefixes. They do nothing until [`Self::attach`] and [`Self::serve`].
+    /// Loads the programs, which answer requests from these prefixes. They do nothing until one is attached, and [`Self::serve`].
     /// `clock_begin_ns` is added to every stamp.
     pub fn load(from: &[IpNet], clock_begin_ns: u64) -> Result<Self, LoadError> {
         let object = object::bytes().ok_or(LoadError::NoObject)?;

@@ -47,7 +47,9 @@ fn served(report: &Value) -> Vec<String> {
             if address.parse::<IpAddr>().is_ok_and(|one| one.is_ipv4()) {
                 served.push(format!(
                     "{} {address}",
-                    interface["interface"].as_str().unwrap()
+                    interface["interface"]
+                        .as_str()
+                        .expect("an interface has a name")
                 ));
             }
         }
