@@ -273,6 +273,7 @@ fn what_is_no_python_is_refused_by_its_line() {
 #[test]
 fn names_that_stand_for_plain_values_are_what_they_stand_for() {
     let text = "(GATEWAY), ID = \"10.10.1.254\", 7\nTARGET = '8.8.' \"8.8\"\n\
+        if True:\n\tOTHER = GATEWAY\n\
         MAX_FAILED_CHECKS, MIN_CONSECUTIVE_SUCCEEDED_CHECKS = 4, 2\n\
         CHECK_INTERVAL, START_METRIC = (1.5, 0x10)\n\
         providers = [\n Provider(id=\"isp1\", interface_name=\"eth1\", ipv4_address=\"10.10.1.1\", network=\"10.10.1.0/24\", gateway=GATEWAY, rt_table_id=ID),\n\
@@ -312,6 +313,7 @@ fn a_name_that_some_line_may_have_changed_is_not_guessed() {
         "if True: GATEWAY = \"10.10.1.9\"",
         "GATEWAY = input()",
         "GATEWAY, OTHER = input(), 1",
+        "for GATEWAY in range(3): pass",
     ] {
         let text = format!(
             "GATEWAY = \"10.10.1.254\"\n{change}\nproviders = [Provider(id=\"isp1\", interface_name=\"eth1\", ipv4_address=\"10.10.1.1\", \

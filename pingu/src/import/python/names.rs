@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use super::{Expression, ExpressionKind, Parser, Statement, StatementKind, Token, TokenKind};
 
+/// Statements that set names without an equals sign.
+const BINDING: [&str; 5] = ["for", "with", "del", "async", "except"];
+
 /// A text that a name stands for is no longer: each use of the name is a copy.
 const NAMED_TEXT_BYTES_MAX: usize = 256;
 
@@ -29,13 +32,15 @@ pub(super) fn learn(known: &mut Known, statements: &[Statement], tokens: &[Token
     }
 }
 
-/// Forgets the names in a line that may set some of them.
+/// Forgets the names that a line may set, one of a block or of no known form.
 pub(super) fn forget(known: &mut Known, tokens: &[Token]) {
     let sets = |token: &Token| matches!(&token.kind, TokenKind::Op(op) if op.ends_with('='));
-    if !tokens.iter().any(sets) {
-        return;
-    }
-    for token in tokens {
+    let binds = |token: &Token| matches!(&token.kind, TokenKind::Name(name) if BINDING.contains(&name.as_str()));
+    let end = match tokens.first() {
+        Some(first) if binds(first) => tokens.len(),
+        _ => tokens.iter().rposition(sets).unwrap_or(0),
+    };
+    for token in &tokens[..end] {
         if let TokenKind::Name(name) = &token.kind {
             known.remove(name);
         }

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use mlua::{Error, Lua, Result, Table};
+use mlua::{Error, Lua, Result, Table, Value};
 
 use super::api;
 
@@ -49,7 +49,8 @@ fn module(lua: &Lua, resolver: &Resolver) -> Result<Table> {
     ];
     for (name, is_wanted) in lookups {
         let resolver = resolver.clone();
-        let lookup = move |_: &Lua, host: String| {
+        let lookup = move |lua: &Lua, host: Value| {
+            let host = text(lua, name, &host)?;
             let found = resolver.lookup(&host, is_wanted);
             let error = |why| Error::runtime(format!("{name}: `{host}`: {why}"));
             found.map_err(error)
@@ -57,18 +58,39 @@ fn module(lua: &Lua, resolver: &Resolver) -> Result<Table> {
         dns.set(name, api::function(lua, lookup)?)?;
     }
     let timeout_us = Arc::clone(&resolver.timeout_us);
-    let set_timeout = move |_: &Lua, milliseconds: f64| {
-        if !(0.0..=TIMEOUT_MS_MAX).contains(&milliseconds) {
+    let set_timeout = move |lua: &Lua, given: Value| {
+        let good = |number: &f64| (0.0..=TIMEOUT_MS_MAX).contains(number);
+        let Some(milliseconds) = lua.coerce_number(given.clone())?.filter(good) else {
+            let found = match &given {
+                Value::Integer(_) | Value::Number(_) => given.to_string()?,
+                other => api::with_article(other.type_name()),
+            };
             return Err(Error::runtime(format!(
-                "set_timeout: a timeout is a number of milliseconds, or 0 for none, not {milliseconds}"
+                "set_timeout: a timeout is a number of milliseconds, or 0 for none, not {found}"
             )));
-        }
+        };
         // Rounded up: a short timeout is not none.
         timeout_us.store((milliseconds * 1000.0).ceil() as u64, Ordering::Relaxed);
         Ok(())
     };
     dns.set("set_timeout", api::function(lua, set_timeout)?)?;
     Ok(dns)
+}
+
+/// The name that a function of the module is given.
+fn text(lua: &Lua, function: &str, value: &Value) -> Result<String> {
+    if let Some(text) = lua.coerce_string(value.clone())? {
+        return Ok(text.to_string_lossy());
+    }
+    // Called with a colon, it gets the module first.
+    let hint = match value {
+        Value::Table(_) => "; functions of `dns` are called with a dot",
+        _ => "",
+    };
+    let found = api::with_article(value.type_name());
+    Err(Error::runtime(format!(
+        "{function}: a name must be a string, not {found}{hint}"
+    )))
 }
 
 impl Resolver {

@@ -64,3 +64,27 @@ fn callbacks_may_look_names_up() {
     bench.update().expect("no error");
     assert_eq!(bench.shared.store(|store, _| store.len()), 1);
 }
+
+#[test]
+fn a_wrong_argument_is_told_in_words_of_lua() {
+    for (call, words) in [
+        ("lookup()", "lookup: a name must be a string, not nil"),
+        (
+            "lookup_v6(true)",
+            "lookup_v6: a name must be a string, not a boolean",
+        ),
+        (
+            "lookup_v4(require('dns'))",
+            "lookup_v4: a name must be a string, not a table; functions of `dns` are called with a dot",
+        ),
+        ("set_timeout('soon')", "not a string"),
+        ("set_timeout({})", "not a table"),
+        ("set_timeout(-1)", "or 0 for none, not -1"),
+    ] {
+        let wrong = problems(&format!("\nrequire('dns').{call}"));
+        assert!(
+            wrong[0].contains(":2: ") && wrong[0].contains(words),
+            "{wrong:?}"
+        );
+    }
+}
