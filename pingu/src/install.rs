@@ -152,10 +152,15 @@ pub fn install(request: &Request<'_>) -> Result<Vec<Deed>, InstallError> {
             choice => choices.push((piece, choice)),
         }
     }
+    let stays =
+        |(piece, choice): &(&Piece<'_>, Choice)| piece.is_config() && *choice == Choice::There;
     let found;
     let config = match request.config {
-        Some((_, config)) => Some(config),
-        None => {
+        Some(given) if !choices.iter().any(stays) => {
+            refusals.extend(pieces::wrong_there(root, given));
+            Some(given.1)
+        }
+        _ => {
             found = pieces::config_there(root, request.starts, &mut refusals)?;
             found.as_ref()
         }

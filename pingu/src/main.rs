@@ -297,6 +297,13 @@ fn pin(name: Option<&str>, socket: &Path) -> anyhow::Result<()> {
 fn install(config: Option<&Path>, root: &Path, wish: Wish) -> ExitCode {
     let given = match config {
         None => None,
+        Some(path) if failoverd::is_script(path) => {
+            let shown = path.display();
+            return finish(Err(anyhow::anyhow!(
+                "{shown} is a script, and no configuration of the service: put it into /etc/pingu, install without it, and name it in \
+                 `ExecStart=` by `systemctl edit pingu` (docs/scripting.md)"
+            )));
+        }
         Some(path) => match load(path) {
             Ok(config) => match fs::read_to_string(path) {
                 Ok(text) => Some((text, config)),

@@ -173,3 +173,42 @@ fn what_stands_in_the_way_is_named_and_nothing_is_written() {
         text(&now.stderr)
     );
 }
+
+#[test]
+fn a_script_is_no_configuration_of_the_service_and_the_way_to_run_it_is_told() {
+    let directory = tempfile::tempdir().expect("a directory for the test");
+    let script = directory.path().join("config.lua");
+    fs::write(&script, "probes = {}").expect("writable");
+    let root = directory.path().join("root");
+    fs::create_dir(&root).expect("writable");
+    let refused = pingu(&["install", "--config", path(&script), "--root", path(&root)]);
+    assert_eq!(code(&refused), Some(1));
+    let said = text(&refused.stderr);
+    assert!(said.contains("systemctl edit pingu"), "{said}");
+    let left = fs::read_dir(&root).expect("readable").count();
+    assert_eq!(left, 0, "nothing is written");
+}
+
+#[test]
+fn a_policy_script_that_would_not_be_found_by_the_service_is_told_before_anything_is_written() {
+    let directory = tempfile::tempdir().expect("a directory for the test");
+    let config = directory.path().join("pingu.toml");
+    let script = directory.path().join("policy.lua");
+    let root = directory.path().join("root");
+    fs::create_dir(&root).expect("writable");
+    fs::write(&script, "function rank(uplinks) return uplinks end").expect("writable");
+    fs::write(&config, format!("script = \"policy.lua\"\n{GOOD}")).expect("writable");
+    let install = ["install", "--config", path(&config), "--root", path(&root)];
+    let refused = pingu(&install);
+    assert_eq!(code(&refused), Some(1));
+    let said = text(&refused.stderr);
+    assert!(
+        said.contains("etc/pingu/policy.lua cannot be read"),
+        "{said}"
+    );
+    assert_eq!(fs::read_dir(&root).expect("readable").count(), 0);
+
+    fs::create_dir_all(root.join("etc/pingu")).expect("writable");
+    fs::copy(&script, root.join("etc/pingu/policy.lua")).expect("writable");
+    assert_eq!(code(&pingu(&install)), Some(0));
+}

@@ -19,8 +19,9 @@ use tokio::{
 use crate::{
     config::CheckKind,
     daemon::{Daemon, clock},
-    engine::check::{CheckChange, CheckOrder, CheckOutcome, Failure, RunId},
-    probe::checks,
+    engine::check::{CheckChange, CheckOrder, CheckOutcome, Cost, Failure, RunId},
+    probe::checks::{self, meter::Meter},
+    units::UplinkId,
 };
 
 /// Each has a socket or two and perhaps the state of a TLS connection, some ten kilobytes.
@@ -46,11 +47,20 @@ pub(super) struct CheckResult {
 /// The runs under way.
 pub(super) struct Checks {
     thread: Option<Thread>,
-    runs: HashMap<RunId, AbortHandle>,
+    runs: HashMap<RunId, Run>,
+    /// Those that were ended by force, until nothing of them is left.
+    aborted: Vec<(RunId, Run)>,
     results: mpsc::Receiver<CheckResult>,
     sender: mpsc::Sender<CheckResult>,
     connections: Arc<Semaphore>,
     programs: Arc<Semaphore>,
+}
+
+/// A run under way.
+struct Run {
+    task: AbortHandle,
+    uplink: UplinkId,
+    meter: Arc<Meter>,
 }
 
 /// Where the runs happen.
@@ -68,6 +78,7 @@ impl Checks {
         Ok(Self {
             thread: (count > 0).then(Thread::start).transpose()?,
             runs: HashMap::new(),
+            aborted: Vec::new(),
             results,
             sender,
             connections: Arc::new(Semaphore::new(RUNS_MAX)),
@@ -92,10 +103,12 @@ impl Checks {
             }
         };
         let (run, places, sender) = (order.run, Arc::clone(places), self.sender.clone());
+        let (uplink, meter) = (order.id, Arc::new(Meter::default()));
+        let metered = Arc::clone(&meter);
         let work = async move {
             let _place = places.acquire().await;
             let begin = clock();
-            let running = checks::run(&order, begin + order.check.timeout);
+            let running = checks::run(&order, begin + order.check.timeout, &metered);
             // A result that never came would leave the check waiting for ever.
             let outcome = AssertUnwindSafe(running).catch_unwind().await;
             let outcome = outcome.unwrap_or_else(|_| Err(Failure::fault()));
@@ -104,23 +117,35 @@ impl Checks {
             // The loop has ended, and nobody wants to know.
             let _ = sender.send(result).await;
         };
-        let task = thread.handle.spawn(work);
-        self.runs.insert(run, task.abort_handle());
+        let task = thread.handle.spawn(work).abort_handle();
+        let begun = Run {
+            task,
+            uplink,
+            meter,
+        };
+        self.runs.insert(run, begun);
     }
 
     /// Ends a run that nobody waits for.
     pub(super) fn cancel(&mut self, run: RunId) {
-        if let Some(task) = self.runs.remove(&run) {
-            task.abort();
+        if let Some(ended) = self.runs.remove(&run) {
+            ended.task.abort();
+            self.aborted.push((run, ended));
         }
+    }
+
+    /// What runs cost that were ended by force, and of which nothing is left.
+    fn costs(&mut self) -> impl Iterator<Item = (RunId, UplinkId, Cost)> + use<> {
+        let is_over = |(_, run): &mut (RunId, Run)| Arc::strong_count(&run.meter) == 1;
+        let over: Vec<(RunId, Run)> = self.aborted.extract_if(.., is_over).collect();
+        let cost = |(id, run): (RunId, Run)| (id, run.uplink, run.meter.cost());
+        over.into_iter().map(cost)
     }
 
     /// The next result.
     pub(super) async fn next(&mut self) -> CheckResult {
         let result = self.results.recv().await;
-        let result = result.expect("this holds a sender itself");
-        self.runs.remove(&result.run);
-        result
+        result.expect("this holds a sender itself")
     }
 }
 
@@ -129,6 +154,9 @@ impl Daemon {
     pub(super) fn check(&mut self) {
         for run in self.engine.cancelled_checks() {
             self.checks.cancel(run);
+        }
+        for (run, uplink, cost) in self.checks.costs() {
+            self.engine.check_cost(run, uplink, cost);
         }
         for order in self.engine.check_orders(clock()) {
             self.checks.begin(order);
@@ -139,6 +167,10 @@ impl Daemon {
     pub(super) fn take_check(&mut self, result: CheckResult) {
         let CheckResult { run, outcome, took } = result;
         tracing::debug!(?run, ?outcome, ?took, "check ended");
+        if let Some(ended) = self.checks.runs.remove(&run) {
+            self.engine
+                .check_cost(run, ended.uplink, ended.meter.cost());
+        }
         if let Some(change) = self.engine.checked(run, outcome, took, clock()) {
             let CheckChange {
                 uplink,

@@ -14,6 +14,7 @@ use crate::{
     units::UplinkId,
 };
 
+mod cost;
 mod far_end;
 mod outcome;
 mod status;
@@ -21,11 +22,11 @@ mod verdicts;
 mod ways;
 mod weigh;
 
+pub use cost::Cost;
 use far_end::{FarEnd, Told, Weight};
 pub use outcome::{Cause, CheckOutcome, Failure};
 pub use status::CheckStatus;
 pub(crate) use verdicts::Verdicts;
-use ways::Standing;
 pub use ways::{CheckWay, Exit};
 use weigh::Weighed;
 
@@ -38,6 +39,8 @@ pub struct RunId(pub u64);
 pub struct CheckOrder {
     /// The run.
     pub run: RunId,
+    /// The uplink.
+    pub id: UplinkId,
     /// The uplink's name.
     pub uplink: Arc<str>,
     /// What is to be tried.
@@ -98,6 +101,8 @@ pub(crate) struct Check {
     told: Option<Told>,
     /// What it counts for.
     weight: Weight,
+    /// What its last run cost, in bytes from the link header on; none before the first.
+    cost_bytes: Option<u64>,
     /// What of its period its second run waits beyond half of it, so that not all run at once.
     phase: f64,
 }
@@ -150,6 +155,7 @@ impl Checks {
                     far_end: 0,
                     told: None,
                     weight: Weight::Nothing,
+                    cost_bytes: None,
                     phase: (number * GOLDEN).fract(),
                 });
             }
@@ -183,7 +189,13 @@ impl Checks {
 
     /// Runs are to begin, or to end.
     pub(super) fn has_errands(&self, now: Instant) -> bool {
-        !self.cancelled.is_empty() || self.next_wake().is_some_and(|wake| wake <= now)
+        !self.cancelled.is_empty() || self.next_errand().is_some_and(|at| at <= now)
+    }
+
+    /// When something is due: a run, or a verdict that has waited for others.
+    fn next_errand(&self) -> Option<Instant> {
+        let wakes = [self.next_wake(), self.next_weighing()];
+        wakes.into_iter().flatten().min()
     }
 
     fn schedule(&mut self, index: usize, at: Instant) {
@@ -236,6 +248,7 @@ impl Checks {
             check.ordered = now;
             orders.push(CheckOrder {
                 run,
+                id: check.uplink,
                 uplink: Arc::clone(&check.uplink_name),
                 check: Arc::clone(&check.config),
                 way,
@@ -253,6 +266,7 @@ impl Checks {
         run: RunId,
         outcome: CheckOutcome,
         took: Duration,
+        every: Duration,
         now: Instant,
     ) -> Option<(usize, State, Option<bool>)> {
         let index = self.running.remove(&run)?;
@@ -278,9 +292,9 @@ impl Checks {
         let pause = if !is_sure || is_doubtful || check.weight == Weight::Doubted {
             config.timeout
         } else if check.has_run {
-            config.every
+            every
         } else {
-            config.every.mul_f64(0.5 + 0.5 * check.phase)
+            every.mul_f64(0.5 + 0.5 * check.phase)
         };
         check.has_run |= is_sure;
         let next = now.max(check.ordered + pause);
@@ -319,7 +333,8 @@ impl Engine {
         took: Duration,
         now: Instant,
     ) -> Option<CheckChange> {
-        let (index, from, good) = self.checks.take(run, outcome, took, now)?;
+        let every = self.pause_of(run, now)?;
+        let (index, from, good) = self.checks.take(run, outcome, took, every, now)?;
         let uplinks = &self.uplinks;
         let fine = |id: UplinkId| uplinks[id.index()].is_fine_but_for_checks();
         let weighed = self.checks.weigh(index, good, &fine, now);
@@ -352,30 +367,7 @@ impl Engine {
 
     /// When [`Engine::check_orders`] is wanted next.
     pub(super) fn next_check(&self) -> Option<Instant> {
-        let wakes = [self.checks.next_wake(), self.checks.next_weighing()];
-        wakes.into_iter().flatten().min()
-    }
-
-    /// Finds how each check leaves, in a fresh look at the kernel: its uplink must have a way, and the kernel the rule and the table that
-    /// lead there.
-    pub(super) fn find_check_ways(&mut self, now: Instant) {
-        if self.checks.list.is_empty() {
-            return;
-        }
-        let ways: Vec<Option<CheckWay>> = {
-            let there = Standing::new(self);
-            let ids = (0..self.uplinks.len()).map(|index| UplinkId(index as u16));
-            ids.map(|id| there.way(id)).collect()
-        };
-        for (index, way) in ways.iter().enumerate() {
-            let id = UplinkId(index as u16);
-            for check in self.checks.of_uplink[index].clone() {
-                let kind = &self.checks.list[check].config.kind;
-                let own = way.as_ref().and_then(|way| way.for_check(kind));
-                self.checks.set_way(check, own, now);
-            }
-            self.note_checks(id);
-        }
+        self.checks.next_errand()
     }
 
     fn note_checks(&mut self, id: UplinkId) {

@@ -76,9 +76,9 @@ pub(crate) struct Passive {
     /// By whom is counted; none: nobody, or nobody knows yet.
     pub(crate) counting: Option<Counting>,
     /// Something depends on what is counted.
-    pub(crate) is_heeded: bool,
-    /// It does so between bursts.
-    is_awaited: bool,
+    is_heeded: bool,
+    /// Something does between bursts, or bursts themselves do.
+    pub(crate) is_awaited: bool,
     tick: Duration,
     silence: Option<Duration>,
     /// For so long traffic counts as going on; none: it saves no bursts.

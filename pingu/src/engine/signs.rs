@@ -67,7 +67,7 @@ impl Uplink {
     pub(crate) fn sample(&mut self, transport: &mut impl ProbeTransport, now: Instant) -> bool {
         let wanted = self.passive.wanted(now);
         if let Some(ifindex) = wanted {
-            let counted = Counted::read(ifindex, self.passive.is_heeded, transport);
+            let counted = Counted::read(ifindex, self.passive.is_awaited, transport);
             self.passive.take(counted, now);
         }
         wanted.is_some()

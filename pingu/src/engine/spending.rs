@@ -1,13 +1,13 @@
-//! What probing an uplink costs, and how far apart its bursts must be for a budget to last.
+//! What probing an uplink costs, checks included, and how far apart bursts and checks must be for a budget to last.
 //!
-//! Counted are the bytes of probes that left and of replies that came, from the link header to the payload, without what the link adds
+//! Counted are the bytes of probes that left and of replies that came, and of checks, from the link header to the payload, without what the link adds
 //! (preamble, padding, checksum).
 
 use std::time::{Duration, Instant};
 
 use crate::{
     config::{Budget, ProbeConfig},
-    engine::calendar::Span,
+    engine::{calendar::Span, check::Cost},
 };
 
 /// The share of a budget that the regular pace leaves to uplinks that fail: one in ten.
@@ -40,6 +40,8 @@ pub(crate) struct Spending {
     /// Bytes of a packet of each family behind the link header.
     packet_bytes: [u64; 2],
     pub(crate) header_bytes: u64,
+    /// What the checks cost in a second at the pace that they are to have.
+    pub(crate) check_bytes_per_s: f64,
     spent: u64,
     counted: Packets,
     /// The budget's time; none while nobody knows what day it is.
@@ -56,6 +58,7 @@ impl Spending {
             budget: probe.passive.budget,
             packet_bytes: [packet(20), packet(40)],
             header_bytes: 0,
+            check_bytes_per_s: 0.0,
             spent: 0,
             counted: [0; 2],
             span: None,
@@ -72,6 +75,13 @@ impl Spending {
     pub(crate) fn take(&mut self, packets: Packets) {
         self.spent = self.spent_with(packets);
         self.counted = packets;
+    }
+
+    /// Takes what a check has cost, and says how many bytes that are with link headers.
+    pub(crate) fn charge(&mut self, cost: Cost) -> u64 {
+        let bytes = cost.bytes + cost.packets * self.header_bytes;
+        self.spent += bytes;
+        bytes
     }
 
     /// What has been spent in the budget's time, or without one since the start.
@@ -152,9 +162,43 @@ impl Spending {
             return probe.mode.period();
         };
         let at_least = probe.passive.at_least;
+        match self.spread(budget, probe, probes, failing, now) {
+            Some(spread) => spread.clamp(probe.mode.period(), at_least),
+            None => at_least,
+        }
+    }
+
+    /// By how many times checks must run less often for the budget to last; infinite where nothing is left. Bursts are spread alike.
+    pub(crate) fn stretch(
+        &self,
+        probe: &ProbeConfig,
+        probes: Packets,
+        failing: bool,
+        now: Instant,
+    ) -> f64 {
+        let Some(budget) = self.budget else {
+            return 1.0;
+        };
+        match self.spread(budget, probe, probes, failing, now) {
+            Some(spread) => spread.as_secs_f64() / probe.mode.period().as_secs_f64(),
+            None => f64::INFINITY,
+        }
+    }
+
+    /// How far apart bursts would be that spend what is left to the end, with checks that are spread as much; none if not one can be
+    /// paid.
+    fn spread(
+        &self,
+        budget: Budget,
+        probe: &ProbeConfig,
+        probes: Packets,
+        failing: bool,
+        now: Instant,
+    ) -> Option<Duration> {
         let of_family =
             |family: usize| probes[family] * (self.header_bytes + self.packet_bytes[family]);
-        let round_bytes = 2 * (of_family(0) + of_family(1));
+        let of_checks = self.check_bytes_per_s * probe.mode.period().as_secs_f64();
+        let round_bytes = 2 * (of_family(0) + of_family(1)) + of_checks as u64;
         let reserve = if failing {
             0
         } else {
@@ -166,12 +210,11 @@ impl Spending {
         let ahead = self.ends.map_or(budget.per.length_max(), |ends| {
             ends.saturating_duration_since(now)
         });
-        let spread = match u32::try_from(rounds) {
-            Ok(0) => at_least,
-            Ok(rounds) => ahead / rounds,
-            Err(_) => Duration::ZERO,
-        };
-        spread.clamp(probe.mode.period(), at_least)
+        match u32::try_from(rounds) {
+            Ok(0) => None,
+            Ok(rounds) => Some(ahead / rounds),
+            Err(_) => Some(Duration::ZERO),
+        }
     }
 }
 

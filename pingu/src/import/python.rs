@@ -1,17 +1,14 @@
 //! The literal part of a Python file: names that are set to numbers, texts, lists and calls with such arguments. Parsed, never run.
 
+mod names;
 mod tokens;
 
-use std::collections::BTreeMap;
-
 use super::findings::printable;
+use names::{Known, forget, learn, several};
 pub(super) use tokens::{Token, TokenKind};
 
 /// Lists in lists; the parser calls itself for each level.
 const DEPTH_MAX: usize = 32;
-
-/// A text that a name stands for is no longer: each use of the name is a copy.
-const NAMED_TEXT_BYTES_MAX: usize = 256;
 
 /// Statements that have others inside, or are no settings.
 const KEYWORDS: [&str; 24] = [
@@ -68,18 +65,6 @@ pub(super) struct Argument {
 }
 
 impl Expression {
-    /// Whether a name may stand for it.
-    fn is_short(&self) -> bool {
-        match &self.kind {
-            ExpressionKind::Number(text)
-            | ExpressionKind::Text(text)
-            | ExpressionKind::Word(text) => text.len() <= NAMED_TEXT_BYTES_MAX,
-            ExpressionKind::List(_) | ExpressionKind::Call { .. } | ExpressionKind::Unknown(_) => {
-                false
-            }
-        }
-    }
-
     /// What messages say was found.
     pub(super) fn found(&self) -> String {
         match &self.kind {
@@ -120,86 +105,6 @@ pub(super) fn parse(text: &str) -> (Vec<Statement>, Vec<(usize, String)>) {
         learn(&mut known, &statements, &line.tokens);
     }
     (statements, errors)
-}
-
-/// The names that lines above have set to a number, a text or a word.
-type Known = BTreeMap<String, ExpressionKind>;
-
-/// Takes what a line has set for later ones.
-fn learn(known: &mut Known, statements: &[Statement], tokens: &[Token]) {
-    let Some(first) = tokens.first() else {
-        return;
-    };
-    for statement in statements.iter().rev() {
-        match &statement.kind {
-            _ if statement.line < first.line => return,
-            StatementKind::Assignment { name, value } if value.is_short() => {
-                known.insert(name.clone(), value.kind.clone());
-            }
-            StatementKind::Assignment { name, .. } => {
-                known.remove(name);
-            }
-            StatementKind::Other { .. } => return forget(known, tokens),
-        }
-    }
-}
-
-/// Forgets the names in a line that may set some of them.
-fn forget(known: &mut Known, tokens: &[Token]) {
-    let sets = |token: &Token| matches!(&token.kind, TokenKind::Op(op) if op.ends_with('='));
-    if !tokens.iter().any(sets) {
-        return;
-    }
-    for token in tokens {
-        if let TokenKind::Name(name) = &token.kind {
-            known.remove(name);
-        }
-    }
-}
-
-/// `A, B = 1, 2`; none if it is anything else.
-fn several(tokens: &[Token], known: &Known) -> Option<Vec<Statement>> {
-    let equals = tokens.iter().position(|token| token.is_op("="))?;
-    let (targets, values) = (&tokens[..equals], &tokens[equals + 1..]);
-    let is_bracket = |token: &&Token| token.is_op("(") || token.is_op(")");
-    let targets: Vec<&Token> = targets.iter().filter(|token| !is_bracket(token)).collect();
-    let mut names = Vec::new();
-    for (place, token) in targets.iter().enumerate() {
-        match &token.kind {
-            TokenKind::Name(name) if place % 2 == 0 => names.push((name.clone(), token.line)),
-            _ if place % 2 == 1 && token.is_op(",") => {}
-            _ => return None,
-        }
-    }
-    if targets.len() < 2 {
-        return None;
-    }
-    let line = tokens.first()?.line;
-    let mut parser = Parser {
-        tokens: values,
-        at: 0,
-        known,
-    };
-    let mut items = Vec::new();
-    while parser.peek().is_some() {
-        items.push(parser.expression(0, line));
-        if !parser.skip(",") && parser.peek().is_some() {
-            return None;
-        }
-    }
-    if let [only] = &mut items[..]
-        && let ExpressionKind::List(inside) = &mut only.kind
-    {
-        items = std::mem::take(inside);
-    }
-    if items.len() != names.len() {
-        return None;
-    }
-    let assignment = |((name, line), value)| Statement {
-        line,
-        kind: StatementKind::Assignment { name, value },
-    };
-    Some(names.into_iter().zip(items).map(assignment).collect())
 }
 
 /// A statement; none for those that do nothing: imports, texts, annotations.

@@ -146,10 +146,11 @@ impl Piece<'_> {
                 Choice::SaysTheSame
             }
         } else if let Kind::Config { is_given } = self.kind {
-            if !is_given && manifest.is_untouched(self.file, &found) {
-                Choice::Unchanged
-            } else {
-                Choice::There
+            match (manifest.is_untouched(self.file, &found), is_given) {
+                (true, false) => Choice::Unchanged,
+                // It was only begun, and here is the real one.
+                (true, true) if found == MINIMAL.as_bytes() => Choice::Write,
+                _ => Choice::There,
             }
         } else if manifest.is_untouched(self.file, &found) || (!is_ours && is_marked()) {
             Choice::Write
@@ -160,9 +161,25 @@ impl Piece<'_> {
         })
     }
 
+    /// Whether it is the configuration.
+    pub(super) fn is_config(&self) -> bool {
+        matches!(self.kind, Kind::Config { .. })
+    }
+
     fn has_package(&self, root: &Path) -> bool {
         let mut places = UNITS_OF_PACKAGES.iter();
         places.any(|unit| root.join(unit).exists())
+    }
+}
+
+/// What is wrong with a configuration once it is where the service reads it: a script that is beside it now will not be there.
+pub(super) fn wrong_there(root: &Path, (text, config): (&str, &Config)) -> Vec<String> {
+    let path = root.join(CONFIG);
+    match Config::parse(text, &path.display().to_string()) {
+        Err(problems) if config.script.is_some() => {
+            problems.list.iter().map(ToString::to_string).collect()
+        }
+        Ok(_) | Err(_) => Vec::new(),
     }
 }
 

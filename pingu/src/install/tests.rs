@@ -190,6 +190,19 @@ fn without_a_configuration_there_is_one_that_has_to_be_edited() {
 }
 
 #[test]
+fn a_configuration_that_was_only_begun_gives_way_to_a_real_one() {
+    let world = World::new();
+    let empty = world.tree();
+    world.install(None);
+    let done = world.install(Some(GOOD));
+    assert_eq!(done[0], format!("wrote /{CONFIG}"));
+    assert_eq!(world.read(CONFIG), GOOD);
+    assert!(world.read(TABLES).ends_with("\n201\tfibre\n"));
+    world.uninstall();
+    assert_eq!(world.tree(), empty);
+}
+
+#[test]
 fn a_changed_configuration_is_never_overwritten_and_is_all_that_stays() {
     let world = World::new();
     world.install(None);
@@ -203,6 +216,10 @@ fn a_changed_configuration_is_never_overwritten_and_is_all_that_stays() {
     let other = GOOD.replace("fibre", "cable");
     world.install(Some(&other));
     assert_eq!(world.read(CONFIG), GOOD);
+    assert!(
+        world.read(TABLES).ends_with("\n201\tfibre\n"),
+        "names are of the configuration that stands"
+    );
     let gone = world.uninstall();
     let stays = format!("left alone: /{CONFIG} has been changed since it was written");
     assert!(gone.contains(&stays), "{gone:?}");

@@ -1,7 +1,7 @@
 //! Runs the checks of uplinks. Every socket is bound to the uplink's interface and source, so that it leaves by it whatever the
 //! main table says; a rule and a table of the uplink's lead it out.
 
-use std::{fmt::Display, fs, future::Future, time::Instant};
+use std::{fmt::Display, fs, future::Future, sync::Arc, time::Instant};
 
 use crate::{
     config::CheckKind,
@@ -13,15 +13,21 @@ mod dns;
 mod echo;
 mod exec;
 mod http;
+pub mod meter;
 mod mtu;
 mod tls;
+
+use meter::{Line, Meter};
 
 /// The value of `rp_filter` that drops what would not be answered the same way (ip-sysctl, `rp_filter`).
 const STRICT: u8 = 1;
 
-/// Runs a check until it is decided, or until its time is over. Dropped, it leaves nothing behind.
-pub async fn run(order: &CheckOrder, deadline: Instant) -> CheckOutcome {
-    let way = &order.way;
+/// Runs a check until it is decided, or until its time is over, and adds up what it costs. Dropped, it leaves nothing behind.
+pub async fn run(order: &CheckOrder, deadline: Instant, meter: &Arc<Meter>) -> CheckOutcome {
+    let way = &Line {
+        way: &order.way,
+        meter,
+    };
     let outcome = match &order.check.kind {
         CheckKind::Tcp(address) => bound::connect(way, *address, deadline)
             .await
@@ -31,7 +37,7 @@ pub async fn run(order: &CheckOrder, deadline: Instant) -> CheckOutcome {
         CheckKind::Exec(check) => exec::run(order, check, deadline).await,
         CheckKind::Mtu(check) => mtu::run(way, check, order.check.timeout).await,
     };
-    outcome.map_err(|failure| with_hint(failure, way))
+    outcome.map_err(|failure| with_hint(failure, &order.way))
 }
 
 /// Waits for one step of a check as long as there is time.

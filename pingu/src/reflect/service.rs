@@ -217,7 +217,7 @@ impl Services {
     }
 
     /// Serves the addresses that the interface has, under the Ethernet address that it has.
-    fn follow_addresses(&mut self, wanted: Desired) -> Result<(), String> {
+    fn follow_addresses(&mut self, mut wanted: Desired) -> Result<(), String> {
         let ifindex = wanted.ifindex;
         let service = self.running.get_mut(&ifindex).expect("it is served");
         let moved = service.wanted.layer != wanted.layer;
@@ -225,24 +225,24 @@ impl Services {
             self.reflector.forget(ifindex, VlanIds::default(), *gone);
             tracing::debug!(interface = wanted.interface, address = %gone, "address gone");
         }
-        let mut failed = None;
-        for address in &wanted.addresses {
+        let (link_address, vlan) = (wanted.link_address(), VlanIds::default());
+        let (interface, mut failed) = (&wanted.interface, None);
+        wanted.addresses.retain(|address| {
             if !moved && service.wanted.addresses.contains(address) {
-                continue;
+                return true;
             }
-            let link_address = wanted.link_address();
-            let vlan = VlanIds::default();
-            let served = self.reflector.serve(ifindex, vlan, *address, link_address);
-            match served {
-                Ok(()) => tracing::debug!(interface = wanted.interface, %address, "address served"),
+            match self.reflector.serve(ifindex, vlan, *address, link_address) {
+                Ok(()) => tracing::debug!(interface, %address, "address served"),
                 Err(error) => {
+                    // Not kept among those that are served, so that it is tried again.
                     failed = Some(format!(
-                        "{address} of {} cannot be served: {error}",
-                        wanted.interface
+                        "{address} of {interface} cannot be served: {error}"
                     ));
+                    return false;
                 }
             }
-        }
+            true
+        });
         service.wanted = wanted;
         failed.map_or(Ok(()), Err)
     }

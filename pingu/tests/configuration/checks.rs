@@ -113,7 +113,7 @@ fn every_problem_of_a_check_is_said() {
         ),
         (
             "kind = \"tcp\"\naddress = \"192.0.2.1:443\"\nwhen_all_fail = \"keep\"",
-            vec!["f:8:17: error: `uplink[1].check[1].when_all_fail` must be one of \"ignore\", \"fall\", not \"keep\"".to_owned()],
+            vec!["f:9:17: error: `uplink[1].check[1].when_all_fail` must be one of \"ignore\", \"fall\", not \"keep\"".to_owned()],
         ),
         (
             "kind = \"tcp\"",
@@ -131,7 +131,7 @@ fn every_problem_of_a_check_is_said() {
             &format!("{tcp}\nurl = \"http://192.0.2.1/\""),
             vec![
                 "f:9:1: error: unknown key `uplink[1].check[1].url`; allowed here: address, every, fall, kind, name, required, \
-                 rise, timeout"
+                 rise, timeout, when_all_fail"
                     .to_owned(),
             ],
         ),
@@ -164,7 +164,7 @@ fn every_problem_of_a_check_is_said() {
             "kind = \"http\"\nurl = \"http://192.0.2.1/\"\nverify = false",
             vec![
                 "f:9:1: error: unknown key `uplink[1].check[1].verify`; allowed here: address, body, every, fall, kind, name, \
-                 required, resolver, rise, status, timeout, url"
+                 required, resolver, rise, status, timeout, url, when_all_fail"
                     .to_owned(),
             ],
         ),

@@ -7,7 +7,7 @@ use std::{
 
 use pingu::engine::{
     Engine,
-    check::{Cause, CheckOrder, CheckOutcome, Failure},
+    check::{Cause, CheckOrder, CheckOutcome, Cost, Failure},
 };
 
 /// How long an answer takes.
@@ -22,6 +22,8 @@ pub(crate) struct FarEnds {
     pub(crate) over: BTreeMap<String, (Cause, String)>,
     /// An uplink over which the server fails once, in a run that begins together with another's.
     pub(crate) unlucky: Option<String>,
+    /// What each run costs.
+    pub(crate) cost: Cost,
     /// When each run began, by uplinks.
     pub(crate) begun: Vec<(Instant, String)>,
     running: Vec<(Instant, CheckOrder, CheckOutcome)>,
@@ -43,6 +45,7 @@ impl FarEnds {
             .partition::<Vec<_>, _>(|(ends, _, _)| *ends <= now);
         self.running = running;
         for (_, order, outcome) in ended {
+            engine.check_cost(order.run, order.id, self.cost);
             engine.checked(order.run, outcome, ANSWER, now);
         }
         let orders = engine.check_orders(now);

@@ -1,6 +1,7 @@
 //! Replays tests/scenarios/*.toml against the engine in virtual time: a story of what happens to the uplinks, and what must be true when.
 
 mod causes;
+mod check_costs;
 mod crowd;
 mod dead_far_ends;
 mod directions;

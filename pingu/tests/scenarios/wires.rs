@@ -13,6 +13,8 @@ use pingu::{
     units::{Ifindex, SlotId},
 };
 
+use crate::world::Setting;
+
 #[derive(Clone, Debug)]
 pub(crate) struct Wire {
     pub(crate) link: Link,
@@ -242,5 +244,28 @@ pub(crate) fn wire(start: Instant, ifindex: u32, name: &str, gateway: IpAddr, le
         refusal: None,
         vanish: false,
         reflector: None,
+    }
+}
+
+/// Lets traffic flow as it is set.
+pub(crate) fn set_flow(wire: &mut Wire, setting: &Setting) {
+    let keys = [
+        setting.ingress,
+        setting.egress,
+        setting.begun,
+        setting.answered,
+    ];
+    if keys.iter().all(Option::is_none) {
+        return;
+    }
+    let flow = wire.flow.get_or_insert_default();
+    let places = [
+        &mut flow.ingress,
+        &mut flow.egress,
+        &mut flow.begun,
+        &mut flow.answered,
+    ];
+    for (place, key) in places.into_iter().zip(keys) {
+        *place = key.unwrap_or(*place);
     }
 }

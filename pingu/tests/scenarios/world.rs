@@ -21,7 +21,7 @@ use serde::Deserialize;
 use crate::{
     errands,
     far_ends::FarEnds,
-    wires::{Wire, Wires, wire},
+    wires::{Wire, Wires, set_flow, wire},
 };
 
 /// Metrics of the routes that a DHCP client of this world installs: this plus the interface's number.
@@ -388,27 +388,5 @@ impl World {
             }
         }
         self.engine.network(snapshot, self.now());
-    }
-}
-
-fn set_flow(wire: &mut Wire, setting: &Setting) {
-    let keys = [
-        setting.ingress,
-        setting.egress,
-        setting.begun,
-        setting.answered,
-    ];
-    if keys.iter().all(Option::is_none) {
-        return;
-    }
-    let flow = wire.flow.get_or_insert_default();
-    let places = [
-        &mut flow.ingress,
-        &mut flow.egress,
-        &mut flow.begun,
-        &mut flow.answered,
-    ];
-    for (place, key) in places.into_iter().zip(keys) {
-        *place = key.unwrap_or(*place);
     }
 }

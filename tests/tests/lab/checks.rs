@@ -15,6 +15,7 @@ use pingu_tests::lab::{
 };
 use serde_json::Value;
 
+mod costs;
 mod far_ends;
 mod names;
 mod portal;

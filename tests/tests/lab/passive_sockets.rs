@@ -29,6 +29,9 @@ const MANY: u64 = 12;
 /// So many programs does a hook take (`bpf_mprog_max`).
 const PROGRAMS_MAX: usize = 63;
 
+/// What loading programs takes, and packet sockets.
+const RAW: [&str; 4] = ["bpf", "sys_admin", "perfmon", "net_raw"];
+
 const IDLE: &str = "period = \"500ms\"\nprobe_when = \"idle\"";
 
 fn settings(engine: &str, probe: &str, health: &str) -> Settings {
@@ -203,4 +206,32 @@ fn where_one_interface_takes_no_hooks_its_counters_tell_and_programs_of_the_othe
     assert_eq!((warned("fibre"), warned("lte")), (1, 0), "{warnings:#?}");
     site.providers[0].black_hole();
     daemon.wait_until_down("fibre");
+}
+
+#[test]
+fn where_nothing_tells_broadcasts_apart_traffic_saves_no_probe_and_that_is_said() {
+    let _turn = turn::shared();
+    let site = Plan::new(&["wan1", "wan2"]).build();
+    site.router
+        .run(&["sysctl", "-qw", "net.ipv4.ping_group_range=0 0"]);
+    let settings = settings("auto", IDLE, "");
+    let mut daemon = Daemon::start_without(&site.router, &settings, &RAW);
+    daemon.wait_until_up(&["fibre", "lte"]);
+    flows::serve(&site.internet, ["1.1.1.1"]);
+    route_watch::wait_until_by(&site.router, SECOND_TARGET, site.ifindex(0), DEADLINE);
+    let _chatter = Chatter::datagrams(&site.lan, SECOND_TARGET.into(), CHAT);
+    let begin = daemon.wait_for("traffic", DEADLINE, |status| {
+        traffic(status, "fibre", "ingress_packets") >= 50
+            && traffic(status, "fibre", "egress_packets") >= 50
+    });
+    let end = daemon.wait_for("many bursts", DEADLINE, |status| {
+        of_target(status, "fibre", "answered") >= of_target(&begin, "fibre", "answered") + 3 * MANY
+    });
+    assert_eq!(skipped(&end, "fibre"), 0, "{end:#}");
+    assert_eq!(text(&end, "fibre", "traffic_source"), "interface counters");
+    let reason = text(&end, "fibre", "traffic_source_reason");
+    assert!(reason.contains("broadcasts"), "{reason}");
+    let warnings = end["warnings"].as_array().unwrap();
+    let warned = |warning: &Value| warning.as_str().unwrap().contains("probe_when");
+    assert!(warnings.iter().any(warned), "{warnings:#?}");
 }

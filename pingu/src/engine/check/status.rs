@@ -29,6 +29,9 @@ pub struct CheckStatus {
     /// It fails over every uplink, so its far end is taken to be dead: it takes no uplink down until it succeeds over one.
     #[serde(default)]
     pub left_out: bool,
+    /// What its last run cost, in bytes from the link header on; null before the first, and with programs, of which nobody knows.
+    #[serde(default)]
+    pub cost_bytes: Option<u64>,
     /// How long its last run took, in milliseconds; null before the first.
     pub took_ms: Option<f64>,
 }
@@ -77,6 +80,7 @@ impl Check {
             last: last.map(|_| self.verdicts.text()),
             cause: failure.map(|failure| failure.cause),
             left_out: self.is_left_out(),
+            cost_bytes: self.cost_bytes,
             took_ms: last.map(|(_, took)| took.as_secs_f64() * 1e3),
         }
     }

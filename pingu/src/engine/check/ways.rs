@@ -1,6 +1,6 @@
 //! How a check leaves by its uplink, as the last look at the kernel shows it.
 
-use std::{collections::HashMap, net::IpAddr};
+use std::{collections::HashMap, net::IpAddr, time::Instant};
 
 use crate::{
     config::CheckKind,
@@ -124,5 +124,29 @@ impl<'a> Standing<'a> {
             v4: exit(false),
             v6: exit(true),
         })
+    }
+}
+
+impl Engine {
+    /// Finds how each check leaves, in a fresh look at the kernel: its uplink must have a way, and the kernel the rule and the table that
+    /// lead there.
+    pub(in crate::engine) fn find_check_ways(&mut self, now: Instant) {
+        if self.checks.list.is_empty() {
+            return;
+        }
+        let ways: Vec<Option<CheckWay>> = {
+            let there = Standing::new(self);
+            let ids = (0..self.uplinks.len()).map(|index| UplinkId(index as u16));
+            ids.map(|id| there.way(id)).collect()
+        };
+        for (index, way) in ways.iter().enumerate() {
+            let id = UplinkId(index as u16);
+            for check in self.checks.of_uplink[index].clone() {
+                let kind = &self.checks.list[check].config.kind;
+                let own = way.as_ref().and_then(|way| way.for_check(kind));
+                self.checks.set_way(check, own, now);
+            }
+            self.note_checks(id);
+        }
     }
 }

@@ -153,8 +153,11 @@ impl Engine {
             Some(Counting::Interface { told_apart: true }) => {
                 "what comes in is counted where it is for this host"
             }
-            Some(Counting::Interface { told_apart: false }) => {
+            Some(Counting::Interface { told_apart: false }) if uplink.passive.is_awaited => {
                 "broadcasts are among what comes in, which proves nothing"
+            }
+            Some(Counting::Interface { told_apart: false }) => {
+                "broadcasts are among what comes in, on which no burst depends"
             }
         };
         format!("{}: {what}", why_no_programs(uplink))

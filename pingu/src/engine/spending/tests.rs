@@ -42,6 +42,40 @@ fn packets_of_both_families_are_counted_with_their_headers() {
 }
 
 #[test]
+fn checks_are_charged_with_link_headers_and_share_what_is_left() {
+    let (now, probe) = (
+        crate::engine::test_clock(),
+        probe("budget = \"86400000B/day\""),
+    );
+    let mut spending = Spending::new(&probe);
+    spending.header_bytes = 14;
+    let cost = Cost {
+        packets: 10,
+        bytes: 1000,
+    };
+    assert_eq!(spending.charge(cost), 1140);
+    assert_eq!(spending.spent_with([1, 0]), 1140 + PACKET);
+    spending.keep_time(second("2026-11-30T00:00:00Z"), now);
+    spending.spent = 0;
+    let round = [10, 0];
+    // Nine tenths of the budget are 900 bytes a second; the probes cost 392 of them.
+    assert!(spending.stretch(&probe, round, false, now) < 1.0);
+    let period = probe.mode.period();
+    assert_eq!(spending.interval(&probe, round, false, now), period);
+    spending.check_bytes_per_s = 1800.0;
+    let stretch = spending.stretch(&probe, round, false, now);
+    let probes_per_s = 2.0 * 10.0 * PACKET as f64 / period.as_secs_f64();
+    let expected = (1800.0 + probes_per_s) / 900.0;
+    assert!((stretch - expected).abs() < 0.01, "{stretch} {expected}");
+    let interval = spending.interval(&probe, round, false, now);
+    assert!((interval.as_secs_f64() / period.as_secs_f64() - stretch).abs() < 0.01);
+    spending.spent = 86_400_000;
+    assert_eq!(spending.stretch(&probe, round, true, now), f64::INFINITY);
+    let free = Spending::new(&self::probe(""));
+    assert_eq!(free.stretch(&probe, round, false, now), 1.0);
+}
+
+#[test]
 fn a_new_month_begins_with_nothing_spent() {
     let now = crate::engine::test_clock();
     let mut spending = spending(MONTHLY);

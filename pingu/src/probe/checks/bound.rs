@@ -8,14 +8,17 @@ use std::{
 };
 
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpSocket, TcpStream, UdpSocket};
+use tokio::net::{TcpSocket, UdpSocket};
 
-use super::step;
-use crate::engine::check::{Cause, CheckWay, Exit, Failure};
+use super::{
+    meter::{Account, Datagrams, Line, Stream},
+    step,
+};
+use crate::engine::check::{Cause, Exit, Failure};
 
 /// A socket bound to the interface, and to the source of the peer's family.
 pub(super) fn socket(
-    way: &CheckWay,
+    way: &Line<'_>,
     ipv6: bool,
     kind: Type,
     protocol: Option<Protocol>,
@@ -39,22 +42,25 @@ pub(super) fn socket(
 }
 
 /// How packets of a family leave.
-pub(super) fn exit(way: &CheckWay, ipv6: bool) -> Result<&Exit, Failure> {
+pub(super) fn exit<'a>(way: &Line<'a>, ipv6: bool) -> Result<&'a Exit, Failure> {
     let family = if ipv6 { "IPv6" } else { "IPv4" };
     let none = || Failure::local(format!("no way by {family}"), &way.interface);
-    way.exit(ipv6).ok_or_else(none)
+    way.way.exit(ipv6).ok_or_else(none)
 }
 
 /// A TCP connection.
 pub(super) async fn connect(
-    way: &CheckWay,
+    way: &Line<'_>,
     address: SocketAddr,
     deadline: Instant,
-) -> Result<TcpStream, Failure> {
+) -> Result<Stream, Failure> {
     let socket = socket(way, address.is_ipv6(), Type::STREAM, Some(Protocol::TCP))?;
+    let account = Account::open(&socket, address.is_ipv6(), way.meter)
+        .map_err(|error| Failure::local("no second handle of a socket", error))?;
     let socket = TcpSocket::from_std_stream(socket.into());
     let connect = async {
         let connected = socket.connect(address).await;
+        let connected = connected.map(|stream| Stream::new(stream, account));
         connected.map_err(|error| failure(format!("cannot connect to {address}"), &error))
     };
     step(
@@ -66,12 +72,12 @@ pub(super) async fn connect(
 }
 
 /// A UDP socket that talks to one peer alone.
-pub(super) async fn datagrams(way: &CheckWay, peer: SocketAddr) -> Result<UdpSocket, Failure> {
+pub(super) async fn datagrams(way: &Line<'_>, peer: SocketAddr) -> Result<Datagrams, Failure> {
     let socket = socket(way, peer.is_ipv6(), Type::DGRAM, Some(Protocol::UDP))?;
     let open = |error| failure(format!("cannot talk to {peer}"), &error);
     let socket = UdpSocket::from_std(socket.into()).map_err(open)?;
     socket.connect(peer).await.map_err(open)?;
-    Ok(socket)
+    Ok(Datagrams::new(socket, peer.ip(), way.meter))
 }
 
 /// What an error of a socket says of the uplink.

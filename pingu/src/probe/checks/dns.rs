@@ -9,15 +9,16 @@ use hickory_proto::{
     op::{Message, MessageType, OpCode, Query, ResponseCode},
     rr::{DNSClass, Name, RData, RecordType},
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::UdpSocket,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{bound, step};
+use super::{
+    bound,
+    meter::{Datagrams, Line},
+    step,
+};
 use crate::{
     config::{DnsCheck, RecordKind},
-    engine::check::{Cause, CheckOutcome, CheckWay, Failure},
+    engine::check::{Cause, CheckOutcome, Failure},
 };
 
 const PORT: u16 = 53;
@@ -38,7 +39,7 @@ const STRANGERS_MAX: usize = 64;
 const ADDRESSES_MAX: usize = 4;
 
 /// Runs a `dns` check.
-pub(super) async fn run(way: &CheckWay, check: &DnsCheck, deadline: Instant) -> CheckOutcome {
+pub(super) async fn run(way: &Line<'_>, check: &DnsCheck, deadline: Instant) -> CheckOutcome {
     let kind = record_type(check.record);
     let answer = ask(way, check.resolver, &check.name, kind, deadline).await?;
     if check.expect.is_empty() {
@@ -66,7 +67,7 @@ pub(super) async fn run(way: &CheckWay, check: &DnsCheck, deadline: Instant) -> 
 
 /// The addresses of a host, of the families that the way has. The resolvers are asked one after the other until one answers.
 pub(super) async fn resolve(
-    way: &CheckWay,
+    way: &Line<'_>,
     resolvers: &[IpAddr],
     name: &str,
     deadline: Instant,
@@ -132,7 +133,7 @@ impl Answer {
 }
 
 async fn ask(
-    way: &CheckWay,
+    way: &Line<'_>,
     resolver: IpAddr,
     name: &str,
     kind: RecordType,
@@ -169,7 +170,7 @@ fn question(name: &str, kind: RecordType) -> Result<Message, hickory_proto::Prot
 
 /// Asks by UDP until the answer comes.
 async fn repeat(
-    socket: &UdpSocket,
+    socket: &Datagrams,
     resolver: IpAddr,
     question: &Message,
     bytes: &[u8],
@@ -180,7 +181,7 @@ async fn repeat(
         let heard = async {
             let mut datagram = vec![0; DATAGRAM_BYTES];
             for _ in 0..STRANGERS_MAX {
-                let count = socket.recv(&mut datagram).await.map_err(failed)?;
+                let count = socket.receive(&mut datagram).await.map_err(failed)?;
                 if let Some(answer) = answer_to(question, &datagram[..count]) {
                     return Ok(answer);
                 }
@@ -196,7 +197,7 @@ async fn repeat(
 
 /// Asks by TCP (RFC 1035 section 4.2.2).
 async fn by_stream(
-    way: &CheckWay,
+    way: &Line<'_>,
     peer: SocketAddr,
     question: &Message,
     bytes: &[u8],

@@ -17,10 +17,10 @@ use tokio_rustls::{
     rustls::{self, pki_types::ServerName},
 };
 
-use super::{bound, dns, step, tls};
+use super::{bound, dns, meter::Line, step, tls};
 use crate::{
     config::{HttpCheck, Url},
-    engine::check::{Cause, CheckOutcome, CheckWay, Failure},
+    engine::check::{Cause, CheckOutcome, Failure},
 };
 
 /// So much of a body is looked at.
@@ -36,7 +36,7 @@ const STATUS_AUTHENTICATION_REQUIRED: u16 = 511;
 const AGENT: &str = concat!("pingu/", env!("CARGO_PKG_VERSION"));
 
 /// Runs an `http` or `https` check.
-pub(super) async fn run(way: &CheckWay, check: &HttpCheck, deadline: Instant) -> CheckOutcome {
+pub(super) async fn run(way: &Line<'_>, check: &HttpCheck, deadline: Instant) -> CheckOutcome {
     let url = &check.url;
     let addresses = match check.address.or(url.address()) {
         Some(address) => vec![address],
@@ -60,7 +60,7 @@ fn is_of_the_host(cause: Cause) -> bool {
 }
 
 async fn ask(
-    way: &CheckWay,
+    way: &Line<'_>,
     check: &HttpCheck,
     address: IpAddr,
     deadline: Instant,

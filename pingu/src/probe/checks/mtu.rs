@@ -5,6 +5,7 @@ use std::{
     io::{self, ErrorKind},
     mem::MaybeUninit,
     net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -13,11 +14,12 @@ use tokio::io::{Interest, unix::AsyncFd};
 
 use super::{
     bound,
-    echo::{Exchange, Heard},
+    echo::{Exchange, Heard, IPV4_BYTES},
+    meter::{Line, Meter},
 };
 use crate::{
     config::MtuCheck,
-    engine::check::{Cause, CheckOutcome, CheckWay, Failure},
+    engine::check::{Cause, CheckOutcome, Failure},
 };
 
 /// Bytes of the small packet, with its IP header: what passes everywhere.
@@ -33,7 +35,7 @@ const PACKET_BYTES_MAX: usize = 65_536;
 const PROBE: libc::c_int = libc::IP_PMTUDISC_PROBE;
 
 /// Runs an `mtu` check.
-pub(super) async fn run(way: &CheckWay, check: &MtuCheck, timeout: Duration) -> CheckOutcome {
+pub(super) async fn run(way: &Line<'_>, check: &MtuCheck, timeout: Duration) -> CheckOutcome {
     let of_interface = u16::try_from(way.mtu_bytes).unwrap_or(u16::MAX);
     let size = check.size_bytes.unwrap_or(of_interface);
     if size > of_interface {
@@ -96,10 +98,11 @@ struct Prober {
     socket: AsyncFd<Socket>,
     exchange: Exchange,
     next_sequence: u16,
+    meter: Arc<Meter>,
 }
 
 impl Prober {
-    fn open(way: &CheckWay, target: IpAddr) -> Result<Self, Failure> {
+    fn open(way: &Line<'_>, target: IpAddr) -> Result<Self, Failure> {
         let ipv6 = target.is_ipv6();
         let protocol = if ipv6 {
             Protocol::ICMPV6
@@ -124,6 +127,7 @@ impl Prober {
                 cookie: rand::random(),
             },
             next_sequence: 0,
+            meter: Arc::clone(way.meter),
         })
     }
 
@@ -193,7 +197,17 @@ impl Prober {
         // SAFETY: the kernel has written so many bytes.
         let bytes = unsafe { &*(&raw const buffer[..count] as *const [u8]) };
         let from = from.as_socket().map(|from| from.ip());
-        Ok(from.and_then(|from| Some((self.exchange.read(from, bytes)?, from))))
+        let heard = from.and_then(|from| Some((self.exchange.read(from, bytes)?, from)));
+        if heard.is_some() {
+            // Those of IPv4 come with their header.
+            let header_bytes = match self.exchange.target {
+                IpAddr::V4(_) => IPV4_BYTES,
+                IpAddr::V6(_) => 0,
+            };
+            let bytes = count.saturating_sub(header_bytes) as u64;
+            self.meter.packet(self.exchange.target.is_ipv6(), bytes);
+        }
+        Ok(heard)
     }
 
     fn send(&self, sequence: u16, bytes: u16) -> Result<(), Failure> {
@@ -201,7 +215,10 @@ impl Prober {
         let to: SockAddr = SocketAddr::new(target, 0).into();
         let message = self.exchange.request(sequence, bytes);
         match self.socket.get_ref().send_to(&message, &to) {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.meter.packet(target.is_ipv6(), message.len() as u64);
+                Ok(())
+            }
             // A full queue is a lost packet.
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock) => Ok(()),
             Err(error) => Err(bound::failure(format!("cannot send to {target}"), &error)),

@@ -34,7 +34,8 @@ fn a_server_that_dies_moves_no_route_and_one_that_an_uplink_alone_does_not_reach
     let address = SocketAddr::new(SERVER.into(), 80);
     let server = HttpServer::start(&site.internet, &[address], NO_CONTENT);
     let lines = format!("name = \"web\"\nurl = \"http://{SERVER}/\"\nstatus = 204");
-    let mut daemon = Daemon::start(&site.router, &both_with(&check("http", &lines)));
+    let settings = both_with(&check("http", &lines));
+    let mut daemon = Daemon::start(&site.router, &settings);
     daemon.wait_until_up(&["fibre", "lte"]);
     for uplink in ["fibre", "lte"] {
         wait_for_check(&mut daemon, uplink, "up", "answers 204");
