@@ -134,6 +134,11 @@ impl Checks {
         }
     }
 
+    /// Something is left of runs that were ended by force: their costs are asked for in each turn.
+    pub(super) fn are_ending(&self) -> bool {
+        !self.aborted.is_empty()
+    }
+
     /// What runs cost that were ended by force, and of which nothing is left.
     fn costs(&mut self) -> impl Iterator<Item = (RunId, UplinkId, Cost)> + use<> {
         let is_over = |(_, run): &mut (RunId, Run)| Arc::strong_count(&run.meter) == 1;

@@ -23,7 +23,10 @@ impl Daemon {
         let due = wakes.into_iter().flatten().fold(self.look_at, Instant::min);
         let at_once = self.hooks_due || self.telling.is_due();
         let due = if at_once { now } else { due };
-        let ahead = self.hooks.next_check(now).min(due);
+        let ahead = match self.checks.are_ending() {
+            true => now,
+            false => self.hooks.next_check(now).min(due),
+        };
         let telling = self.commands.next_telling(now);
         let probing = Probing {
             converged: self.converged,
