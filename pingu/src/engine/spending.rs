@@ -1,7 +1,7 @@
 //! What probing an uplink costs, checks included, and how far apart bursts and checks must be for a budget to last.
 //!
-//! Counted are the bytes of probes that left and of replies that came, and of checks, from the link header to the payload, without what the link adds
-//! (preamble, padding, checksum).
+//! Counted are the bytes of probes that left and of replies that came, and of checks, from the link header to the payload, without what
+//! the link adds (preamble, padding, checksum).
 
 use std::time::{Duration, Instant};
 

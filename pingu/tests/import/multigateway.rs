@@ -276,8 +276,10 @@ fn names_that_stand_for_plain_values_are_what_they_stand_for() {
         if True:\n\tOTHER = GATEWAY\n\
         MAX_FAILED_CHECKS, MIN_CONSECUTIVE_SUCCEEDED_CHECKS = 4, 2\n\
         CHECK_INTERVAL, START_METRIC = (1.5, 0x10)\n\
-        providers = [\n Provider(id=\"isp1\", interface_name=\"eth1\", ipv4_address=\"10.10.1.1\", network=\"10.10.1.0/24\", gateway=GATEWAY, rt_table_id=ID),\n\
-        Provider(id=\"isp2\", interface_name=\"eth2\", ipv4_address=\"10.10.1.2\", network=\"10.10.1.0/24\", gateway=GATEWAY, rt_table_name=\"R2\", rt_table_id=8),\n]\n\
+        providers = [\n Provider(id=\"isp1\", interface_name=\"eth1\", ipv4_address=\"10.10.1.1\", network=\"10.10.1.0/24\", \
+        gateway=GATEWAY, rt_table_id=ID),\n\
+        Provider(id=\"isp2\", interface_name=\"eth2\", ipv4_address=\"10.10.1.2\", network=\"10.10.1.0/24\", \
+        gateway=GATEWAY, rt_table_name=\"R2\", rt_table_id=8),\n]\n\
         test_cases = [TestScenarioPing(host=TARGET)]\n";
     let config = imported(text).config;
     let [first, second] = &config.uplinks[..] else {

@@ -1,5 +1,5 @@
-//! What this machine charges for the wake-ups alone: a loop that sleeps, arms ten slots, sends ten ready frames in one system call and reads
-//! the slots of the last ten, through the same programs. What the daemon takes beyond that is its own.
+//! What this machine charges for the wake-ups alone: a loop that sleeps, arms ten slots, sends ten ready frames in one system call and
+//! reads the slots of the last ten, through the same programs. What the daemon takes beyond that is its own.
 
 use std::{
     io,
