@@ -35,8 +35,8 @@ pub(super) struct Lab {
     runs: BTreeMap<Part, Vec<(&'static str, Vec<Run>)>>,
     /// Peers that are not here.
     pub(super) missing: Vec<String>,
-    /// The hooks that served pingu.
-    pub(super) engine: EngineKind,
+    /// The hooks that served pingu's own loop, once it has run.
+    pub(super) engine: Option<EngineKind>,
 }
 
 impl Lab {
@@ -57,7 +57,7 @@ impl Lab {
             link,
             runs: BTreeMap::new(),
             missing: Vec::new(),
-            engine: EngineKind::Socket,
+            engine: None,
         })
     }
 
@@ -81,7 +81,7 @@ impl Lab {
             .link
             .sender
             .run(move || flood::flood(&options, template))?;
-        self.engine = engine;
+        self.engine = Some(engine);
         self.note(Part::Flood, LOOP, run);
         if self.options.alone {
             return Ok(());
