@@ -1,7 +1,10 @@
 //! Egress: a template of user space becomes several probes, each a clone of it that leaves by the same interface and passes the
 //! egress hook for itself.
 
-use core::mem::{MaybeUninit, size_of};
+use core::{
+    arch::asm,
+    mem::{MaybeUninit, size_of},
+};
 
 use aya_ebpf::helpers::generated::{bpf_clone_redirect, bpf_skb_load_bytes, bpf_skb_store_bytes};
 use pingu_common::fan::{FAN_PROBES_MAX, HEAD_IP_BYTES, Head};
@@ -19,10 +22,14 @@ pub fn spread(packet: SocketBuffer, template: &Echo) -> Option<()> {
     // SAFETY: the pointer comes from a lookup that found it. User space writes here only while no template is on its way, and waits
     // in the system call until this has returned.
     let fan = unsafe { &mut *fan };
-    let count = fan.count as usize;
+    let mut count = fan.count as usize;
     if count == 0 || count > FAN_PROBES_MAX || fan.cookie != template.payload.cookie {
         return None;
     }
+    // The compiler does not see through the instruction, or it would know that the loop ends by the count and leave out the bound of
+    // its own, which the verifier needs: that of Linux 6.1 takes no bound of `count` from a comparison of `count - 1`.
+    // SAFETY: copies a register to itself.
+    unsafe { asm!("{0} = {0}", inout(reg) count, options(pure, nomem, nostack)) };
     fan.count = 0;
     let offset = template.message.icmp_offset.checked_sub(HEAD_IP_BYTES)?;
     let mut head = load(packet, offset)?;
