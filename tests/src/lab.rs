@@ -17,6 +17,7 @@ pub mod flows;
 pub mod foreign_program;
 pub mod forger;
 pub mod frr;
+pub mod kernel;
 pub mod load;
 pub mod namespace;
 pub mod network_manager;

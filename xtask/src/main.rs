@@ -7,6 +7,7 @@
 mod build_ebpf;
 mod check;
 mod invocation;
+mod kernels;
 mod release;
 mod setup;
 mod steps;
@@ -54,6 +55,15 @@ enum Verb {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Run tests on the kernels of Debian stable and its backports, in emulated machines; takes its time, and no root
+    Kernels {
+        /// Only those whose release begins so: 6.1.
+        #[arg(long, default_value = "")]
+        kernel: String,
+        /// Handed to each test program, instead of the names of the tests that depend most on the kernel
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Show a failover and the way back in network namespaces, as root; succeeds only if both happened
     Demo {
         /// Handed to the demo: --json for machines, --config FILE for another configuration
@@ -88,6 +98,7 @@ fn run(verb: Verb) -> Result<ExitCode> {
         Verb::BuildEbpf { release } => build_ebpf::run(&workspace, release)?,
         Verb::Check => check::run(&workspace)?,
         Verb::Test { arguments } => test::run(&workspace, &arguments)?,
+        Verb::Kernels { kernel, arguments } => kernels::run(&workspace, &kernel, &arguments)?,
         Verb::Demo { arguments } => return release::run(&workspace, "demo", &arguments),
         Verb::Bench { plot: true, .. } => return release::plot(&workspace),
         Verb::Bench { arguments, .. } => return release::run(&workspace, "bench", &arguments),

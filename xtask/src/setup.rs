@@ -27,6 +27,7 @@ pub(crate) enum Need {
     BpfLinker,
     LabTools,
     Peers,
+    Emulator,
     NetworkManager,
     CargoDeny,
 }
@@ -48,6 +49,7 @@ impl Need {
             Self::BpfLinker => "bpf-linker",
             Self::LabTools => "the programs that the tests run",
             Self::Peers => "the probers that only benchmarks run",
+            Self::Emulator => "what boots other kernels",
             Self::NetworkManager => "NetworkManager for a test",
             Self::CargoDeny => "cargo-deny",
         }
@@ -66,6 +68,7 @@ impl Need {
             },
             Self::LabTools => lab_tools::state(lists),
             Self::Peers => lab_tools::state_of_peers(lists),
+            Self::Emulator => lab_tools::state_of_emulator(lists),
             Self::NetworkManager => debian::fetch_network_manager(workspace, lists),
             Self::CargoDeny => deny::state(workspace),
         }

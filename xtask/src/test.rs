@@ -1,7 +1,7 @@
 //! All tests: the pure ones as the user, those that need a kernel as root, against the release binary.
 
 mod artifact;
-mod tally;
+pub(crate) mod tally;
 
 use std::time::{Duration, Instant};
 
@@ -63,7 +63,7 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
     Ok(())
 }
 
-fn build_kernel_tests(workspace: &Workspace) -> Result<Vec<TestProgram>> {
+pub(crate) fn build_kernel_tests(workspace: &Workspace) -> Result<Vec<TestProgram>> {
     let mut messages = String::new();
     let succeeded = Invocation::new(cargo())
         .arguments(["test", "--no-run", "--locked", "--package", KERNEL_PACKAGE])
@@ -107,7 +107,7 @@ fn kernel_tests(workspace: &Workspace, program: &TestProgram, arguments: &[Strin
 }
 
 /// Prints a line for each and one for all; gives how many tests ran.
-fn summarise(results: &[(String, Tally, Duration)]) -> u32 {
+pub(crate) fn summarise(results: &[(String, Tally, Duration)]) -> u32 {
     println!("== summary");
     let mut total = Tally::default();
     for (name, tally, elapsed) in results {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use pingu_tests::lab::{
     daemon::{self, Daemon},
     foreign_program::{ForeignProgram, Hook},
+    kernel::default_hook,
     route_watch,
     settings::Settings,
     site::{Plan, TARGET},
@@ -83,7 +84,7 @@ fn an_interface_that_takes_no_hooks_is_probed_by_sockets_and_the_others_are_not(
     let mut daemon = Daemon::start(&site.router, &settings);
     let status = daemon.wait_until_up(&["fibre", "lte"]);
     assert_served_by_sockets(&status, "fibre", "TCX ingress");
-    assert_eq!(status::uplink(&status, "lte")["engine"], "tcx");
+    assert_eq!(status::uplink(&status, "lte")["engine"], default_hook());
     assert!(status::uplink(&status, "lte")["engine_reason"].is_null());
 }
 
@@ -109,7 +110,7 @@ fn a_program_that_hides_requests_from_the_hook_brings_sockets_and_no_loss() {
         0,
         "{status:#}"
     );
-    assert_eq!(status::uplink(&status, "lte")["engine"], "tcx");
+    assert_eq!(status::uplink(&status, "lte")["engine"], default_hook());
 }
 
 #[test]
@@ -123,7 +124,7 @@ fn a_program_that_hides_replies_from_the_hook_brings_sockets_and_the_uplink_back
     let status = daemon.wait_for("sockets", DEADLINE, |status| is_by_sockets(status, "fibre"));
     assert_served_by_sockets(&status, "fibre", "ingress hook");
     let status = daemon.wait_until_up(&["fibre", "lte"]);
-    assert_eq!(status::uplink(&status, "lte")["engine"], "tcx");
+    assert_eq!(status::uplink(&status, "lte")["engine"], default_hook());
     route_watch::wait_until_by(&site.router, TARGET, site.ifindex(0), DEADLINE);
 }
 
@@ -141,7 +142,7 @@ fn a_black_hole_does_not_make_hooks_look_blind() {
         daemon.wait_for("seconds of silence", DEADLINE, |status| {
             assert_eq!(
                 status::uplink(status, "fibre")["engine"],
-                "tcx",
+                default_hook(),
                 "{status:#}"
             );
             counter(status::target(status, "fibre", 0), "sent") >= sent + 45
@@ -150,7 +151,7 @@ fn a_black_hole_does_not_make_hooks_look_blind() {
         let status = daemon.wait_until_up(&["fibre"]);
         assert_eq!(
             status::uplink(&status, "fibre")["engine"],
-            "tcx",
+            default_hook(),
             "{status:#}"
         );
     }

@@ -74,6 +74,19 @@ const PEERS: [Tool; 3] = [
     tool("zmap", "zmap", "another one"),
 ];
 
+/// What `cargo xtask kernels` runs.
+const EMULATOR: [Tool; 5] = [
+    tool(
+        "qemu-system-x86_64",
+        "qemu-system-x86",
+        "an emulated machine",
+    ),
+    tool("depmod", "kmod", "a kernel's modules put in order"),
+    tool("modprobe", "kmod", "a kernel's modules found"),
+    tool("cpio", "cpio", "the files that a kernel begins with"),
+    tool("xz", "xz-utils", "modules that are compressed"),
+];
+
 const fn tool(command: &'static str, package: &'static str, purpose: &'static str) -> Tool {
     Tool {
         command,
@@ -88,6 +101,10 @@ pub(super) fn state(lists: PackageLists) -> State {
 
 pub(super) fn state_of_peers(lists: PackageLists) -> State {
     state_of(&PEERS, lists)
+}
+
+pub(super) fn state_of_emulator(lists: PackageLists) -> State {
+    state_of(&EMULATOR, lists)
 }
 
 fn state_of(tools: &[Tool], lists: PackageLists) -> State {

@@ -6,15 +6,15 @@ use serde::Deserialize;
 
 /// A program with tests in it.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct TestProgram {
+pub(crate) struct TestProgram {
     target: String,
     is_integration_test: bool,
-    pub(super) executable: PathBuf,
+    pub(crate) executable: PathBuf,
 }
 
 impl TestProgram {
     /// As people call it.
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         if self.is_integration_test {
             format!("{} tests", self.target)
         } else {
@@ -44,7 +44,7 @@ struct Profile {
 }
 
 /// The programs with tests: unit tests first, for they are quick.
-pub(super) fn test_programs(messages: &str) -> serde_json::Result<Vec<TestProgram>> {
+pub(crate) fn test_programs(messages: &str) -> serde_json::Result<Vec<TestProgram>> {
     let mut programs = Vec::new();
     for line in messages.lines().filter(|line| line.starts_with('{')) {
         programs.extend(test_program(serde_json::from_str(line)?));

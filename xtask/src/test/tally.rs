@@ -7,14 +7,14 @@ use std::{
 
 /// Tests by their outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Tally {
-    pub(super) passed: u32,
-    pub(super) failed: u32,
+pub(crate) struct Tally {
+    pub(crate) passed: u32,
+    pub(crate) failed: u32,
 }
 
 impl Tally {
     /// Takes notice of a line, if it is one that sums up.
-    pub(super) fn see(&mut self, line: &str) {
+    pub(crate) fn see(&mut self, line: &str) {
         let Some(result) = line.strip_prefix("test result: ") else {
             return;
         };

@@ -2,6 +2,7 @@
 
 use pingu_tests::lab::{
     daemon::{self, Daemon, START_DEADLINE},
+    kernel::default_hook,
     namespace::Namespace,
     settings::Settings,
     status,
@@ -101,7 +102,7 @@ fn a_layer_3_link_tells_which_direction_loses_in_both_families() {
             assert!(why.contains(way), "{why}");
             drop(daemon);
             let report = reflector.stop();
-            let named = if hook == "tc" { "tcx" } else { hook };
+            let named = if hook == "tc" { default_hook() } else { hook };
             assert_eq!(report["interfaces"][0]["hook"], named, "{report:#}");
             assert_eq!(report["dropped"], 0, "{report:#}");
         }

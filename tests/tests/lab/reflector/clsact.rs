@@ -2,6 +2,7 @@
 
 use pingu_tests::lab::{
     daemon::{Daemon, START_DEADLINE, STOP_DEADLINE},
+    kernel::default_hook,
     namespace::Namespace,
     old_kernel,
     settings::Settings,
@@ -124,7 +125,7 @@ fn filters_of_others_stay_and_a_deleted_one_of_ours_returns() {
 #[test]
 fn two_pingus_probe_and_reflect_each_other_and_go_in_any_order() {
     let _turn = turn::shared();
-    for (hook, receive) in [("clsact", "clsact"), ("tc", "tcx")] {
+    for (hook, receive) in [("clsact", "clsact"), ("tc", default_hook())] {
         let site = Plan::new(&["wan1"]).build();
         let provider = &site.providers[0].namespace;
         let ends = [

@@ -1,0 +1,154 @@
+//! Tests on the kernels that people have, each in a virtual machine that sees this machine's files: what a kernel without TCX, or with
+//! another verifier, makes of the programs. The machine is emulated, and slow: nothing is measured there.
+
+mod image;
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    thread::available_parallelism,
+    time::Instant,
+};
+
+use anyhow::{Result, bail};
+
+use crate::{
+    build_ebpf,
+    invocation::Invocation,
+    kernels::image::Image,
+    release,
+    setup::{self, Need},
+    steps::Steps,
+    test::{build_kernel_tests, summarise, tally::Tally},
+    workspace::Workspace,
+};
+
+/// Debian's names for the newest kernel of a series.
+const KERNELS: [&str; 2] = ["linux-image-amd64", "linux-image-6.12-amd64"];
+
+/// What differs between kernels: verifier, hooks, netlink, and how a packet passes. Parts of the names of tests.
+const TESTS: [&str; 8] = [
+    "engines::",
+    "failover::",
+    "loss::",
+    "causes::",
+    "lifecycle::",
+    "leftovers::",
+    "passive",
+    "reflector::",
+];
+
+/// A machine that has not ended by then hangs: the tests take a tenth of it.
+const MACHINE_SECONDS_MAX: &str = "7200";
+/// More processors than this are of no use to the tests.
+const PROCESSORS_MAX: usize = 4;
+const MEMORY_MIB: &str = "4096";
+
+const GUEST: &str = include_str!("kernels/guest.sh");
+/// The last line of a machine whose tests have all ended.
+const ENDED: &str = "kernels: the tests have ended";
+
+/// Boots each kernel whose release begins so, and runs the tests that the arguments select there.
+pub(crate) fn run(workspace: &Workspace, kernel: &str, arguments: &[String]) -> Result<()> {
+    if std::env::consts::ARCH != "x86_64" {
+        bail!("only kernels for x86_64 are known here");
+    }
+    setup::require(workspace, &[Need::LabTools, Need::Emulator])?;
+    let directory = workspace.target.join("kernels");
+    let mut images = Vec::new();
+    for newest in KERNELS {
+        images.push(Image::fetch(&directory, newest)?);
+    }
+    images.retain(|image| image.release.starts_with(kernel));
+    if images.is_empty() {
+        bail!("there is no kernel whose release begins with {kernel}");
+    }
+    build_ebpf::run(workspace, true)?;
+    release::build(workspace, &["pingu"])?;
+    let programs = build_kernel_tests(workspace)?
+        .into_iter()
+        .map(|program| program.executable)
+        .collect::<Vec<_>>();
+
+    let mut steps = Steps::default();
+    let mut results = Vec::new();
+    for image in &images {
+        steps.take(&format!("Linux {}", image.release), || {
+            let guest = directory.join(format!("{}.sh", image.release));
+            fs::write(&guest, guest_script(workspace, image, &programs, arguments))?;
+            let (started, mut tally, mut has_ended) = (Instant::now(), Tally::default(), false);
+            let machine = machine(image, &image.initial_files(&guest)?);
+            let succeeded = machine.run_seen(|line| {
+                let line = line.trim_end();
+                println!("{line}");
+                tally.see(line);
+                has_ended |= line == ENDED;
+            })?;
+            results.push((image.release.clone(), tally, started.elapsed()));
+            if !succeeded || !has_ended || tally.failed > 0 || tally.passed == 0 {
+                bail!("see above");
+            }
+            Ok(())
+        });
+    }
+    summarise(&results);
+    steps.finish()
+}
+
+/// Written out, so that it can be read and changed where a kernel is looked into by hand.
+fn guest_script(
+    workspace: &Workspace,
+    image: &Image,
+    programs: &[PathBuf],
+    arguments: &[String],
+) -> String {
+    let selected = if arguments.is_empty() {
+        TESTS.map(str::to_owned).to_vec()
+    } else {
+        arguments.to_vec()
+    };
+    let mut script = format!("MODULES={}\n{GUEST}", image.modules.display());
+    for program in programs {
+        let tests = Invocation::new(program)
+            .arguments(["--color=never", "--test-threads=1"])
+            .arguments(&selected)
+            .variable("PINGU_BIN", workspace.release_binary("pingu"))
+            .directory(workspace.root.join("tests"));
+        script.push_str(&format!("{tests}\n"));
+    }
+    script + &format!("echo {ENDED}\necho o > /proc/sysrq-trigger\nsleep 60\n")
+}
+
+/// Without hardware help, which a machine that is itself virtual seldom has.
+fn machine(image: &Image, initial_files: &Path) -> Invocation {
+    let processors = available_parallelism().map_or(1, usize::from);
+    Invocation::new("timeout")
+        .arguments(["--foreground", MACHINE_SECONDS_MAX, "qemu-system-x86_64"])
+        .arguments([
+            "-accel",
+            "tcg,thread=multi",
+            "-cpu",
+            "max",
+            "-m",
+            MEMORY_MIB,
+        ])
+        .arguments(["-smp", &processors.min(PROCESSORS_MAX).to_string()])
+        .arguments([
+            "-nodefaults",
+            "-display",
+            "none",
+            "-no-reboot",
+            "-serial",
+            "stdio",
+        ])
+        .argument("-virtfs")
+        .argument("local,path=/,mount_tag=host,security_model=none,readonly=on,multidevs=remap")
+        .argument("-kernel")
+        .argument(&image.kernel)
+        .argument("-initrd")
+        .argument(initial_files)
+        .arguments([
+            "-append",
+            "console=ttyS0 loglevel=3 panic=-1 mitigations=off",
+        ])
+}
