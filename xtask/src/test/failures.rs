@@ -9,7 +9,10 @@ pub(super) struct Failure {
 }
 
 /// More of a failure's lines than these are read above the summary.
-const WORDS_MAX: usize = 12;
+const WORDS_MAX: usize = 20;
+
+/// What the standard library writes above the stack of a test that panicked.
+const BACKTRACE: &str = "stack backtrace:";
 
 /// The failures of one program.
 #[derive(Debug, Default)]
@@ -35,7 +38,9 @@ impl Failures {
         } else if let Some((index, reason_seen)) = &mut self.speaks {
             *reason_seen |= line.contains(" panicked at ");
             let words = &mut self.found[*index].words;
-            if *reason_seen && words.len() < WORDS_MAX && !line.is_empty() {
+            if line == BACKTRACE || words.len() == WORDS_MAX {
+                self.speaks = None;
+            } else if *reason_seen && !line.is_empty() {
                 words.push(line.to_owned());
             }
         }
@@ -71,6 +76,8 @@ mod tests {
             "",
             "thread 'lab::worse' panicked at tests/lab.rs:1:2:",
             "a route is lost",
+            "stack backtrace:",
+            "   0: __rustc::rust_begin_unwind",
             "---- lab::bad stdout ----",
             "thread 'lab::bad' panicked at tests/lab.rs:3:4:",
             "",
