@@ -35,13 +35,7 @@ pub(super) fn flood(orders: &[ProbeOrder], probes: u32, receive: ReceiveHook) ->
     transport.attach(ifindex, false)?;
     let socket = packet_socket(ifindex, MARK)?;
     let mut frames = frames(orders)?;
-    let mut vectors: Vec<_> = frames
-        .iter_mut()
-        .map(|frame| libc::iovec {
-            iov_base: frame.as_mut_ptr().cast(),
-            iov_len: frame.len(),
-        })
-        .collect();
+    let mut vectors = vectors(&mut frames);
     let mut messages: Vec<_> = vectors.iter_mut().map(message).collect();
 
     let softirq_before = cpu::softirq_threads_time()?;
@@ -110,6 +104,15 @@ pub(super) fn frames(orders: &[ProbeOrder]) -> Result<Vec<Vec<u8>>> {
             Ok(frame)
         })
         .collect()
+}
+
+/// A vector for each frame, which must outlive it.
+pub(super) fn vectors(frames: &mut [Vec<u8>]) -> Vec<libc::iovec> {
+    let vector = |frame: &mut Vec<u8>| libc::iovec {
+        iov_base: frame.as_mut_ptr().cast(),
+        iov_len: frame.len(),
+    };
+    frames.iter_mut().map(vector).collect()
 }
 
 /// A message of one vector.

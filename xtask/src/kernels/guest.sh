@@ -1,5 +1,7 @@
 # In the virtual machine: all of the host's files, of which none can be changed, and a kernel of its own.
 export PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+# Lines end as everywhere.
+stty -onlcr
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys
 mount -t devtmpfs devtmpfs /dev
