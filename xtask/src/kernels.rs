@@ -58,6 +58,9 @@ const MACHINE_SECONDS_MAX: &str = "5400";
 const PROCESSORS_MAX: usize = 4;
 const MEMORY_MIB: &str = "4096";
 
+/// So many times the tests' own deadlines are waited for there.
+const PATIENCE: &str = "4";
+
 const GUEST: &str = include_str!("kernels/guest.sh");
 
 /// Boots each kernel whose release begins so, and runs the tests that the arguments select there.
@@ -126,6 +129,7 @@ fn guest_script(
             .arguments(["--color=never", "--test-threads=1"])
             .arguments(selected)
             .variable("PINGU_BIN", workspace.release_binary("pingu"))
+            .variable("PINGU_LAB_PATIENCE", PATIENCE)
             .directory(workspace.root.join("tests"));
         script.push_str(&format!("{tests}\n"));
     }
