@@ -159,3 +159,21 @@ fn machine(image: &Image, initial_files: &Path) -> Invocation {
         .argument(initial_files)
         .arguments(["-append", "console=ttyS0 loglevel=3 mitigations=off"])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_names_tests_gets_these_and_no_others() {
+        let named = ["loss::".to_owned()];
+        assert_eq!(selection(&named, &WITH_FOREIGN_PROGRAMS), named);
+    }
+
+    #[test]
+    fn without_names_a_kernel_gets_the_list_but_what_is_not_for_it() {
+        let selected = selection(&[], &["by_tcx"]);
+        assert!(selected.starts_with(&TESTS.map(str::to_owned)));
+        assert!(selected.ends_with(&["--skip".to_owned(), "by_tcx".to_owned()]));
+    }
+}

@@ -38,7 +38,7 @@ impl Image {
             release,
             files,
         };
-        // What depmod writes last.
+        // What depmod writes, after all else.
         if image.of_release("modules.softdep").exists() {
             return Ok(image);
         }
