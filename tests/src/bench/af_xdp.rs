@@ -4,6 +4,7 @@
 use std::{
     io,
     marker::PhantomData,
+    mem,
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
     ptr::{self, NonNull},
     sync::atomic::{AtomicU32, Ordering},
@@ -42,7 +43,7 @@ impl FrameSocket {
         };
         let room = written(frames)?;
         // SAFETY: all fields are integers, for which zero is a value.
-        let mut memory: libc::xdp_umem_reg = unsafe { std::mem::zeroed() };
+        let mut memory: libc::xdp_umem_reg = unsafe { mem::zeroed() };
         memory.addr = room.address.as_ptr() as u64;
         memory.len = room.bytes as u64;
         memory.chunk_size = CHUNK_BYTES as u32;
@@ -195,9 +196,7 @@ impl Mapping {
         let access = libc::PROT_READ | libc::PROT_WRITE;
         // SAFETY: the kernel chooses an address that nothing uses.
         let address = unsafe { libc::mmap(ptr::null_mut(), bytes, access, flags, fd, place) };
-        if address == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error()).context("mmap");
-        }
+        ensure!(address != libc::MAP_FAILED, io::Error::last_os_error());
         let address = NonNull::new(address.cast()).context("mmap gave nothing")?;
         Ok(Self { address, bytes })
     }
@@ -217,22 +216,19 @@ fn set<T>(socket: &OwnedFd, level: i32, option: i32, value: &T) -> Result<()> {
         let value = ptr::from_ref(value).cast();
         libc::setsockopt(socket.as_raw_fd(), level, option, value, bytes)
     };
-    if result != 0 {
-        let error = io::Error::last_os_error();
-        return Err(error).with_context(|| format!("option {option} of an AF_XDP socket"));
-    }
+    ensure!(result == 0, io::Error::last_os_error());
     Ok(())
 }
 
 fn offsets(socket: &OwnedFd) -> Result<libc::xdp_mmap_offsets> {
+    let (level, option) = (libc::SOL_XDP, libc::XDP_MMAP_OFFSETS);
+    let mut bytes = size_of::<libc::xdp_mmap_offsets>() as libc::socklen_t;
     // SAFETY: all fields are integers, and the kernel writes no more than it is told there is room for.
     unsafe {
-        let mut offsets: libc::xdp_mmap_offsets = std::mem::zeroed();
-        let mut bytes = size_of_val(&offsets) as libc::socklen_t;
-        let (level, name) = (libc::SOL_XDP, libc::XDP_MMAP_OFFSETS);
+        let mut offsets: libc::xdp_mmap_offsets = mem::zeroed();
         let value = (&raw mut offsets).cast();
-        let result = libc::getsockopt(socket.as_raw_fd(), level, name, value, &mut bytes);
-        ensure!(result == 0, "{}", io::Error::last_os_error());
+        let result = libc::getsockopt(socket.as_raw_fd(), level, option, value, &mut bytes);
+        ensure!(result == 0, io::Error::last_os_error());
         Ok(offsets)
     }
 }
