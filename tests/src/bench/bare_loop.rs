@@ -46,8 +46,8 @@ pub(super) struct Flooded {
     pub(super) rtt_us: [f64; 2],
 }
 
-/// So many bursts more than those that are timed tell round-trip times.
-const RTT_BURSTS: usize = 500;
+/// About so many probes more than those that are timed tell round-trip times.
+const RTT_PROBES: usize = 32_000;
 
 /// Sends each of the orders, all at once, until `probes` are sent.
 pub(super) fn flood(
@@ -88,7 +88,7 @@ pub(super) fn flood(
     let cpu = cpu::thread_time() - cpu_before + (cpu::softirq_threads_time()? - softirq_before);
 
     let mut rtts_us = Vec::new();
-    for _ in 0..RTT_BURSTS {
+    for _ in 0..RTT_PROBES.div_ceil(orders.len()) {
         burst(&mut transport)?;
         rtts_us.extend(orders.iter().filter_map(|order| {
             let stamps = transport.read(order.slot);
@@ -133,13 +133,7 @@ struct PacketSender {
 
 impl PacketSender {
     fn new(outlet: Ifindex, mut frames: Vec<Vec<u8>>) -> Result<Self> {
-        let mut vectors: Vec<_> = frames
-            .iter_mut()
-            .map(|frame| libc::iovec {
-                iov_base: frame.as_mut_ptr().cast(),
-                iov_len: frame.len(),
-            })
-            .collect();
+        let mut vectors = vectors(&mut frames);
         Ok(Self {
             socket: packet_socket(outlet, MARK)?,
             messages: vectors.iter_mut().map(message).collect(),
@@ -211,6 +205,15 @@ pub(super) fn frames(orders: &[ProbeOrder]) -> Result<Vec<Vec<u8>>> {
             Ok(frame)
         })
         .collect()
+}
+
+/// A vector for each frame, which must outlive it.
+pub(super) fn vectors(frames: &mut [Vec<u8>]) -> Vec<libc::iovec> {
+    let vector = |frame: &mut Vec<u8>| libc::iovec {
+        iov_base: frame.as_mut_ptr().cast(),
+        iov_len: frame.len(),
+    };
+    frames.iter_mut().map(vector).collect()
 }
 
 /// A message of one vector.
