@@ -57,7 +57,8 @@ pub struct Options {
     /// Measure pingu alone
     #[arg(long)]
     pub alone: bool,
-    /// Measure the bare loop with an AF_XDP socket, too, which pingu does not use
+    /// Measure the bare loop with an AF_XDP socket, too, which pingu does not use; the loops probe a target for each in flight, so give
+    /// `--targets` what `--window` has
     #[arg(long)]
     pub af_xdp: bool,
 }
