@@ -210,7 +210,7 @@ impl<'a> Sweep<'a> {
         let start = Stopwatch::start();
         let mut daemon = Daemon::start(&self.site.router, self.settings);
         self.wait_for_rest(&mut daemon, rest);
-        let time = start.elapsed();
+        let time = start.elapsed_of(daemon.process().id());
         // The last change may only just have been made.
         let changes = watch.finish().changes;
         let ways: Vec<Option<u32>> = changes.iter().map(|change| change.ifindex).collect();
