@@ -64,7 +64,7 @@ const PATIENCE: &str = "4";
 
 const GUEST: &str = include_str!("kernels/guest.sh");
 
-/// Boots each kernel whose release begins so, and runs the tests that the arguments select there.
+/// Boots each kernel of a series, or all, and runs the tests that the arguments select there.
 pub(crate) fn run(workspace: &Workspace, kernel: &str, arguments: &[String]) -> Result<()> {
     if std::env::consts::ARCH != "x86_64" {
         bail!("only kernels for x86_64 are known here");
@@ -75,9 +75,9 @@ pub(crate) fn run(workspace: &Workspace, kernel: &str, arguments: &[String]) -> 
     for (newest, skipped) in KERNELS {
         images.push((Image::fetch(&directory, newest)?, skipped));
     }
-    images.retain(|(image, _)| image.release.starts_with(kernel));
+    images.retain(|(image, _)| is_of(&image.release, kernel));
     if images.is_empty() {
-        bail!("there is no kernel whose release begins with {kernel}");
+        bail!("there is no kernel of the series {kernel}");
     }
     build_ebpf::run(workspace, true)?;
     release::build(workspace, &["pingu"])?;
@@ -105,6 +105,13 @@ pub(crate) fn run(workspace: &Workspace, kernel: &str, arguments: &[String]) -> 
     }
     summarise(&results);
     steps.finish()
+}
+
+/// Whether a release is of a series: 6.12.1 is of 6.12 and of none, not of 6.1.
+fn is_of(release: &str, series: &str) -> bool {
+    release.strip_prefix(series).is_some_and(|rest| {
+        series.is_empty() || !rest.starts_with(|next: char| next.is_ascii_digit())
+    })
 }
 
 /// What is handed to the test programs.
@@ -164,6 +171,16 @@ fn machine(image: &Image, initial_files: &Path) -> Invocation {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_release_is_of_its_series_and_of_none_whose_name_it_only_begins_with() {
+        for series in ["", "6", "6.12", "6.12.117"] {
+            assert!(is_of("6.12.117+deb12-amd64", series), "{series}");
+        }
+        for series in ["6.1", "6.12.11", "5"] {
+            assert!(!is_of("6.12.117+deb12-amd64", series), "{series}");
+        }
+    }
 
     #[test]
     fn who_names_tests_gets_these_and_no_others() {

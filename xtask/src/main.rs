@@ -57,7 +57,7 @@ enum Verb {
     },
     /// Run tests on the kernels of Debian stable and its backports, in emulated machines; takes its time, and no root
     Kernels {
-        /// Only those whose release begins so: 6.1.
+        /// Only that of a series, such as 6.1
         #[arg(long, default_value = "")]
         kernel: String,
         /// Handed to each test program, instead of the names of the tests that depend most on the kernel
