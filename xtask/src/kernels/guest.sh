@@ -13,4 +13,5 @@ mount -t cgroup2 cgroup2 /sys/fs/cgroup
 mount -t bpf bpf /sys/fs/bpf
 mkdir -p /lib/modules /run/lock
 ln -sfn "$MODULES/$(uname -r)" "/lib/modules/$(uname -r)"
+modprobe tun
 ip link set lo up
