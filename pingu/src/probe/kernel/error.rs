@@ -25,11 +25,11 @@ pub enum LoadError {
     )]
     MissingCapability(#[source] Box<dyn Error + Send + Sync>),
     /// The object was refused.
-    #[error("cannot load the eBPF object (Linux 5.12 is the oldest that can)")]
+    #[error("cannot load the eBPF object (Linux 6.1 is the oldest that is tried)")]
     Object(#[source] EbpfError),
     /// A program was refused.
     #[error(
-        "the kernel rejects the eBPF program `{program}` (Linux 5.12 is the oldest that can run it)"
+        "the kernel rejects the eBPF program `{program}` (Linux 6.1 is the oldest that is tried)"
     )]
     Program {
         /// Its name.
