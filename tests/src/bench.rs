@@ -2,6 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
 
 pub mod accuracy;
+mod af_xdp;
 mod bare_loop;
 pub mod bpf;
 pub mod cpu;

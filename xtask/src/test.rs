@@ -1,9 +1,9 @@
 //! All tests: the pure ones as the user, those that need a kernel as root, against the release binary.
 
 mod artifact;
+mod failures;
+mod outcome;
 mod tally;
-
-use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
@@ -15,6 +15,8 @@ use crate::{
     steps::Steps,
     test::{
         artifact::{TestProgram, test_programs},
+        failures::Failure,
+        outcome::Outcome,
         tally::Tally,
     },
     workspace::{Workspace, cargo},
@@ -36,29 +38,37 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[String]) -> Result<()> {
 
     let mut steps = Steps::default();
     let mut results = Vec::new();
-    let mut take = |name: &str, invocation: Invocation| {
-        steps.take(name, || {
-            let started = Instant::now();
-            let mut tally = Tally::default();
-            let succeeded = invocation.run_seen(|line| {
-                println!("{line}");
-                tally.see(line);
-            });
-            results.push((name.to_owned(), tally, started.elapsed()));
-            if !succeeded? {
-                bail!("see above");
-            }
-            Ok(())
-        });
-    };
-    take("pure tests", pure_tests(workspace, arguments));
+    steps.take("pure tests", || {
+        let outcome = Outcome::of(&pure_tests(workspace, arguments))?;
+        results.push(("pure tests".to_owned(), outcome));
+        succeeded(&results)
+    });
     for program in &programs {
-        take(&program.name(), kernel_tests(workspace, program, arguments));
+        steps.take(&program.name(), || {
+            let mut outcome = Outcome::of(&kernel_tests(workspace, program, arguments))?;
+            outcome.look_again(|name| {
+                println!("== {name} again, alone");
+                let alone = kernel_tests(workspace, program, &[]);
+                Outcome::of(&alone.argument("--exact").argument(name))
+            })?;
+            results.push((program.name(), outcome));
+            succeeded(&results)
+        });
     }
     let ran = summarise(&results);
     steps.finish()?;
     if ran == 0 {
         bail!("no test is called {}", arguments.join(" or "));
+    }
+    Ok(())
+}
+
+fn succeeded(results: &[(String, Outcome)]) -> Result<()> {
+    if results
+        .last()
+        .is_some_and(|(_, outcome)| !outcome.succeeded)
+    {
+        bail!("see above");
     }
     Ok(())
 }
@@ -106,16 +116,35 @@ fn kernel_tests(workspace: &Workspace, program: &TestProgram, arguments: &[Strin
         .privileged()
 }
 
-/// Prints a line for each and one for all; gives how many tests ran.
-fn summarise(results: &[(String, Tally, Duration)]) -> u32 {
+/// Prints why tests failed, a line for each program, and one for all; gives how many tests ran.
+fn summarise(results: &[(String, Outcome)]) -> u32 {
     println!("== summary");
+    for (name, outcome) in results {
+        tell(name, "failed", &outcome.failures);
+        tell(
+            name,
+            "failed beside others and passed alone",
+            &outcome.unsteady,
+        );
+    }
     let mut total = Tally::default();
-    for (name, tally, elapsed) in results {
-        if *tally != Tally::default() {
-            println!("{name:<28}{tally}, {:.1} s", elapsed.as_secs_f64());
+    for (name, outcome) in results {
+        let tally = outcome.tally;
+        if tally != Tally::default() {
+            let seconds = outcome.elapsed.as_secs_f64();
+            println!("{name:<28}{tally}, {seconds:.1} s");
         }
-        total = total + *tally;
+        total = total + tally;
     }
     println!("{total}");
     total.passed + total.failed
+}
+
+fn tell(program: &str, how: &str, failures: &[Failure]) {
+    for failure in failures {
+        println!("{program}: {} {how}:", failure.name);
+        for line in &failure.words {
+            println!("    {line}");
+        }
+    }
 }

@@ -1,7 +1,7 @@
 //! Asking a running daemon.
 
 use std::{
-    io::{ErrorKind, Read, Write},
+    io::{self, ErrorKind, Read, Write},
     os::unix::net::UnixStream,
     path::Path,
     time::Duration,
@@ -72,12 +72,15 @@ fn ask(socket: &Path, request: &str) -> anyhow::Result<String> {
     })
 }
 
-fn converse(socket: &Path, request: &str) -> std::io::Result<String> {
+fn converse(socket: &Path, request: &str) -> io::Result<String> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(ANSWER_TIME_MAX))?;
     stream.set_write_timeout(Some(ANSWER_TIME_MAX))?;
     writeln!(stream, "{request}")?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
+    if text.is_empty() {
+        return Err(io::Error::other("the daemon gave none in its time"));
+    }
     Ok(text)
 }

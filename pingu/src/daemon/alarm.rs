@@ -105,15 +105,30 @@ mod tests {
         }
     }
 
+    /// Waits until a timer has run out, and leaves it so.
+    fn passes(timer: i32) {
+        let mut asked = libc::pollfd {
+            fd: timer,
+            events: libc::POLLIN,
+            revents: 0,
+        };
+        // SAFETY: one entry, which outlives the call.
+        let ready = unsafe { libc::poll(&raw mut asked, 1, 10_000) };
+        assert_eq!(ready, 1, "it runs out");
+    }
+
     #[tokio::test(flavor = "current_thread")]
     async fn what_passed_unheard_wakes_nobody_later() {
         let mut alarm = Alarm::new().unwrap();
+        let timer = alarm.timer.as_raw_fd();
         let now = Instant::now();
         {
-            let waits = std::pin::pin!(alarm.wait(now + Duration::from_millis(1), now));
+            let mut waits = std::pin::pin!(alarm.wait(now + Duration::from_millis(1), now));
+            // It is set once it has been asked.
+            assert!(futures_util::poll!(&mut waits).is_pending());
             tokio::select! {
                 biased;
-                () = async { std::thread::sleep(Duration::from_millis(5)) } => {}
+                () = async { passes(timer) } => {}
                 () = waits => {}
             }
         }

@@ -57,6 +57,10 @@ pub struct Options {
     /// Measure pingu alone
     #[arg(long)]
     pub alone: bool,
+    /// Measure the bare loop with an AF_XDP socket, too, which pingu does not use; the loops probe a target for each in flight, so give
+    /// `--targets` what `--window` has
+    #[arg(long)]
+    pub af_xdp: bool,
 }
 
 /// What can be measured.
@@ -115,6 +119,8 @@ pub struct Report {
     pub engine: Option<EngineKind>,
     /// The core that everything ran on.
     pub core: usize,
+    /// Medians of the round-trip times that bare loops at their fastest told: who, median and p99 in microseconds.
+    pub rtts_us: Vec<(&'static str, [f64; 2])>,
 }
 
 /// One run of one prober.
@@ -145,7 +151,12 @@ pub fn run(options: &Options) -> Result<Report> {
         .iter()
         .flat_map(|part| rows(*part, &lab.runs(*part)))
         .collect();
+    let rtts_us = lab.rtts_us.iter().map(|(&name, runs)| {
+        let middle = |place: usize| median(runs.iter().map(|run| run[place]));
+        (name, [middle(0), middle(1)])
+    });
     Ok(Report {
+        rtts_us: rtts_us.collect(),
         goals: goals(&rows),
         rows,
         missing: lab.missing,
@@ -262,6 +273,9 @@ pub fn table(report: &Report) -> String {
         "medians of {} runs in turns;{engine} all on core {}, the answering kernel included",
         report.runs, report.core
     ));
+    lines.extend(report.rtts_us.iter().map(|(name, [middle, most])| {
+        format!("{name}: round-trip times of {middle:.1} us, p99 {most:.1} us")
+    }));
     lines.extend(
         report
             .missing

@@ -20,10 +20,10 @@ use crate::lab::{
 };
 
 /// Loading and verifying the programs takes most of a start.
-pub const START_DEADLINE: Duration = Duration::from_secs(15);
+pub const START_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Withdrawing routes and detaching takes milliseconds.
-pub const STOP_DEADLINE: Duration = Duration::from_secs(5);
+pub const STOP_DEADLINE: Duration = Duration::from_secs(15);
 
 /// Makes a machine's files look untouched, and becomes what the arguments say.
 const SHUT_IN: &str = "mount -t tmpfs tmpfs /run && cp -a /etc /run/etc && mount --bind /run/etc /etc && \

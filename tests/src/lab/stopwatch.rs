@@ -5,6 +5,7 @@
 )]
 
 use std::{
+    fs,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -64,8 +65,24 @@ impl Stopwatch {
         Duration::from_nanos(self.stalled_ns.load(Ordering::Relaxed))
     }
 
+    /// The time since the start without those in which this process, started since then, wanted to run and could not: a sleeper may
+    /// be woken in time while one that works waits behind others.
+    pub fn elapsed_of(&self, id: u32) -> Duration {
+        let stalled = self.stalled().max(waited_to_run(id));
+        self.start.elapsed().saturating_sub(stalled)
+    }
+
     /// The time since the start without those.
     pub fn elapsed(&self) -> Duration {
         self.start.elapsed().saturating_sub(self.stalled())
     }
+}
+
+/// How long a process' first thread has been ready to run and was not running (the second figure of proc's `schedstat`).
+fn waited_to_run(id: u32) -> Duration {
+    let path = format!("/proc/{id}/schedstat");
+    let text = fs::read_to_string(&path).expect("the process runs");
+    let figure = text.split_whitespace().nth(1);
+    let waited_ns = figure.and_then(|figure| figure.parse().ok());
+    Duration::from_nanos(waited_ns.expect("proc has three figures there"))
 }

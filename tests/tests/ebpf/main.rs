@@ -6,6 +6,7 @@
 )]
 #![expect(clippy::unwrap_used, reason = "a test's helpers fail as the test does")]
 
+mod af_xdp;
 mod decisions;
 mod device;
 mod errors;

@@ -70,7 +70,7 @@ fn own_routes_at_odd_places_are_put_in_order_without_an_instant_without_a_defaul
         let start = Stopwatch::start();
         let mut daemon = Daemon::start(&site.router, &settings);
         wait_for_order(&site, &mut daemon, Some(&wanted));
-        let time = start.elapsed();
+        let time = start.elapsed_of(daemon.process().id());
         let sightings = watch.finish();
         assert_eq!(
             sightings.count.without_route, 0,

@@ -25,7 +25,8 @@ const DEADLINE: Duration = Duration::from_secs(30);
 /// Fast enough for every figure here, slow for a machine.
 const CHAT: Duration = Duration::from_millis(20);
 
-fn settings(probe: &str, health: &str) -> Settings {
+/// Two uplinks, with these lines of `[probe]` and `[health]`.
+pub(crate) fn settings(probe: &str, health: &str) -> Settings {
     let settings = Settings::new()
         .probe("targets = [\"8.8.8.8\"]\ncount = 3\nspacing = \"20ms\"\ntimeout = \"200ms\"")
         .probe(probe)
@@ -34,7 +35,8 @@ fn settings(probe: &str, health: &str) -> Settings {
     two_uplinks(settings)
 }
 
-fn with_servers(settings: &Settings) -> (Site, Daemon) {
+/// Runs them, with a server behind them.
+pub(crate) fn with_servers(settings: &Settings) -> (Site, Daemon) {
     let (site, daemon) = running(settings);
     flows::serve(&site.internet, ["1.1.1.1"]);
     (site, daemon)

@@ -11,12 +11,15 @@ use pingu_tests::lab::{
     noise::Noise,
     route_watch,
     settings::Settings,
-    site::{Plan, SECOND_TARGET, Site, TARGET},
+    site::{Plan, SECOND_TARGET, TARGET},
     status, turn,
 };
 use serde_json::Value;
 
-use crate::running::{running, two_uplinks};
+use crate::{
+    passive::{self, with_servers},
+    running::running,
+};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -35,19 +38,7 @@ const RAW: [&str; 4] = ["bpf", "sys_admin", "perfmon", "net_raw"];
 const IDLE: &str = "period = \"500ms\"\nprobe_when = \"idle\"";
 
 fn settings(engine: &str, probe: &str, health: &str) -> Settings {
-    let settings = Settings::new()
-        .top(&format!("engine = \"{engine}\""))
-        .probe("targets = [\"8.8.8.8\"]\ncount = 3\nspacing = \"20ms\"\ntimeout = \"200ms\"")
-        .probe(probe)
-        .health("max_lost = 1")
-        .health(health);
-    two_uplinks(settings)
-}
-
-fn with_servers(settings: &Settings) -> (Site, Daemon) {
-    let (site, daemon) = running(settings);
-    flows::serve(&site.internet, ["1.1.1.1"]);
-    (site, daemon)
+    passive::settings(probe, health).top(&format!("engine = \"{engine}\""))
 }
 
 fn of_target(status: &Value, uplink: &str, name: &str) -> u64 {

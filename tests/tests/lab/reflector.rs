@@ -149,6 +149,20 @@ fn losses_are_told_of_their_direction_to_the_probe() {
     }
 }
 
+/// Drops replies on their way, and looks that they, and no requests, are told as lost.
+#[track_caller]
+fn lost_replies_are_told(site: &Site, daemon: &mut Daemon) {
+    daemon.wait_for("a first reflection", START_DEADLINE, is_told);
+    site.providers[0].lose_replies(40);
+    pass_probes(daemon, 60);
+    site.providers[0].lose_no_more();
+    let status = pass_probes(daemon, 20);
+    let found = directions(&status);
+    let dropped = site.providers[0].replies().dropped;
+    assert_eq!(found["backward_lost"], dropped, "{found:#}");
+    assert_eq!(found["forward_lost"], 0, "{found:#}");
+}
+
 #[test]
 fn without_ebpf_the_directions_are_told_as_well() {
     let _turn = turn::shared();
@@ -156,15 +170,7 @@ fn without_ebpf_the_directions_are_told_as_well() {
     let _reflector = Reflector::start(&site.internet, &["--interface", FAR_INTERFACE]);
     let settings = far_settings(FAR_V4).top("engine = \"socket\"");
     let mut daemon = Daemon::start(&site.router, &settings);
-    daemon.wait_for("a first reflection", START_DEADLINE, is_told);
-    site.providers[0].lose_replies(40);
-    pass_probes(&mut daemon, 60);
-    site.providers[0].lose_no_more();
-    let status = pass_probes(&mut daemon, 20);
-    let found = directions(&status);
-    let dropped = site.providers[0].replies().dropped;
-    assert_eq!(found["backward_lost"], dropped, "{found:#}");
-    assert_eq!(found["forward_lost"], 0, "{found:#}");
+    lost_replies_are_told(&site, &mut daemon);
 }
 
 #[test]

@@ -129,11 +129,7 @@ fn assemble(passes: Passes, bare: bool) -> Vec<libc::sock_filter> {
     let mut program = Program::default();
     let p = &mut program;
     if bare {
-        p.op(SET_X, 0);
-        p.op(LOAD_BYTE, 0);
-        p.op(SHIFT_RIGHT, 4);
-        p.jump_if(JUMP_EQUAL, 4, Label::Ipv4);
-        p.jump_unless(JUMP_EQUAL, 6, Label::Drop);
+        by_version(p);
     } else {
         p.op(SET_X, 14);
         p.op(LOAD_HALF, 12);
@@ -200,6 +196,15 @@ fn assemble(passes: Passes, bare: bool) -> Vec<libc::sock_filter> {
     p.label(Label::Drop);
     p.op(RETURN, 0);
     program.finish()
+}
+
+/// The IP header comes first: IPv6 goes on with the next instruction.
+fn by_version(p: &mut Program) {
+    p.op(SET_X, 0);
+    p.op(LOAD_BYTE, 0);
+    p.op(SHIFT_RIGHT, 4);
+    p.jump_if(JUMP_EQUAL, 4, Label::Ipv4);
+    p.jump_unless(JUMP_EQUAL, 6, Label::Drop);
 }
 
 fn by_ether_type(p: &mut Program, tag: Label) {

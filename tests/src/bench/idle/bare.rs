@@ -19,7 +19,7 @@ use pingu::{
 use pingu_common::MARK;
 
 use crate::bench::{
-    bare_loop::{self, COOKIE, frames, message, packet_socket},
+    bare_loop::{self, COOKIE, frames, message, packet_socket, vectors},
     cpu,
     link::{Link, TARGETS},
     report::median,
@@ -44,13 +44,7 @@ pub(super) fn cpu_us_per_probe(rate: u32, runs: usize, look: Duration) -> Result
         transport.attach(ifindex, false)?;
         let socket = packet_socket(ifindex, MARK)?;
         let mut frames = frames(&orders)?;
-        let mut vectors: Vec<_> = frames
-            .iter_mut()
-            .map(|frame| libc::iovec {
-                iov_base: frame.as_mut_ptr().cast(),
-                iov_len: frame.len(),
-            })
-            .collect();
+        let mut vectors = vectors(&mut frames);
         let mut messages: Vec<_> = vectors.iter_mut().map(message).collect();
         let mut answered = 0;
         let mut turn = |at: Instant| -> Result<()> {

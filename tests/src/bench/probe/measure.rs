@@ -10,7 +10,8 @@ use super::{
     lines::{self, FLOOD_TARGETS, Peer, Wire},
 };
 use crate::bench::{
-    bare_loop, cpu,
+    bare_loop::{self, Outlet},
+    cpu,
     daemon::Running,
     link::{Link, TARGETS},
     peers,
@@ -33,6 +34,8 @@ pub(super) struct Lab {
     template: ProbeOrder,
     wire: Wire,
     runs: BTreeMap<Part, Vec<(&'static str, Vec<Run>)>>,
+    /// What the bare loops' slots told in each run: median and p99.
+    pub(super) rtts_us: BTreeMap<&'static str, Vec<[f64; 2]>>,
     /// Peers that are not here.
     pub(super) missing: Vec<String>,
     /// The hooks that served pingu's own loop, once it has run.
@@ -56,6 +59,7 @@ impl Lab {
             wire: Wire { own, next, core },
             link,
             runs: BTreeMap::new(),
+            rtts_us: BTreeMap::new(),
             missing: Vec::new(),
             engine: None,
         })
@@ -83,22 +87,21 @@ impl Lab {
             .run(move || flood::flood(&options, template))?;
         self.engine = Some(engine);
         self.note(Part::Flood, LOOP, run);
+        let loops: &[_] = match (self.options.af_xdp, self.options.alone) {
+            (true, _) => &[
+                ("a bare loop of its kind", Outlet::PacketSocket),
+                ("that loop, AF_XDP out", Outlet::FrameSocket),
+            ],
+            (false, false) => &[("a bare loop of its kind", Outlet::PacketSocket)],
+            (false, true) => &[],
+        };
+        for &(name, outlet) in loops {
+            self.bare_loop(name, outlet)?;
+        }
         if self.options.alone {
             return Ok(());
         }
-        let Options {
-            window,
-            targets,
-            probes,
-            receive,
-            ..
-        } = self.options;
-        let orders = bare_loop::orders(window, targets, TARGETS, &self.template);
-        let run = self
-            .link
-            .sender
-            .run(move || bare_loop::flood(&orders, probes, receive))?;
-        self.note(Part::Flood, "a bare loop of its kind", run);
+        let targets = self.options.targets;
         let fpings: [(&'static str, u32, &'static [&'static str]); 3] = [
             ("fping, as many targets", targets, &[]),
             ("fping, 256 targets", FLOOD_TARGETS, &[]),
@@ -114,6 +117,24 @@ impl Lab {
         for peer in lines::floods(&self.wire) {
             self.watch(Part::Flood, &peer, WARM_UP)?;
         }
+        Ok(())
+    }
+
+    fn bare_loop(&mut self, name: &'static str, outlet: Outlet) -> Result<()> {
+        let Options {
+            window,
+            targets,
+            probes,
+            receive,
+            ..
+        } = self.options;
+        let orders = bare_loop::orders(window, targets, TARGETS, &self.template);
+        let flooded = self
+            .link
+            .sender
+            .run(move || bare_loop::flood(&orders, probes, receive, outlet))?;
+        self.note(Part::Flood, name, flooded.run);
+        self.rtts_us.entry(name).or_default().push(flooded.rtt_us);
         Ok(())
     }
 

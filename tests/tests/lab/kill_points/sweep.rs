@@ -91,14 +91,13 @@ impl<'a> Sweep<'a> {
             let mut daemon = Daemon::start_stopped(&self.site.router, self.settings);
             let tracer = Tracer::attach(&self.site.router, daemon.process().id(), calls, Some(k));
             daemon.process().signal(libc::SIGCONT);
-            if self.killed_before(&mut daemon, &tracer, &self.healthy) {
-                killed_at.extend(tracer.calls().pop());
+            if let Some(call) = self.killed_at(&mut daemon, tracer, &self.healthy) {
+                killed_at.push(call);
                 drop(daemon);
                 self.has_usable_default(!self.untouched.is_empty(), &what);
                 daemon = self.restart(&self.healthy, &what);
                 unharmed = 0;
             } else {
-                tracer.detach();
                 unharmed += 1;
             }
             assert_eq!(daemon.stop().code(), Some(0));
@@ -154,32 +153,41 @@ impl<'a> Sweep<'a> {
         let what = format!("killed at {k} on the way to a fibre that is {}", rest.fibre);
         let tracer = Tracer::attach(&self.site.router, daemon.process().id(), SENDING, Some(k));
         change();
-        if !self.killed_before(&mut daemon, &tracer, rest) {
-            tracer.detach();
+        let Some(call) = self.killed_at(&mut daemon, tracer, rest) else {
             return daemon;
-        }
-        killed_at.extend(tracer.calls().pop());
+        };
+        killed_at.push(call);
         drop(daemon);
         self.has_usable_default(true, &what);
         self.restart(rest, &what)
     }
 
-    /// Waits for the kill, or for a rest without one.
-    fn killed_before(&self, daemon: &mut Daemon, tracer: &Tracer, rest: &Rest) -> bool {
+    /// Waits for the kill, or for a rest without one; gives the call in whose place the daemon was killed, if it was.
+    fn killed_at(&self, daemon: &mut Daemon, tracer: Tracer, rest: &Rest) -> Option<String> {
         let mut quiet = Quiet::new();
-        wait_until("a kill or a rest", DEADLINE, || {
-            if let Some(status) = daemon.process().ended() {
-                use std::os::unix::process::ExitStatusExt;
-                assert_eq!(status.signal(), Some(libc::SIGKILL), "{status}");
+        let was_killed = wait_until("a kill or a rest", DEADLINE, || {
+            if is_killed(daemon) {
                 return Ok(true);
             }
-            let is_quiet = quiet.holds(tracer);
+            let is_quiet = quiet.holds(&tracer);
             let own = routes::own(&self.site.router);
             if is_quiet && own == rest.own && self.knows(daemon, rest) {
                 Ok(false)
             } else {
                 Err(format!("{own:?}"))
             }
+        });
+        if was_killed {
+            let call = tracer.finish().pop();
+            return Some(call.expect("strace writes the call in whose place it kills"));
+        }
+        tracer.detach();
+        // The K-th message may have been one of the daemon's own cycles, between the rest and the end of the tracer.
+        wait_until("an answer or a late kill", DEADLINE, || {
+            if is_killed(daemon) {
+                return Ok(Some("a message after the rest".to_owned()));
+            }
+            daemon.status().map(|_| None)
         })
     }
 
@@ -202,7 +210,7 @@ impl<'a> Sweep<'a> {
         let start = Stopwatch::start();
         let mut daemon = Daemon::start(&self.site.router, self.settings);
         self.wait_for_rest(&mut daemon, rest);
-        let time = start.elapsed();
+        let time = start.elapsed_of(daemon.process().id());
         // The last change may only just have been made.
         let changes = watch.finish().changes;
         let ways: Vec<Option<u32>> = changes.iter().map(|change| change.ifindex).collect();
@@ -234,6 +242,16 @@ impl<'a> Sweep<'a> {
             status::state(&status, "fibre") == rest.fibre && status::state(&status, "lte") == "up"
         })
     }
+}
+
+/// Whether the daemon is no more; it may have ended by no other means.
+fn is_killed(daemon: &mut Daemon) -> bool {
+    use std::os::unix::process::ExitStatusExt;
+    let status = daemon.process().ended();
+    if let Some(status) = status {
+        assert_eq!(status.signal(), Some(libc::SIGKILL), "{status}");
+    }
+    status.is_some()
 }
 
 /// Waits until nothing is sent any more, and gives how things are then.

@@ -13,7 +13,7 @@ use pingu_tests::lab::{
 
 use super::{
     DEADLINE, FAR_INTERFACE, FAR_V4, PACE, Reflector, directions, far_settings, is_told,
-    pass_probes,
+    lost_replies_are_told, pass_probes,
 };
 
 const CLSACT: [&str; 4] = ["--interface", FAR_INTERFACE, "--hook", "clsact"];
@@ -47,15 +47,7 @@ fn before_linux_6_6_clsact_serves_and_goes_with_the_reflector() {
         site.internet.sysctl("net.ipv4.icmp_echo_ignore_all", "1");
         let settings = far_settings(FAR_V4);
         let mut daemon = Daemon::start(&site.router, &settings);
-        daemon.wait_for("a first reflection", START_DEADLINE, is_told);
-        site.providers[0].lose_replies(40);
-        pass_probes(&mut daemon, 60);
-        site.providers[0].lose_no_more();
-        let status = pass_probes(&mut daemon, 20);
-        let found = directions(&status);
-        let dropped = site.providers[0].replies().dropped;
-        assert_eq!(found["backward_lost"], dropped, "{found:#}");
-        assert_eq!(found["forward_lost"], 0, "{found:#}");
+        lost_replies_are_told(&site, &mut daemon);
         drop(daemon);
         let report = reflector.stop_by(signal);
         assert_eq!(report["interfaces"][0]["hook"], "clsact", "{report:#}");

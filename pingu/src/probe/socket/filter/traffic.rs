@@ -4,7 +4,7 @@
 
 use super::{
     JUMP_ANY_BIT, JUMP_AT_LEAST, JUMP_EQUAL, LOAD_BYTE, LOAD_BYTE_AT_X, LOAD_HALF, LOAD_HALF_AT_X,
-    LOAD_WORD_AT_X, Label, Program, RETURN, SET_X, SHIFT_RIGHT, always, skip_header,
+    LOAD_WORD_AT_X, Label, Program, RETURN, SET_X, always, by_version, skip_header,
 };
 
 /// Where the kernel's notes beside a packet are read (`SKF_AD_OFF`, `linux/filter.h`): whom it is for; whether a tag was taken out.
@@ -35,11 +35,7 @@ pub(super) fn assemble(own: u32, bare: bool) -> Vec<libc::sock_filter> {
 /// The part that looks at the packet alone.
 fn assemble_headers(p: &mut Program, own: u32, bare: bool) {
     if bare {
-        p.op(SET_X, 0);
-        p.op(LOAD_BYTE, 0);
-        p.op(SHIFT_RIGHT, 4);
-        p.jump_if(JUMP_EQUAL, 4, Label::Ipv4);
-        p.jump_unless(JUMP_EQUAL, 6, Label::Drop);
+        by_version(p);
     } else {
         p.op(LOAD_BYTE, NOTE_TAG_PRESENT);
         p.jump_unless(JUMP_EQUAL, 0, Label::Drop);
