@@ -167,7 +167,7 @@ fn tell_packets_beside(engine: &str) {
         (cause(target, "duplicate"), cause(target, "forged"))
     };
     for _ in 0..5 {
-        assert_eq!(told(&daemon.status().unwrap()), told(&status));
+        assert_eq!(told(&daemon.status().expect("it answers")), told(&status));
     }
     let socket = settings.socket();
     let why = daemon::run_to_end(
