@@ -11,6 +11,8 @@ impl Daemon {
                 self.tell();
             }
             Ask::Why(name) => {
+                let paths = self.engine.paths_of(name.as_deref());
+                self.engine.count_packets(paths, &self.transport, clock());
                 let why = self.engine.why(name.as_deref(), clock(), time_of_day());
                 request.reply.send(&match why {
                     Ok(why) => Answer::Ok(why),

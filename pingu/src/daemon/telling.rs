@@ -3,6 +3,7 @@
 
 use std::{
     collections::VecDeque,
+    ops::Range,
     time::{Instant, SystemTime},
 };
 
@@ -35,6 +36,12 @@ impl Telling {
         !self.waiting.is_empty()
     }
 
+    /// The paths that are gathered next.
+    fn next_paths(&self) -> Range<usize> {
+        let first = self.gathered.as_ref().map_or(0, |(_, next)| *next);
+        first..first + TARGETS_PER_TURN
+    }
+
     /// Gathers some more, and answers once it is all. `begin` makes the status without its targets.
     pub(super) fn follow(
         &mut self,
@@ -63,6 +70,11 @@ impl Telling {
 impl Daemon {
     /// Goes on answering those who asked for the status.
     pub(super) fn tell(&mut self) {
+        if !self.telling.is_due() {
+            return;
+        }
+        let paths = self.telling.next_paths();
+        self.engine.count_packets(paths, &self.transport, clock());
         let (engine, pins) = (&self.engine, &self.pins);
         let (commands, adviser) = (&self.commands, &self.adviser);
         let begin = || {

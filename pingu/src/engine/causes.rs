@@ -81,6 +81,8 @@ struct Counted {
     list: Vec<Cause>,
     /// Probes on their way that the interface's own queue dropped, with the errno.
     dropped: Vec<(SlotId, i32)>,
+    /// Duplicates and forgeries that have been counted of probes in slots that may bring more.
+    packets: Vec<(SlotId, [u16; 2])>,
 }
 
 impl Causes {
@@ -181,14 +183,29 @@ impl Causes {
         Some(dropped.swap_remove(index).1)
     }
 
-    /// Counts what came beside: a probe's slot is about to be used again.
-    pub(crate) fn note_packets(&mut self, remarks: &Remarks, now: Instant) {
-        for (kind, packets) in [
-            (CauseKind::Duplicate, remarks.duplicates),
-            (CauseKind::Forged, remarks.forged),
-        ] {
-            if packets > 0 {
-                self.count(kind, Detail::None, packets.into(), now);
+    /// Counts what came beside a probe since the last look at its slot. At the last look the slot is about to be used again.
+    pub(crate) fn note_packets(
+        &mut self,
+        slot: SlotId,
+        remarks: &Remarks,
+        is_last: bool,
+        now: Instant,
+    ) {
+        let seen = [remarks.duplicates, remarks.forged];
+        if seen == [0; 2] && self.0.as_ref().is_none_or(|some| some.packets.is_empty()) {
+            return;
+        }
+        let packets = &mut self.0.get_or_insert_default().packets;
+        let known = packets.iter().position(|(of, _)| *of == slot);
+        let before = known.map_or([0; 2], |index| packets.swap_remove(index).1);
+        if !is_last && seen != [0; 2] {
+            packets.push((slot, seen));
+        }
+        let kinds = [CauseKind::Duplicate, CauseKind::Forged];
+        for ((kind, seen), before) in kinds.into_iter().zip(seen).zip(before) {
+            let more = seen.saturating_sub(before);
+            if more > 0 {
+                self.count(kind, Detail::None, more.into(), now);
             }
         }
     }
@@ -311,6 +328,33 @@ mod tests {
         assert_eq!(causes.take_dropped(SlotId(2)), Some(libc::ENOBUFS));
         let id = causes.lose(SlotId(2), &Remarks::default(), now);
         assert_eq!(causes.get(id).kind, CauseKind::NoReply);
+    }
+
+    #[test]
+    fn packets_beside_are_counted_once_however_often_one_looks() {
+        let (now, slot) = (test_clock(), SlotId(3));
+        let mut causes = Causes::default();
+        let mut seen = |duplicates, forged, is_last| {
+            let remarks = Remarks {
+                duplicates,
+                forged,
+                ..Remarks::default()
+            };
+            causes.note_packets(slot, &remarks, is_last, now);
+            causes.list().iter().map(|cause| cause.count).collect()
+        };
+        let counts: Vec<Vec<u64>> = vec![
+            seen(0, 0, false),
+            seen(2, 0, false),
+            seen(2, 0, false),
+            seen(3, 1, false),
+            seen(3, 1, true),
+            // The next probe of the slot.
+            seen(1, 0, false),
+            seen(1, 0, true),
+        ];
+        let expected: [&[u64]; 7] = [&[], &[2], &[2], &[3, 1], &[3, 1], &[4, 1], &[4, 1]];
+        assert_eq!(counts, expected);
     }
 
     #[test]

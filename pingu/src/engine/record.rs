@@ -148,10 +148,21 @@ impl Record {
         let until = slots.min(ring.len);
         for ahead in ring.swept..until {
             let slot = SlotId(ring.base + (ring.next + ahead) % ring.len);
-            self.causes.note_packets(&transport.remarks(slot), now);
+            let remarks = transport.remarks(slot);
+            self.causes.note_packets(slot, &remarks, true, now);
             self.causes.take_dropped(slot);
         }
         ring.swept = ring.swept.max(until);
+    }
+
+    /// Counts what else has come so far for the probes in the other slots: somebody asks.
+    pub(crate) fn look_at_slots(&mut self, transport: &impl ProbeTransport, now: Instant) {
+        let ring = self.slots;
+        for ahead in ring.swept..ring.len {
+            let slot = SlotId(ring.base + (ring.next + ahead) % ring.len);
+            let remarks = transport.remarks(slot);
+            self.causes.note_packets(slot, &remarks, false, now);
+        }
     }
 
     /// The slot that the next order takes.

@@ -1,5 +1,7 @@
 //! Which engine serves which interface: the eBPF one where it can be had and sees, sockets elsewhere. To the rest both are one.
 
+use std::collections::BTreeMap;
+
 use super::{
     EngineKind, InterfaceTraffic, ProbeOrder, ProbeTransport, Remarks, SendResult, Stamps, Traffic,
     kernel::{AttachError, KernelTransport, LoadError, LoadOptions},
@@ -30,6 +32,8 @@ pub struct Transport {
     refusal: Option<String>,
     /// Of each slot: its last probe was the socket engine's.
     by_socket: Vec<bool>,
+    /// Interfaces that could not be served when that was last tried, and the kernel's answer.
+    failed: BTreeMap<Ifindex, i32>,
     /// Orders of one engine, their places among all, and its results; empty between calls.
     part: Part,
 }
@@ -77,6 +81,7 @@ impl Transport {
             slots: options.slots.max(1),
             refusal,
             by_socket: vec![false; options.slots.max(1) as usize],
+            failed: BTreeMap::new(),
             part: Part::default(),
         })
     }
@@ -94,6 +99,11 @@ impl Transport {
     /// Serves an interface, by hooks if they can be attached; `bare` is a device without link header. One that is served already is served
     /// anew.
     pub fn attach(&mut self, ifindex: Ifindex, bare: bool) -> Result<Served, AttachError> {
+        let served = self.attach_any(ifindex, bare);
+        self.note(ifindex, served)
+    }
+
+    fn attach_any(&mut self, ifindex: Ifindex, bare: bool) -> Result<Served, AttachError> {
         let reason = match &mut self.kernel {
             Some(kernel) => match kernel.attach(ifindex, bare) {
                 Ok(engine) => {
@@ -108,11 +118,34 @@ impl Transport {
             },
             None => self.refusal.clone().unwrap_or_default(),
         };
-        self.attach_sockets(ifindex, bare, reason)
+        self.attach_sockets_only(ifindex, bare, reason)
     }
 
     /// Serves an interface by sockets, for this reason.
     pub fn attach_sockets(
+        &mut self,
+        ifindex: Ifindex,
+        bare: bool,
+        reason: String,
+    ) -> Result<Served, AttachError> {
+        let served = self.attach_sockets_only(ifindex, bare, reason);
+        self.note(ifindex, served)
+    }
+
+    /// Remembers what became of an attempt to serve an interface.
+    fn note(
+        &mut self,
+        ifindex: Ifindex,
+        served: Result<Served, AttachError>,
+    ) -> Result<Served, AttachError> {
+        match &served {
+            Ok(_) => self.failed.remove(&ifindex),
+            Err(error) => self.failed.insert(ifindex, error.errno()),
+        };
+        served
+    }
+
+    fn attach_sockets_only(
         &mut self,
         ifindex: Ifindex,
         bare: bool,
@@ -140,6 +173,7 @@ impl Transport {
 
     /// Serves an interface no more.
     pub fn detach(&mut self, ifindex: Ifindex) {
+        self.failed.remove(&ifindex);
         self.unwatch(ifindex);
         if let Some(kernel) = &mut self.kernel {
             kernel.detach(ifindex);
@@ -183,6 +217,21 @@ impl Transport {
     fn is_by_socket(&self, ifindex: Ifindex) -> bool {
         let socket = self.socket.as_ref();
         socket.is_some_and(|socket| socket.serves(ifindex))
+    }
+
+    /// What nobody serves was not sent for another reason than that its interface has gone: this could not be served, or was not come to.
+    fn explain(&self, orders: &[ProbeOrder], results: &mut [SendResult]) {
+        for (order, result) in orders.iter().zip(results) {
+            let is_served = |ifindex| {
+                let kernel = self.kernel.as_ref();
+                self.is_by_socket(ifindex)
+                    || kernel.is_some_and(|kernel| kernel.engine(ifindex).is_some())
+            };
+            if *result == SendResult::NotSent(libc::ENODEV) && !is_served(order.ifindex) {
+                let errno = self.failed.get(&order.ifindex).copied();
+                *result = SendResult::NotSent(errno.unwrap_or(libc::EAGAIN));
+            }
+        }
     }
 
     /// Sends those orders that are one engine's.
@@ -240,6 +289,7 @@ impl ProbeTransport for Transport {
                 self.send_part(true, orders, results);
             }
         }
+        self.explain(orders, results);
     }
 
     fn read(&self, slot: SlotId) -> Stamps {

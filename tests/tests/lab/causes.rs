@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use pingu_tests::lab::{
     daemon::{self, Daemon},
+    forger::{Deed, Forger},
     settings::Settings,
     site::Plan,
     status::{self, counter},
@@ -117,4 +118,64 @@ fn a_target_that_limits_its_answers_is_asked_less_often_one_by_one() {
         "{}",
         told.stdout
     );
+}
+
+#[test]
+fn duplicates_and_forgeries_are_told_as_soon_as_somebody_asks() {
+    let _turn = turn::shared();
+    tell_packets_beside("ebpf");
+}
+
+#[test]
+fn by_sockets_duplicates_and_forgeries_are_told_as_soon_as_somebody_asks() {
+    let _turn = turn::shared();
+    tell_packets_beside("socket");
+}
+
+fn tell_packets_beside(engine: &str) {
+    let site = Plan::new(&["wan1", "wan2"]).build();
+    let settings = Settings::new()
+        .top(&format!("engine = \"{engine}\""))
+        .probe("targets = [\"8.8.8.8\"]\nmode = \"rolling\"\ninterval = \"200ms\"\nwindow = \"60s\"\ntimeout = \"200ms\"")
+        .uplink("fibre", "wan1", "auto", 88)
+        .uplink("lte", "wan2", "auto", 89);
+    let forger = Forger::start(&site, 0, 1);
+    let mut daemon = Daemon::start(&site.router, &settings);
+    daemon.wait_until_up(&["fibre", "lte"]);
+    // The target answers as well, and comes first or second.
+    forger.turn_to(Deed::Answer);
+    daemon.wait_for("duplicates to be told", DEADLINE, |status| {
+        cause(status::target(status, "fibre", 0), "duplicate") >= 3
+    });
+    forger.turn_to(Deed::Forge);
+    let status = daemon.wait_for("forgeries to be told", DEADLINE, |status| {
+        cause(status::target(status, "fibre", 0), "forged") >= 3
+    });
+    let target = status::target(&status, "fibre", 0);
+    assert!(
+        counter(target, "sent") < 128,
+        "no slot has been used again: {target:#}"
+    );
+    // The counts of what is done with stay as they are, however often one asks.
+    forger.turn_to(Deed::Remember);
+    let sent = counter(target, "sent");
+    let status = daemon.wait_for("the last forgeries to be told", DEADLINE, |status| {
+        counter(status::target(status, "fibre", 0), "sent") >= sent + 5
+    });
+    let told = |status: &serde_json::Value| {
+        let target = status::target(status, "fibre", 0);
+        (cause(target, "duplicate"), cause(target, "forged"))
+    };
+    for _ in 0..5 {
+        assert_eq!(told(&daemon.status().expect("it answers")), told(&status));
+    }
+    let socket = settings.socket();
+    let why = daemon::run_to_end(
+        &site.router,
+        &["why", "fibre", "--socket", &socket.display().to_string()],
+    );
+    for (count, name) in [(told(&status).0, "duplicate"), (told(&status).1, "forged")] {
+        let line = format!("{count} x {name}");
+        assert!(why.stdout.contains(&line), "{line}: {}", why.stdout);
+    }
 }

@@ -183,6 +183,31 @@ fn without_raw_sockets_the_kernels_echo_sockets_probe_and_status_says_so() {
     assert!(p50 > 0.0 && p50 < 5_000.0, "{target:#}");
 }
 
+#[test]
+fn where_even_echo_sockets_are_refused_the_cause_is_the_kernels_answer() {
+    let _turn = turn::shared();
+    let site = Plan::new(&["wan1"]).build();
+    site.router
+        .run(&["sysctl", "-qw", "net.ipv4.ping_group_range=1 0"]);
+    let settings = Settings::quick().uplink("fibre", "wan1", "auto", 88);
+    let missing = [&BPF[..], &["net_raw"]].concat();
+    let mut daemon = Daemon::start_without(&site.router, &settings, &missing);
+    let refused = |status: &Value| {
+        let causes = status::target(status, "fibre", 0)["causes"].as_array()?;
+        let found = causes.iter().find(|cause| cause["cause"] == "not-sent");
+        found.cloned()
+    };
+    let status = daemon.wait_for("refused probes", DEADLINE, |status| {
+        refused(status).is_some_and(|cause| counter(&cause, "count") >= 6)
+    });
+    assert_ne!(status::state(&status, "fibre"), "up", "{status:#}");
+    let reason = status::reason(&status, "fibre");
+    assert!(reason.contains("CAP_NET_RAW"), "{reason}");
+    let cause = refused(&status).unwrap();
+    let detail = cause["detail"].as_str().unwrap_or_default();
+    assert!(detail.contains("not permitted"), "{cause:#}");
+}
+
 fn is_by_sockets(status: &Value, uplink: &str) -> bool {
     status::uplink(status, uplink)["engine"] == "socket"
 }

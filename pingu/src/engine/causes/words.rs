@@ -37,7 +37,8 @@ impl CauseKind {
                 "Something on this machine sent the probe on by another interface, and pingu stopped it."
             }
             Self::Vanished => {
-                "The probe was handed to the interface and never passed its egress hook."
+                "The probe was handed to the interface, and nothing shows when it left: it never passed the egress hook or, by \
+                 sockets, got no sure time stamp."
             }
             Self::DroppedLocally => "The interface's own queue was full and dropped the probe.",
             Self::NoReply => "The probe left by the uplink and nothing came back.",
@@ -65,7 +66,8 @@ impl CauseKind {
                 "Look for tc filters, bonds or mirrors that redirect packets on this machine."
             }
             Self::Vanished => {
-                "Look for another program's tc or eBPF filters on the interface, ahead of pingu's."
+                "Look for another program's tc or eBPF filters on the interface, ahead of pingu's. By sockets, one at the \
+                 start or after a step of the clock is nothing."
             }
             Self::DroppedLocally => {
                 "Shape traffic below the line's rate, or give the interface a longer or a fair queue."

@@ -2,6 +2,7 @@
 
 use std::{
     net::IpAddr,
+    ops::Range,
     time::{Instant, SystemTime},
 };
 
@@ -13,6 +14,7 @@ use crate::{
         causes::status::statuses, directions::worst_direction, path::Path,
     },
     network::Link,
+    probe::ProbeTransport,
     units::PathId,
 };
 
@@ -63,6 +65,29 @@ pub struct TargetStatus {
 }
 
 impl Engine {
+    /// Counts the duplicates and forgeries of these paths' latest probes. Without that they are counted when their slots are used again,
+    /// which takes some bursts, or a window.
+    pub fn count_packets(
+        &mut self,
+        paths: Range<usize>,
+        transport: &impl ProbeTransport,
+        now: Instant,
+    ) {
+        for path in self.paths.iter_mut().take(paths.end).skip(paths.start) {
+            path.record.look_at_slots(transport, now);
+        }
+    }
+
+    /// The paths of an uplink, or all of them.
+    pub fn paths_of(&self, uplink: Option<&str>) -> Range<usize> {
+        let Some(name) = uplink else {
+            return 0..self.paths.len();
+        };
+        let uplinks = &self.config.uplinks;
+        let place = uplinks.iter().position(|config| config.name == name);
+        place.map_or(0..0, |index| self.uplinks[index].paths.clone())
+    }
+
     /// Adds the targets of so many paths from this one on, each as it is, and returns the next one; none once there are no more.
     pub fn add_targets(
         &self,

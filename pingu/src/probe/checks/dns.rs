@@ -38,6 +38,9 @@ const STRANGERS_MAX: usize = 64;
 /// As many addresses as text shows, and as are tried.
 const ADDRESSES_MAX: usize = 4;
 
+/// An alias of an alias is rare; resolvers themselves give up after about so many.
+const ALIASES_MAX: usize = 16;
+
 /// Runs a `dns` check.
 pub(super) async fn run(way: &Line<'_>, check: &DnsCheck, deadline: Instant) -> CheckOutcome {
     let kind = record_type(check.record);
@@ -253,11 +256,32 @@ fn judge(
         }
         other => return fail(Cause::Dns, format!("\"{other}\" for {name}")),
     }
-    let answer = Answer(answer);
+    let answer = Answer(about(answer));
     if answer.of_kind(kind).next().is_none() {
         return fail(Cause::Dns, format!("that {name} has no {kind} record"));
     }
     Ok(answer)
+}
+
+/// The message without the answers that are of other names than the one asked for and those that its aliases lead to (RFC 1034 section
+/// 3.6.2): nobody asked for these.
+fn about(mut answer: Message) -> Message {
+    let Some(asked) = answer.queries.first().map(|query| query.name().clone()) else {
+        return answer;
+    };
+    let mut names = vec![asked];
+    for _ in 0..ALIASES_MAX {
+        let last = names.last().expect("it begins with one");
+        let mut aliases = answer.answers.iter();
+        let next = aliases.find_map(|record| match &record.data {
+            RData::CNAME(target) if record.name.eq_ignore_root(last) => Some(target.0.clone()),
+            _ => None,
+        });
+        names.extend(next);
+    }
+    let is_asked = |owner: &Name| names.iter().any(|name| name.eq_ignore_root(owner));
+    answer.answers.retain(|record| is_asked(&record.name));
+    answer
 }
 
 fn record_type(kind: RecordKind) -> RecordType {

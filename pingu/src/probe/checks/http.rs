@@ -1,6 +1,6 @@
 //! Requests by HTTP/1.1, with or without TLS, and what their answers say: the server itself, or a captive portal in its place.
 
-use std::{future::pending, net::IpAddr, time::Instant};
+use std::{error::Error, future::pending, net::IpAddr, time::Instant};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty};
@@ -8,7 +8,7 @@ use hyper::{
     Request, Response, Uri,
     body::Incoming,
     client::conn::http1,
-    header::{ACCEPT, CONNECTION, HOST, LOCATION, USER_AGENT},
+    header::{ACCEPT, ACCEPT_ENCODING, CONNECTION, HOST, LOCATION, USER_AGENT},
 };
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -102,10 +102,7 @@ async fn exchange(
     stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
     check: &HttpCheck,
 ) -> CheckOutcome {
-    let broken = |error: hyper::Error| {
-        let text = format!("{} does not speak HTTP: {error}", check.url.authority());
-        Failure::new(Cause::Broken, text)
-    };
+    let broken = |error| broken(&check.url, &error);
     let (mut sender, connection) = http1::Builder::new()
         .max_buf_size(HEAD_BYTES_MAX)
         .handshake(TokioIo::new(stream))
@@ -117,7 +114,9 @@ async fn exchange(
         let answer = Answer {
             status: response.status().as_u16(),
             location: location(&response),
-            has_text: has_text(&mut response, check.body.as_deref()).await,
+            has_text: has_text(&mut response, check.body.as_deref())
+                .await
+                .map_err(broken)?,
         };
         answer.judge(check)
     };
@@ -132,11 +131,25 @@ async fn exchange(
     }
 }
 
+/// What an error of the connection, or of what came by it, says.
+fn broken(url: &Url, error: &hyper::Error) -> Failure {
+    let host = url.authority();
+    let cause = error.source().map(|cause| format!(": {cause}"));
+    let cause = cause.unwrap_or_default();
+    let text = if error.is_parse() {
+        format!("{host} does not speak HTTP: {error}{cause}")
+    } else {
+        format!("{host} breaks off: {error}{cause}")
+    };
+    Failure::new(Cause::Broken, text)
+}
+
 fn request(url: &Url) -> Result<Request<Empty<Bytes>>, hyper::http::Error> {
     Request::get(&url.path)
         .header(HOST, url.authority())
         .header(USER_AGENT, AGENT)
         .header(ACCEPT, "*/*")
+        .header(ACCEPT_ENCODING, "identity")
         .header(CONNECTION, "close")
         .body(Empty::new())
 }
@@ -146,14 +159,17 @@ fn location(response: &Response<Incoming>) -> Option<String> {
     Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
-/// Whether the beginning of the body has a text. A body that breaks off is judged by what there was of it.
-async fn has_text(response: &mut Response<Incoming>, wanted: Option<&str>) -> bool {
+/// Whether the beginning of the body has a text. A body that breaks off before it says nothing of what would have followed.
+async fn has_text(
+    response: &mut Response<Incoming>,
+    wanted: Option<&str>,
+) -> Result<bool, hyper::Error> {
     let Some(wanted) = wanted.map(str::as_bytes) else {
-        return true;
+        return Ok(true);
     };
     let mut body: Vec<u8> = Vec::new();
     while body.len() < BODY_BYTES_MAX {
-        let Some(Ok(frame)) = response.frame().await else {
+        let Some(frame) = response.frame().await.transpose()? else {
             break;
         };
         let Some(data) = frame.data_ref() else {
@@ -166,10 +182,10 @@ async fn has_text(response: &mut Response<Incoming>, wanted: Option<&str>) -> bo
             .windows(wanted.len())
             .any(|part| part == wanted)
         {
-            return true;
+            return Ok(true);
         }
     }
-    false
+    Ok(false)
 }
 
 /// What came back.
@@ -215,9 +231,14 @@ impl Answer {
     }
 }
 
-/// Whether a redirection stays where it is.
+/// Whether a redirection stays where it is. One may leave out its scheme, and name a host all the same (RFC 3986 section 4.2).
 fn is_same_host(location: &str, url: &Url) -> bool {
-    let Ok(target) = location.parse::<Uri>() else {
+    let parsed = if location.starts_with("//") {
+        format!("http:{location}").parse::<Uri>()
+    } else {
+        location.parse()
+    };
+    let Ok(target) = parsed else {
         return false;
     };
     match target.host() {

@@ -112,6 +112,19 @@ pub enum AttachError {
     },
 }
 
+impl AttachError {
+    /// The kernel's answer, or what comes nearest.
+    pub(in crate::probe) fn errno(&self) -> i32 {
+        match self {
+            Self::Socket { source, .. } | Self::Hook { source, .. } => {
+                source.raw_os_error().unwrap_or(libc::EIO)
+            }
+            Self::NotLoaded(_) => libc::ENOENT,
+            Self::Occupied { .. } => libc::EBUSY,
+        }
+    }
+}
+
 /// Whether the verifier takes this process for one that may not do with pointers what our programs do. Before Linux 5.8 CAP_SYS_ADMIN
 /// stood for it, and still does.
 fn lacks_perfmon() -> bool {

@@ -68,3 +68,35 @@ fn two_questions_have_different_numbers() {
     let numbers: std::collections::BTreeSet<u16> = (0..100).map(|_| asked().metadata.id).collect();
     assert!(numbers.len() > 90, "{numbers:?}");
 }
+
+#[test]
+fn records_of_other_names_answer_nothing_unless_an_alias_leads_there() {
+    let judged = |records: &[(&str, Option<&str>)]| {
+        let mut message = asked();
+        message.metadata.message_type = MessageType::Response;
+        for (owner, alias) in records {
+            let name = |text: &str| Name::from_ascii(text).unwrap();
+            let data = match alias {
+                Some(target) => RData::CNAME(hickory_proto::rr::rdata::CNAME(name(target))),
+                None => RData::A("192.0.2.1".parse().unwrap()),
+            };
+            message.add_answer(Record::from_rdata(name(owner), 1, data));
+        }
+        let resolver = "192.0.2.53".parse().unwrap();
+        let judged = judge(message, resolver, "web.example", RecordType::A);
+        judged.map_or(0, |answer| answer.addresses().len())
+    };
+    assert_eq!(judged(&[("Web.example.", None)]), 1);
+    assert_eq!(judged(&[("evil.example.", None)]), 0);
+    assert_eq!(
+        judged(&[("evil.example.", None), ("web.example.", None)]),
+        1
+    );
+    let (first, second) = (
+        ("web.example.", Some("a.example.")),
+        ("a.example.", Some("b.example.")),
+    );
+    assert_eq!(judged(&[("b.example.", None), second, first]), 1);
+    assert_eq!(judged(&[("b.example.", None), second]), 0);
+    assert_eq!(judged(&[("web.example.", Some("web.example."))]), 0);
+}
