@@ -24,6 +24,7 @@ use crate::{
         notify::Notifier,
         pins::Pins,
         printer::Printer,
+        rehearsal::Rehearsal,
         saver::Saver,
         signals::{Signals, Wish},
         sticky::Sticky,
@@ -55,6 +56,7 @@ pub(crate) mod notify;
 mod packet_log;
 mod pins;
 mod printer;
+mod rehearsal;
 mod routing;
 mod saver;
 mod signals;
@@ -123,6 +125,7 @@ struct Daemon {
     telling: Telling,
     signals: Signals,
     printer: Printer,
+    rehearsal: Rehearsal,
     note: AdoptedNote,
     saver: Saver,
     notifier: Notifier,
@@ -197,6 +200,7 @@ impl Daemon {
             telling: Telling::default(),
             signals,
             printer: Printer::default(),
+            rehearsal: Rehearsal::default(),
             note,
             saver,
             notifier: Notifier::new(now),
@@ -233,6 +237,8 @@ impl Daemon {
             if self.converged != Some(self.engine.revision()) {
                 self.converge().await;
                 self.log_warnings();
+            } else if self.engine.is_in_doubt() {
+                self.rehearse();
             }
             self.log_states();
             self.ask_neighbours().await;

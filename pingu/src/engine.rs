@@ -176,6 +176,8 @@ pub struct Engine {
     /// Makes the ICMP identifiers, which differ from burst to burst: some targets drop one that they saw before.
     identifiers: Random,
     outgoing: Outgoing,
+    /// Among the paths of the last turn is one in doubt.
+    is_in_doubt: bool,
 }
 
 impl Engine {
@@ -251,6 +253,7 @@ impl Engine {
             ranked: None,
             identifiers: Random(seed),
             outgoing: Outgoing::default(),
+            is_in_doubt: false,
         };
         for (index, mark) in engine.marks.iter().enumerate() {
             let uplink = engine.paths[index].uplink;

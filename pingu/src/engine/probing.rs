@@ -40,6 +40,7 @@ impl Engine {
     pub fn run(&mut self, now: Instant, transport: &mut impl ProbeTransport) {
         self.outgoing.orders.clear();
         self.outgoing.ordered.clear();
+        self.is_in_doubt = false;
         transport.refresh();
         let observed = self.observe(transport, now);
         let mut looks = LOOKS_PER_TURN;
@@ -136,6 +137,7 @@ impl Engine {
         let before = judged(path);
         path.collect(&uplink.probe, &uplink.health, now, transport);
         let is_new = judged(path) != before;
+        self.is_in_doubt |= path.is_in_doubt(&uplink.probe, now);
         if let Some(directions) = self.reflections.of_mut(id) {
             directions.collect(transport);
         }

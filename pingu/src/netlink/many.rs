@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    hint::black_box,
     io,
 };
 
@@ -23,6 +24,9 @@ const TRIED_SINGLY_MAX: usize = 16;
 const ADDED: &[i32] = &[libc::EEXIST];
 // EINVAL: the route's nexthop object is gone, and the route with it.
 const DELETED: &[i32] = &[libc::ESRCH, libc::ENOENT, libc::ENODEV, libc::EINVAL];
+
+/// `NLMSG_NOOP`: the kernel acknowledges it, and that is all.
+const NOOP: u16 = 1;
 
 type Outcome = Result<(), NetlinkError>;
 
@@ -187,6 +191,22 @@ impl KernelRoutes {
                 self.batch = None;
                 false
             }
+        }
+    }
+
+    /// Goes the way of a route's deletion without one: lays it out, and has the kernel acknowledge a message that asks for nothing.
+    pub(crate) fn rehearse(&mut self, route: Option<&Route>) {
+        if let Some(route) = route {
+            let change = Change::Delete(route.clone());
+            black_box(self.plain(&change, &HashMap::new()));
+        }
+        let nothing = RawMessage {
+            kind: NOOP,
+            body: Vec::new(),
+        };
+        if let Err(error) = self.batch().and_then(|batch| batch.change(&[(nothing, 0)])) {
+            tracing::debug!(%error, "the kernel acknowledges nothing");
+            self.batch = None;
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::engine::bursts::Bursts;
+use crate::engine::{burst::Outcome, bursts::Bursts};
 
 impl Bursts {
     /// When the last burst began, if a regular one is due that may be left out; the first, extra ones and those that somebody waits for
@@ -17,6 +17,15 @@ impl Bursts {
         while self.next_burst <= now {
             self.next_burst += period;
         }
+    }
+
+    /// A probe of the bursts on their way was not answered.
+    pub(crate) fn misses(&self) -> bool {
+        let is_missing =
+            |outcome: &Outcome| matches!(outcome, Outcome::Lost(..) | Outcome::NoNeighbour);
+        self.bursts
+            .iter()
+            .any(|burst| burst.outcomes.iter().any(is_missing))
     }
 
     /// When the last burst began.

@@ -2,10 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use crate::engine::{
-    CauseKind,
-    health::State,
-    path::{Course, Path},
+use crate::{
+    config::ProbeConfig,
+    engine::{
+        CauseKind,
+        health::State,
+        path::{Course, Path},
+    },
 };
 
 impl Path {
@@ -43,6 +46,15 @@ impl Path {
             Course::Rolling(rolling) => rolling.misses(),
         };
         missed || self.record.evidence.is_bad()
+    }
+
+    /// It is up, and an answer is missing that should have come: the next ones may take it down.
+    pub(crate) fn is_in_doubt(&self, probe: &ProbeConfig, now: Instant) -> bool {
+        self.record.health.state() == State::Up
+            && match &self.course {
+                Course::Bursts(bursts) => self.record.evidence.is_bad() || bursts.misses(),
+                Course::Rolling(rolling) => rolling.is_suspicious(&self.record, probe, now),
+            }
     }
 
     /// When it was last probed.

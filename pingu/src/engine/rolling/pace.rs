@@ -88,7 +88,7 @@ impl Rolling {
     }
 
     /// The path is up, and its last answer is overdue.
-    fn is_suspicious(&self, record: &Record, probe: &ProbeConfig, now: Instant) -> bool {
+    pub(crate) fn is_suspicious(&self, record: &Record, probe: &ProbeConfig, now: Instant) -> bool {
         record.health.state() == State::Up
             && self
                 .probes
