@@ -109,8 +109,10 @@ impl Burst {
     /// How many of its probes are due and not handed over yet.
     pub(crate) fn due(&self, now: Instant) -> u32 {
         let sent = self.outcomes.len() as u32;
+        // A u64 of nanoseconds lasts for 584 years, and is divided in hardware.
+        let nanos = |time: Duration| time.as_nanos() as u64;
         let passed =
-            now.saturating_duration_since(self.started).as_nanos() / self.spacing.as_nanos().max(1);
+            nanos(now.saturating_duration_since(self.started)) / nanos(self.spacing).max(1);
         let due = u32::try_from(passed).unwrap_or(u32::MAX).saturating_add(1);
         due.min(self.count.into()).saturating_sub(sent)
     }

@@ -54,8 +54,8 @@ impl Phase {
 
 /// The rest of a division of two times.
 fn modulo(time: Duration, by: Duration) -> Duration {
-    // A u64 of nanoseconds lasts for 584 years.
-    Duration::from_nanos((time.as_nanos() % by.as_nanos().max(1)) as u64)
+    // A u64 of nanoseconds lasts for 584 years, and is divided in hardware.
+    Duration::from_nanos(time.as_nanos() as u64 % (by.as_nanos() as u64).max(1))
 }
 
 /// The place of each path among all, in the order of the configuration: uplinks in turns, and the targets of each as far apart as may be.
