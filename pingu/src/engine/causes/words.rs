@@ -66,7 +66,7 @@ impl CauseKind {
                 "Look for tc filters, bonds or mirrors that redirect packets on this machine."
             }
             Self::Vanished => {
-                "Look for another program's tc or eBPF filters on the interface, ahead of pingu's. By sockets, one at the \
+                "Look for another program's tc or eBPF filters on the interface, ahead of pingu's; by sockets, one at the \
                  start or after a step of the clock is nothing."
             }
             Self::DroppedLocally => {
