@@ -151,7 +151,12 @@ impl<'a> Sweep<'a> {
         change: impl Fn(),
     ) -> Daemon {
         let what = format!("killed at {k} on the way to a fibre that is {}", rest.fibre);
-        let tracer = Tracer::attach(&self.site.router, daemon.process().id(), SENDING, Some(k));
+        let attach = |id, kill_at| Tracer::attach(&self.site.router, id, SENDING, kill_at);
+        // What a start still asks the kernel for would be counted before what follows the change, now more and now less of it.
+        let tracer = attach(daemon.process().id(), None);
+        wait_until_quiet(&tracer);
+        tracer.detach();
+        let tracer = attach(daemon.process().id(), Some(k));
         change();
         let Some(call) = self.killed_at(&mut daemon, tracer, rest) else {
             return daemon;
@@ -256,6 +261,15 @@ fn is_killed(daemon: &mut Daemon) -> bool {
 
 /// Waits until nothing is sent any more, and gives how things are then.
 fn rest(site: &Site, fibre: &'static str, tracer: &Tracer) -> Rest {
+    wait_until_quiet(tracer);
+    Rest {
+        fibre,
+        own: routes::own(&site.router),
+        way: route_watch::way_to(&site.router, TARGET).expect("a default stands"),
+    }
+}
+
+fn wait_until_quiet(tracer: &Tracer) {
     let mut quiet = Quiet::new();
     wait_until("a rest", DEADLINE, || {
         if quiet.holds(tracer) {
@@ -264,11 +278,6 @@ fn rest(site: &Site, fibre: &'static str, tracer: &Tracer) -> Rest {
             Err(tracer.calls().join("\n"))
         }
     });
-    Rest {
-        fibre,
-        own: routes::own(&site.router),
-        way: route_watch::way_to(&site.router, TARGET).expect("a default stands"),
-    }
 }
 
 /// Since when nothing was sent.
