@@ -144,7 +144,7 @@ fn guest_script(
             .directory(workspace.root.join("tests"));
         script.push_str(&format!("{tests}\n"));
     }
-    script + "echo o > /proc/sysrq-trigger\nsleep 60\n"
+    script + "echo o > /proc/sysrq-trigger\nwhile :; do :; done\n"
 }
 
 /// Without hardware help, which a machine that is itself virtual seldom has.
