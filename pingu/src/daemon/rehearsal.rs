@@ -46,7 +46,10 @@ impl Daemon {
             return;
         };
         let now = clock();
-        let room = self.engine.next_wake().map(|wake| wake.saturating_duration_since(now));
+        let room = self
+            .engine
+            .next_wake()
+            .map(|wake| wake.saturating_duration_since(now));
         let is_short = room.is_some_and(|room| room < ROOM_MIN);
         let is_near = self.engine.may_decide_soon();
         let many = self.engine.snapshot().routes.len() > ROUTES_MAX;
@@ -58,7 +61,13 @@ impl Daemon {
         let snapshot = self.engine.snapshot();
         let mut changes = reconcile::plan_nexthops(snapshot, &objects, own);
         changes.extend(reconcile::plan(snapshot, &set, own).changes);
-        black_box(self.with_names(&changes.first().map_or_else(String::new, ToString::to_string)));
+        black_box(
+            self.with_names(
+                &changes
+                    .first()
+                    .map_or_else(String::new, ToString::to_string),
+            ),
+        );
         self.routes.rehearse(changes.first());
         let us = |time: Duration| time.as_micros() as u64;
         tracing::debug!(
@@ -81,8 +90,8 @@ mod tests {
         let start = test_clock();
         let mut rehearsal = Rehearsal::default();
         for is_near in [false, true] {
-            let begun = (0..100)
-                .filter(|ms| rehearsal.begins(is_near, start + Duration::from_millis(*ms)));
+            let begun =
+                (0..100).filter(|ms| rehearsal.begins(is_near, start + Duration::from_millis(*ms)));
             assert_eq!(begun.count(), 10);
         }
     }

@@ -7,6 +7,7 @@ use crate::{
         Engine, State,
         decide::{self, Steering},
         routes::RouteSet,
+        timetable::Timetable,
     },
     network::Nexthop,
     probe::ProbeTransport,
@@ -69,10 +70,15 @@ impl Engine {
             }
             looks -= 1;
             self.collect(id, now, transport);
-            if self.may_fall(id, now) {
-                self.doubt.is_near = true;
-            } else {
-                self.note_wants(id, now);
+            match self
+                .timetable
+                .deadline_of(id)
+                .filter(|_| self.may_fall(id, now))
+            {
+                Some(deadline) if Timetable::is_ahead(deadline, now) => self.doubt.is_near = true,
+                // It was another one's, which an answer or a later look has replaced.
+                Some(deadline) => self.timetable.foresee(id, deadline, now),
+                None => self.note_wants(id, now),
             }
         }
         is_only_ahead

@@ -65,12 +65,24 @@ impl Timetable {
         self.instant(at)
     }
 
-    /// Notes that the loop is to be awake shortly before this time, which may decide about a path; `now` is the time.
+    /// Notes that the loop is to be awake shortly before this time, which may decide about a path, unless it is so at `now`.
     pub(crate) fn foresee(&mut self, id: PathId, decides: Instant, now: Instant) {
         let at = decides.checked_sub(LEAD).filter(|at| *at > now);
         if let Some(at) = at {
             self.ahead.put(id, self.nanos(at));
         }
+    }
+
+    /// The next deadline of a path that is noted.
+    pub(crate) fn deadline_of(&self, id: PathId) -> Option<Instant> {
+        let noted = [&self.urgent, &self.quiet].map(|queue| queue.of[id.index()]);
+        let first = noted.into_iter().min().filter(|at| *at != NEVER);
+        first.map(|at| self.instant(at))
+    }
+
+    /// Whether a time comes so shortly after `now` that the loop is to be awake already.
+    pub(crate) fn is_ahead(at: Instant, now: Instant) -> bool {
+        at <= now + LEAD
     }
 
     /// The next path about which passing time may decide shortly after `now`.
