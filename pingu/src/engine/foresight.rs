@@ -84,9 +84,17 @@ impl Engine {
         is_only_ahead
     }
 
-    /// Sees to it that the loop is awake shortly before a deadline that may take a path in doubt down.
+    /// Sees to it that the loop is awake shortly before a deadline that may take a path in doubt down. Where that is near, it is awake.
     pub(super) fn foresee(&mut self, id: PathId, decides: Instant, now: Instant) {
-        if self.may_fall(id, now) {
+        if decides <= now || !self.may_fall(id, now) {
+            return;
+        }
+        if Timetable::is_ahead(decides, now) {
+            self.doubt = Doubt {
+                of: Some(self.paths[id.index()].uplink),
+                is_near: true,
+            };
+        } else {
             self.timetable.foresee(id, decides, now);
         }
     }
