@@ -70,15 +70,10 @@ impl Engine {
             }
             looks -= 1;
             self.collect(id, now, transport);
-            match self
-                .timetable
-                .deadline_of(id)
-                .filter(|_| self.may_fall(id, now))
-            {
-                Some(deadline) if Timetable::is_ahead(deadline, now) => self.doubt.is_near = true,
-                // It was another one's, which an answer or a later look has replaced.
-                Some(deadline) => self.timetable.foresee(id, deadline, now),
-                None => self.note_wants(id, now),
+            match self.timetable.deadline_of(id) {
+                // Another one may have taken the place of the deadline that was foreseen.
+                Some(deadline) if self.may_fall(id, now) => self.foresee(id, deadline, now),
+                _ => self.note_wants(id, now),
             }
         }
         is_only_ahead
@@ -95,7 +90,7 @@ impl Engine {
                 is_near: true,
             };
         } else {
-            self.timetable.foresee(id, decides, now);
+            self.timetable.foresee(id, decides);
         }
     }
 

@@ -65,12 +65,10 @@ impl Timetable {
         self.instant(at)
     }
 
-    /// Notes that the loop is to be awake shortly before this time, which may decide about a path, unless it is so at `now`.
-    pub(crate) fn foresee(&mut self, id: PathId, decides: Instant, now: Instant) {
-        let at = decides.checked_sub(LEAD).filter(|at| *at > now);
-        if let Some(at) = at {
-            self.ahead.put(id, self.nanos(at));
-        }
+    /// Notes that the loop is to be awake shortly before this time, which may decide about a path and is not near yet.
+    pub(crate) fn foresee(&mut self, id: PathId, decides: Instant) {
+        let at = decides.checked_sub(LEAD).unwrap_or(self.start);
+        self.ahead.put(id, self.nanos(at));
     }
 
     /// The next deadline of a path that is noted.
