@@ -237,7 +237,7 @@ impl Daemon {
             if self.converged != Some(self.engine.revision()) {
                 self.converge().await;
                 self.log_warnings();
-            } else if self.engine.is_in_doubt() {
+            } else {
                 self.rehearse();
             }
             self.log_states();

@@ -33,6 +33,7 @@ mod directions;
 mod errands;
 mod evidence;
 mod fights;
+mod foresight;
 mod handshakes;
 mod happenings;
 mod health;
@@ -176,8 +177,8 @@ pub struct Engine {
     /// Makes the ICMP identifiers, which differ from burst to burst: some targets drop one that they saw before.
     identifiers: Random,
     outgoing: Outgoing,
-    /// Among the paths of the last turn is one in doubt.
-    is_in_doubt: bool,
+    /// Of the last turn.
+    doubt: foresight::Doubt,
 }
 
 impl Engine {
@@ -253,7 +254,7 @@ impl Engine {
             ranked: None,
             identifiers: Random(seed),
             outgoing: Outgoing::default(),
-            is_in_doubt: false,
+            doubt: foresight::Doubt::default(),
         };
         for (index, mark) in engine.marks.iter().enumerate() {
             let uplink = engine.paths[index].uplink;

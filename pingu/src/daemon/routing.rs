@@ -225,7 +225,7 @@ impl Daemon {
     }
 
     /// A text about routes, with the interfaces' names for their numbers.
-    fn with_names(&self, text: &str) -> String {
+    pub(super) fn with_names(&self, text: &str) -> String {
         let mut named = String::with_capacity(text.len());
         let mut rest = text;
         while let Some(place) = rest.find(INTERFACE_MARK) {

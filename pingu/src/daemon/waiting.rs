@@ -97,7 +97,7 @@ impl Probing<'_> {
             *self.decided = probe(self.engine, self.transport);
             if self.converged != Some(self.engine.revision())
                 || self.engine.has_errands(*self.decided)
-                || self.engine.is_in_doubt()
+                || self.engine.in_doubt().is_some()
             {
                 return Event::Probed;
             }

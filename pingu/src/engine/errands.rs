@@ -16,9 +16,4 @@ impl Engine {
             || self.checks.has_errands(now)
             || self.advice.has_questions()
     }
-
-    /// Whether a path that was looked at in the last turn is up and misses an answer: a decision may be next.
-    pub fn is_in_doubt(&self) -> bool {
-        self.is_in_doubt
-    }
 }

@@ -79,6 +79,16 @@ impl Health {
         })
     }
 
+    /// Whether one more bad verdict may take it down.
+    pub(crate) fn may_fall(&self, rule: &Rule) -> bool {
+        let failed = || self.failed.iter().filter(|failed| **failed).count();
+        self.state == State::Up
+            && match *rule {
+                Rule::InARow { fall, .. } => self.bad_in_a_row + 1 >= fall,
+                Rule::Window { max_failed, .. } => failed() >= usize::from(max_failed),
+            }
+    }
+
     /// Since when every burst was good.
     pub(crate) fn good_since(&self) -> Option<Instant> {
         self.good_since

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    engine::{Engine, path, wants::Wants},
+    engine::{Engine, foresight::Doubt, path, wants::Wants},
     probe::{ProbeOrder, ProbeTransport, SendResult},
     units::PathId,
 };
@@ -40,10 +40,11 @@ impl Engine {
     pub fn run(&mut self, now: Instant, transport: &mut impl ProbeTransport) {
         self.outgoing.orders.clear();
         self.outgoing.ordered.clear();
-        self.is_in_doubt = false;
+        self.doubt = Doubt::default();
         transport.refresh();
         let observed = self.observe(transport, now);
         let mut looks = LOOKS_PER_TURN;
+        let is_only_ahead = self.look_ahead(now, transport);
         while looks > 0
             && let Some(id) = self.timetable.take_urgent(now)
         {
@@ -66,7 +67,9 @@ impl Engine {
         if !outgoing.orders.is_empty() {
             transport.send(&outgoing.orders, &mut outgoing.results);
         }
+        // A wake-up that is for nothing else leaves every other where it was.
         while looks > 0
+            && !is_only_ahead
             && let Some(id) = self.timetable.take_quiet(now)
         {
             looks -= 1;
@@ -106,6 +109,9 @@ impl Engine {
                 ..Wants::default()
             };
             self.timetable.note(id, &wants);
+            if let Some(deadline) = wants.deadline {
+                self.foresee(id, deadline, now);
+            }
         }
         self.outgoing.ordered.clear();
     }
@@ -130,14 +136,16 @@ impl Engine {
     }
 
     /// Reads what came back of a path.
-    fn collect(&mut self, id: PathId, now: Instant, transport: &impl ProbeTransport) {
+    pub(super) fn collect(&mut self, id: PathId, now: Instant, transport: &impl ProbeTransport) {
         let path = &mut self.paths[id.index()];
         let uplink = &self.config.uplinks[path.uplink.index()];
         let judged = |path: &crate::engine::Path| path.record.judged.map(|judged| judged.started);
         let before = judged(path);
         path.collect(&uplink.probe, &uplink.health, now, transport);
         let is_new = judged(path) != before;
-        self.is_in_doubt |= path.is_in_doubt(&uplink.probe, now);
+        if path.is_in_doubt(&uplink.probe, now) {
+            self.doubt.of = Some(path.uplink);
+        }
         if let Some(directions) = self.reflections.of_mut(id) {
             directions.collect(transport);
         }
@@ -177,6 +185,9 @@ impl Engine {
             wants.deadline = None;
         }
         self.timetable.note(id, &wants);
+        if let Some(deadline) = wants.deadline {
+            self.foresee(id, deadline, now);
+        }
     }
 
     /// The same after the last look before a deadline: where nothing has come yet, the deadline itself wakes the loop.
@@ -188,7 +199,8 @@ impl Engine {
             wants.deadline = None;
             let uplink = self.paths[id.index()].uplink;
             let probe = &self.config.uplinks[uplink.index()].probe;
-            self.timetable.insist(id, deadline, path::patience(probe));
+            let decides = self.timetable.insist(id, deadline, path::patience(probe));
+            self.foresee(id, decides, now);
         }
         self.timetable.note(id, &wants);
     }

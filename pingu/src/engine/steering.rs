@@ -81,10 +81,7 @@ impl Engine {
     /// Whether the ranking of a group changed.
     fn rank_group(&mut self, group: GroupId, now: Instant) -> bool {
         let index = group.index();
-        let candidates: Vec<Candidate> = self.members[index]
-            .iter()
-            .map(|&id| self.candidate(id, now))
-            .collect();
+        let candidates = self.candidates(group, now);
         let mode = self.config.groups[index].mode;
         let scripted = self.is_advised(group);
         let before = &self.rankings[index];
@@ -111,6 +108,11 @@ impl Engine {
         let changed = ranking != self.rankings[index];
         self.rankings[index] = ranking;
         changed
+    }
+
+    pub(super) fn candidates(&self, group: GroupId, now: Instant) -> Vec<Candidate> {
+        let ids = self.members[group.index()].iter();
+        ids.map(|&id| self.candidate(id, now)).collect()
     }
 
     fn candidate(&self, id: UplinkId, now: Instant) -> Candidate {

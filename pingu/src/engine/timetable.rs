@@ -14,6 +14,10 @@ use crate::{engine::wants::Wants, units::PathId};
 /// Looks for what somebody waits for are taken together within this time.
 const LOOK_TOGETHER: Duration = Duration::from_millis(1);
 
+/// So long before what may decide the loop wakes: what it does then takes up to half of this with cold caches, and a processor that is
+/// idle for the rest keeps them (a guest's polls for 200 us before it halts).
+const LEAD: Duration = Duration::from_micros(300);
+
 /// The paths by the time at which they want to be looked at.
 #[derive(Debug)]
 pub(crate) struct Timetable {
@@ -24,6 +28,8 @@ pub(crate) struct Timetable {
     quiet: Queue,
     /// Deadlines and looks that wake the loop.
     urgent: Queue,
+    /// Shortly before what may decide.
+    ahead: Queue,
 }
 
 impl Timetable {
@@ -34,6 +40,7 @@ impl Timetable {
             sends: Queue::new(paths),
             quiet: Queue::new(paths),
             urgent: Queue::new(paths),
+            ahead: Queue::new(paths),
         }
     }
 
@@ -51,10 +58,43 @@ impl Timetable {
         }
     }
 
-    /// Notes a deadline before which a look has found nothing. Those that pass within `patience` are met together.
-    pub(crate) fn insist(&mut self, id: PathId, deadline: Instant, patience: Duration) {
+    /// Notes a deadline before which a look has found nothing. Those that pass within `patience` are met together: when that is.
+    pub(crate) fn insist(&mut self, id: PathId, deadline: Instant, patience: Duration) -> Instant {
         let at = self.rounded(deadline, patience);
         self.urgent.put(id, at);
+        self.instant(at)
+    }
+
+    /// Notes that the loop is to be awake shortly before this time, which may decide about a path and is not near yet.
+    pub(crate) fn foresee(&mut self, id: PathId, decides: Instant) {
+        let at = decides.checked_sub(LEAD).unwrap_or(self.start);
+        self.ahead.put(id, self.nanos(at));
+    }
+
+    /// The next deadline of a path that is noted.
+    pub(crate) fn deadline_of(&self, id: PathId) -> Option<Instant> {
+        let noted = [&self.urgent, &self.quiet].map(|queue| queue.of[id.index()]);
+        let first = noted.into_iter().min().filter(|at| *at != NEVER);
+        first.map(|at| self.instant(at))
+    }
+
+    /// Whether a time comes so shortly after `now` that the loop is to be awake already.
+    pub(crate) fn is_ahead(at: Instant, now: Instant) -> bool {
+        at <= now + LEAD
+    }
+
+    /// The next path about which passing time may decide shortly after `now`.
+    pub(crate) fn take_ahead(&mut self, now: Instant) -> Option<PathId> {
+        let until = self.nanos(now);
+        self.ahead.take(until)
+    }
+
+    /// Whether nothing is due at `now` but to be awake.
+    pub(crate) fn is_only_ahead(&self, now: Instant) -> bool {
+        let now = self.nanos(now);
+        let is_due = |queue: &Queue| queue.first().is_some_and(|at| at <= now);
+        let others = [&self.sends, &self.urgent, &self.quiet];
+        is_due(&self.ahead) && !others.into_iter().any(is_due)
     }
 
     /// The next path of which passing time decides something at `now`.
@@ -86,9 +126,13 @@ impl Timetable {
 
     /// When the loop is to wake.
     pub(crate) fn next_wake(&self) -> Option<Instant> {
-        let all = [&self.sends, &self.urgent, &self.quiet];
+        let all = [&self.sends, &self.urgent, &self.quiet, &self.ahead];
         let first = all.into_iter().filter_map(Queue::first).min()?;
-        Some(self.start + Duration::from_nanos(first))
+        Some(self.instant(first))
+    }
+
+    fn instant(&self, nanos: u64) -> Instant {
+        self.start + Duration::from_nanos(nanos)
     }
 
     /// Rounded up to a multiple of so much time.

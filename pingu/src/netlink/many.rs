@@ -175,13 +175,7 @@ impl KernelRoutes {
     /// Makes a change that needs no look before it by one system call each way: the first of a failover waits for nothing else. Whether
     /// it is made; what is refused takes the long way, which finds out why.
     pub(super) fn make_directly(&mut self, change: &Change) -> bool {
-        let request = match change {
-            Change::ReplaceNexthop(nexthop) if nexthop.protocol == self.protocol => {
-                nexthops::addition(nexthop).map(|request| (request, NLM_F_REPLACE))
-            }
-            _ => self.plain(change, &HashMap::new()),
-        };
-        let Some(request) = request else {
+        let Some(request) = self.direct(change) else {
             return false;
         };
         match self.batch().and_then(|batch| batch.change(&[request])) {
@@ -194,11 +188,10 @@ impl KernelRoutes {
         }
     }
 
-    /// Goes the way of a route's deletion without one: lays it out, and has the kernel acknowledge a message that asks for nothing.
-    pub(crate) fn rehearse(&mut self, route: Option<&Route>) {
-        if let Some(route) = route {
-            let change = Change::Delete(route.clone());
-            black_box(self.plain(&change, &HashMap::new()));
+    /// Goes the way of a change without one: lays it out, and has the kernel acknowledge a message that asks for nothing.
+    pub(crate) fn rehearse(&mut self, change: Option<&Change>) {
+        if let Some(change) = change {
+            black_box(self.direct(change));
         }
         let nothing = RawMessage {
             kind: NOOP,
@@ -214,6 +207,15 @@ impl KernelRoutes {
         match &mut self.batch {
             Some(batch) => Ok(batch),
             none => Ok(none.insert(Batch::new()?)),
+        }
+    }
+
+    fn direct(&self, change: &Change) -> Option<(RawMessage, u16)> {
+        match change {
+            Change::ReplaceNexthop(nexthop) if nexthop.protocol == self.protocol => {
+                nexthops::addition(nexthop).map(|request| (request, NLM_F_REPLACE))
+            }
+            _ => self.plain(change, &HashMap::new()),
         }
     }
 

@@ -9,7 +9,7 @@ use std::{
 
 use pingu::{
     config::Config,
-    engine::{Engine, HookState, State},
+    engine::{Engine, HookState, RouteSet, State},
     network::{Address, Link, LinkLayer, Snapshot},
     probe::{EngineKind, ProbeOrder, ProbeTransport, SendResult, Stamps},
     units::{Ifindex, SlotId, UplinkId},
@@ -82,6 +82,14 @@ pub(crate) struct Crowd {
     pub(crate) changes: Vec<(Duration, UplinkId, State)>,
     /// Wake-ups that left the loop more to do than probing.
     pub(crate) errands: usize,
+    /// Wake-ups just before what may decide.
+    pub(crate) ahead: Vec<Duration>,
+    /// Those at which some path was in doubt.
+    pub(crate) doubtful: Vec<Duration>,
+    /// What the last of them foresaw.
+    foreseen: Option<RouteSet>,
+    /// Falls that were not as foreseen, if they were foreseen.
+    pub(crate) surprises: usize,
 }
 
 /// So many targets as the list of a configuration.
@@ -135,6 +143,10 @@ impl Crowd {
             wakes: Vec::new(),
             changes: Vec::new(),
             errands: 0,
+            ahead: Vec::new(),
+            doubtful: Vec::new(),
+            foreseen: None,
+            surprises: 0,
         }
     }
 
@@ -177,12 +189,33 @@ impl Crowd {
             self.errands += usize::from(self.engine.has_errands(now));
             for (id, state, _) in self.engine.changes() {
                 self.changes.push((self.now(), id, state));
+                let foreseen = self.foreseen.take();
+                let is_as_foreseen = foreseen.is_none_or(|set| set == self.engine.route_set());
+                self.surprises += usize::from(state == State::Down && !is_as_foreseen);
             }
+            self.foresee(now);
             self.transport
                 .now
                 .set(self.transport.now.get() + TURN_TAKES);
         }
         self.transport.now.set(until.max(self.transport.now.get()));
+    }
+
+    /// Has the engine say what should be there if what is in doubt fell: it must change nothing by that.
+    fn foresee(&mut self, now: Instant) {
+        let Some(id) = self.engine.in_doubt() else {
+            assert!(!self.engine.may_decide_soon());
+            self.foreseen = None;
+            return;
+        };
+        self.doubtful.push(self.now());
+        if self.engine.may_decide_soon() {
+            self.ahead.push(self.now());
+        }
+        let before = (self.engine.route_set(), self.engine.revision());
+        let (_, foreseen) = self.engine.route_set_without(id, now);
+        assert_eq!(before, (self.engine.route_set(), self.engine.revision()));
+        self.foreseen = Some(foreseen);
     }
 
     /// The time since the start.

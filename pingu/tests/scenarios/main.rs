@@ -7,6 +7,7 @@ mod dead_far_ends;
 mod directions;
 mod errands;
 mod far_ends;
+mod foresight;
 mod passive;
 mod properties;
 mod scale;

@@ -39,6 +39,7 @@ mod pins;
 mod policy;
 mod redistribution;
 mod reflector;
+mod rehearsals;
 mod rivals;
 mod rolling;
 mod routing_suite;

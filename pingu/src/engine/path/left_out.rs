@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    config::ProbeConfig,
+    config::{HealthConfig, ProbeConfig},
     engine::{
         CauseKind,
         health::State,
@@ -54,6 +54,20 @@ impl Path {
             && match &self.course {
                 Course::Bursts(bursts) => self.record.evidence.is_bad() || bursts.misses(),
                 Course::Rolling(rolling) => rolling.is_suspicious(&self.record, probe, now),
+            }
+    }
+
+    /// It is in doubt, and what passing time decides next may take it down.
+    pub(crate) fn may_fall(
+        &self,
+        (probe, health): (&ProbeConfig, &HealthConfig),
+        now: Instant,
+    ) -> bool {
+        self.is_in_doubt(probe, now)
+            && match &self.course {
+                Course::Bursts(_) => self.record.health.may_fall(&health.rule),
+                // Its only deadline is that at which enough probes in a row are missing.
+                Course::Rolling(_) => true,
             }
     }
 
