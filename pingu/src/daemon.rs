@@ -34,7 +34,10 @@ use crate::{
     memory::{Memory, MemoryFile},
     netlink::{KernelRoutes, NetlinkError, RouteTable, watch::Watch},
     network::News,
-    probe::{kernel::LoadOptions, transport::Transport},
+    probe::{
+        kernel::LoadOptions,
+        transport::{Transport, beside::Made},
+    },
     script::policy,
 };
 
@@ -99,6 +102,8 @@ enum Event {
     News(io::Result<News>),
     Asked(Request),
     Saved(saver::Outcome),
+    /// Hooks were attached, or could not be.
+    Attached(Option<Made>),
     /// A check has ended.
     Checked(CheckResult),
     /// A hook's command has ended.
@@ -183,6 +188,7 @@ impl Daemon {
         let mut transport =
             Transport::load(choice, options).context("cannot load the eBPF programs")?;
         packet_log::follow(&mut transport);
+        let hooks = Hooks::new(&mut transport).context("cannot start a thread")?;
         let checks = Checks::start(engine.check_count()).context("cannot start a thread")?;
         let commands = Commands::start(engine.config()).context("cannot start a thread")?;
         let states = vec![State::Unknown; engine.config().uplinks.len()];
@@ -191,7 +197,7 @@ impl Daemon {
             transport,
             routes,
             watch,
-            hooks: Hooks::default(),
+            hooks,
             checks,
             commands,
             hooks_due: false,
@@ -258,6 +264,7 @@ impl Daemon {
             is_probed = matches!(event, Event::Probed);
             match event {
                 Event::Due | Event::Probed => {}
+                Event::Attached(made) => self.take_hooks(made)?,
                 Event::Checked(result) => self.take_check(result),
                 Event::Ran(ran) => self.commands.take(ran),
                 Event::Saved(outcome) => self.saver.take(outcome, clock()),
@@ -287,6 +294,14 @@ impl Daemon {
                 .hooks
                 .follow(&mut self.engine, &mut self.transport, clock());
         }
+        Ok(())
+    }
+
+    fn take_hooks(&mut self, made: Option<Made>) -> anyhow::Result<()> {
+        let made = made.context("the thread that attaches hooks has ended")?;
+        self.hooks
+            .take(made, &self.engine, &mut self.transport, clock());
+        self.hooks_due = true;
         Ok(())
     }
 

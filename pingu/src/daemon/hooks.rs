@@ -12,7 +12,10 @@ use crate::{
     probe::{
         EngineKind,
         kernel::AttachError,
-        transport::{Served, Transport},
+        transport::{
+            Served, Transport,
+            beside::{Begun, Made, Outcomes},
+        },
     },
     units::{Ifindex, UplinkId},
 };
@@ -39,13 +42,14 @@ const BYPASSED: &str = "replies reach the interface, but not the ingress hook";
 /// Replies that a hook misses while it is watched, before it counts as blind.
 const MISSED_MIN: u32 = 2;
 
-/// Attaching takes some 25 ms an interface; after so many the loop has its turn.
+/// Sockets are opened at once, which takes milliseconds an interface; after so many the loop has its turn.
 const ATTACH_PER_TURN: usize = 2;
 
 /// Which interfaces have hooks.
-#[derive(Debug, Default)]
 pub(super) struct Hooks {
     attached: BTreeMap<Ifindex, Hook>,
+    /// Where it comes what attaching came to; none where there are no hooks to attach.
+    outcomes: Option<Outcomes>,
     /// When it was last asked whether hooks are blind.
     checked: Option<Instant>,
 }
@@ -65,6 +69,8 @@ struct Hook {
     retry_at: Instant,
     /// It is watched whether they miss replies.
     watched: bool,
+    /// Hooks are being attached; until these stand it is what it was, or not served.
+    is_under_way: bool,
 }
 
 /// What to do about an interface.
@@ -79,6 +85,45 @@ enum Step {
 }
 
 impl Hooks {
+    /// None yet; has them attached by a thread of their own.
+    pub(super) fn new(transport: &mut Transport) -> io::Result<Self> {
+        Ok(Self {
+            attached: BTreeMap::new(),
+            outcomes: transport.attach_beside()?,
+            checked: None,
+        })
+    }
+
+    /// What attaching came to, for [`Self::take`]; none if that will never be known. Safe to cancel.
+    pub(super) async fn outcome(&mut self) -> Option<Made> {
+        self.outcomes.as_mut()?.recv().await
+    }
+
+    /// Takes that. The engine is told by the next [`Self::follow`].
+    pub(super) fn take(
+        &mut self,
+        made: Made,
+        engine: &Engine,
+        transport: &mut Transport,
+        now: Instant,
+    ) {
+        let Some((ifindex, served)) = transport.finish(made) else {
+            return;
+        };
+        let wanted = engine.hooks_wanted();
+        let uplink = wanted.iter().find(|(_, wanted, _)| *wanted == ifindex);
+        let (Some(&(uplink, _, bare)), Some(before)) = (uplink, self.attached.remove(&ifindex))
+        else {
+            transport.detach(ifindex);
+            return;
+        };
+        let interface = &engine.config().uplinks[uplink.index()].interface;
+        let mut hook = Hook::new(interface, bare, served, transport.declined(ifindex), now);
+        hook.retry_at = now + RETRY_HOOKS_EVERY;
+        hook.watch_after(&before, ifindex, transport);
+        self.attached.insert(ifindex, hook);
+    }
+
     /// Attaches where an interface has come, detaches where one has gone, tries again where it failed or went blind, and tells
     /// the engine. Says whether there is more to do, which the next call does.
     pub(super) fn follow(
@@ -126,6 +171,7 @@ impl Hooks {
             let config = &engine.config().uplinks[uplink.index()];
             let step = match self.attached.get_mut(&ifindex) {
                 None => Some(Step::Attach),
+                Some(hook) if hook.is_under_way => None,
                 Some(hook) => {
                     let blind = blind.get(&uplink);
                     hook.note(blind, engine.saw_since(uplink, hook.tried), now);
@@ -140,10 +186,14 @@ impl Hooks {
             if left == 0 {
                 break;
             }
-            left -= 1;
+            if step == Step::Attach && !transport.has_room() {
+                // The next outcome calls again.
+                continue;
+            }
             let before = self.attached.remove(&ifindex);
             let interface = &config.interface;
             let hook = take(step, before, interface, (ifindex, bare), transport, now);
+            left -= usize::from(!hook.is_under_way);
             self.attached.insert(ifindex, hook);
         }
         for index in 0..engine.config().uplinks.len() {
@@ -200,16 +250,17 @@ fn take(
     now: Instant,
 ) -> Hook {
     let saw = before.as_ref().is_some_and(|hook| hook.saw);
-    let by_sockets = HookState::Attached(EngineKind::Socket);
-    let was_by_sockets = before.as_ref().is_some_and(|hook| hook.state == by_sockets);
     let retry_at = match step {
         Step::GiveUp(BLIND) if saw => now + REATTACH_EVERY,
         Step::GiveUp(_) | Step::Attach | Step::Reopen => now + RETRY_HOOKS_EVERY,
     };
     let retry_before = before.as_ref().map(|hook| hook.retry_at);
-    let reason = before.and_then(|hook| hook.reason);
+    let reason = before.as_ref().and_then(|hook| hook.reason.clone());
     let (served, retry_at) = match step {
-        Step::Attach => (transport.attach(ifindex, bare), retry_at),
+        Step::Attach => match transport.begin(ifindex, bare) {
+            Begun::Over(served) => (served, retry_at),
+            Begun::UnderWay => return Hook::under_way(before, bare, now),
+        },
         Step::Reopen => (
             transport.attach_sockets(ifindex, bare, reason.unwrap_or_default()),
             retry_before.unwrap_or(retry_at),
@@ -221,9 +272,8 @@ fn take(
     };
     let mut hook = Hook::new(interface, bare, served, transport.declined(ifindex), now);
     hook.retry_at = retry_at;
-    if was_by_sockets && step == Step::Attach {
-        transport.watch(ifindex, bare);
-        hook.watched = true;
+    if let (Some(before), Step::Attach) = (&before, step) {
+        hook.watch_after(before, ifindex, transport);
     }
     hook
 }
@@ -259,6 +309,39 @@ impl Hook {
             blind_since: None,
             retry_at: now,
             watched: false,
+            is_under_way: false,
+        }
+    }
+
+    /// Hooks are about to be attached: sockets serve on, and a failure lasts, until it is known what became of that.
+    fn under_way(before: Option<Self>, bare: bool, now: Instant) -> Self {
+        let (state, reason) = match before.map(|hook| (hook.state, hook.reason)) {
+            Some((HookState::Attached(EngineKind::Socket), reason)) => {
+                (HookState::Attached(EngineKind::Socket), reason)
+            }
+            Some((HookState::Failed(error), reason)) => (HookState::Failed(error), reason),
+            Some((HookState::Attached(_) | HookState::Detached, _)) | None => {
+                (HookState::Detached, None)
+            }
+        };
+        Self {
+            bare,
+            state,
+            reason,
+            tried: now,
+            saw: false,
+            blind_since: None,
+            retry_at: now,
+            watched: false,
+            is_under_way: true,
+        }
+    }
+
+    /// Hooks that took over from sockets have to prove that they miss nothing.
+    fn watch_after(&mut self, before: &Self, ifindex: Ifindex, transport: &mut Transport) {
+        if before.state == HookState::Attached(EngineKind::Socket) {
+            transport.watch(ifindex, self.bare);
+            self.watched = true;
         }
     }
 

@@ -28,6 +28,7 @@ impl Daemon {
             false => self.hooks.next_check(now).min(due),
         };
         let telling = self.commands.next_telling(now);
+        let attaching = self.transport.is_attaching();
         let probing = Probing {
             converged: self.converged,
             due,
@@ -48,6 +49,7 @@ impl Daemon {
                 // Before news, which may come in a flood.
                 request = self.control.next() => Event::Asked(request),
                 news = self.watch.next() => Event::News(news),
+                made = self.hooks.outcome(), if attaching => Event::Attached(made),
                 result = self.checks.next(), if checking => Event::Checked(result),
                 word = self.adviser.next(), if advising => Event::Advised(word),
                 ran = self.commands.next(), if commanding => Event::Ran(ran),
