@@ -17,10 +17,12 @@ use crate::{
         back_off::BackOff,
         budget::{Allowance, WriteBudget},
         checks::{CheckResult, Checks},
+        clearance::Clearance,
         commands::Commands,
         connections::Flows,
         hooks::Hooks,
         instance::Instance,
+        neighbours::Neighbours,
         notify::Notifier,
         pins::Pins,
         printer::Printer,
@@ -32,7 +34,7 @@ use crate::{
     },
     engine::{Engine, State},
     memory::{Memory, MemoryFile},
-    netlink::{KernelRoutes, NetlinkError, RouteTable, watch::Watch},
+    netlink::{KernelRoutes, NetlinkError, watch::Watch},
     network::News,
     probe::{
         kernel::LoadOptions,
@@ -49,11 +51,13 @@ mod back_off;
 mod budget;
 mod checks;
 mod chronicle;
+mod clearance;
 mod commands;
 mod connections;
 mod hooks;
 mod instance;
 mod limits;
+mod neighbours;
 mod news;
 pub(crate) mod notify;
 mod packet_log;
@@ -102,6 +106,8 @@ enum Event {
     News(io::Result<News>),
     Asked(Request),
     Saved(saver::Outcome),
+    /// The kernel may be looked at.
+    Cleared,
     /// Hooks were attached, or could not be.
     Attached(Option<Made>),
     /// A check has ended.
@@ -120,6 +126,7 @@ struct Daemon {
     transport: Transport,
     routes: KernelRoutes,
     watch: Watch,
+    neighbours: Neighbours,
     hooks: Hooks,
     checks: Checks,
     commands: Commands,
@@ -144,6 +151,7 @@ struct Daemon {
     /// What the last look took.
     look_took: Duration,
     look_at: Instant,
+    clearance: Clearance,
     /// The engine's revision that the kernel was last made to agree with.
     converged: Option<u64>,
     /// When the engine last thought.
@@ -169,6 +177,7 @@ impl Daemon {
         let mut routes =
             KernelRoutes::new(config.protocol).context("cannot talk to the kernel's routing")?;
         watch.know_own(routes.ports());
+        let neighbours = Neighbours::start(config.protocol).context("cannot start a thread")?;
         let (choice, receive) = (config.engine, config.receive_hook);
         let adviser = Adviser::new(config.script.as_ref(), now)?;
         let budget = WriteBudget::new(config.objects_max(), now);
@@ -197,6 +206,7 @@ impl Daemon {
             transport,
             routes,
             watch,
+            neighbours,
             hooks,
             checks,
             commands,
@@ -219,6 +229,7 @@ impl Daemon {
             last_look: now,
             look_took: Duration::ZERO,
             look_at: now,
+            clearance: Clearance::start().context("cannot start a thread")?,
             converged: None,
             decided: now,
             states,
@@ -240,14 +251,16 @@ impl Daemon {
             }
             self.follow_script();
             // First of all, routes: traffic waits for them.
-            if self.converged != Some(self.engine.revision()) {
+            // Somebody may hold the lock that a write takes, too: it waits for the look, which comes at once otherwise.
+            let is_free = !self.clearance.is_asked();
+            if is_free && self.converged != Some(self.engine.revision()) {
                 self.converge().await;
                 self.log_warnings();
-            } else if self.engine.is_in_doubt() {
+            } else if is_free && self.engine.is_in_doubt() {
                 self.rehearse();
             }
             self.log_states();
-            self.ask_neighbours().await;
+            self.ask_neighbours();
             self.check();
             // An uplink may also die without a route that would move.
             let changed = std::mem::take(&mut self.states_changed);
@@ -263,7 +276,7 @@ impl Daemon {
             let event = self.next_event().await;
             is_probed = matches!(event, Event::Probed);
             match event {
-                Event::Due | Event::Probed => {}
+                Event::Due | Event::Probed | Event::Cleared => {}
                 Event::Attached(made) => self.take_hooks(made)?,
                 Event::Checked(result) => self.take_check(result),
                 Event::Ran(ran) => self.commands.take(ran),
@@ -285,7 +298,7 @@ impl Daemon {
     /// What comes before probing: how the kernel is, and hooks where interfaces have come.
     async fn prepare(&mut self) -> anyhow::Result<()> {
         self.notifier.turn(clock());
-        if clock() >= self.look_at {
+        if clock() >= self.look_at && self.clearance.take() {
             self.look().await?;
         }
         self.hooks_due |= self.hooks.may_be_blind(&self.engine, clock());
@@ -294,14 +307,6 @@ impl Daemon {
                 .hooks
                 .follow(&mut self.engine, &mut self.transport, clock());
         }
-        Ok(())
-    }
-
-    fn take_hooks(&mut self, made: Option<Made>) -> anyhow::Result<()> {
-        let made = made.context("the thread that attaches hooks has ended")?;
-        self.hooks
-            .take(made, &self.engine, &mut self.transport, clock());
-        self.hooks_due = true;
         Ok(())
     }
 
@@ -343,19 +348,6 @@ impl Daemon {
 
     fn probe(&mut self) {
         self.decided = probe(&mut self.engine, &mut self.transport);
-    }
-
-    async fn ask_neighbours(&mut self) {
-        for (ifindex, address) in self.engine.solicitations(clock()) {
-            if let Err(error) = self.routes.solicit(ifindex, address).await {
-                tracing::debug!(%ifindex, %address, %error, "cannot ask for a neighbour");
-            }
-        }
-        for (ifindex, address) in self.engine.doubts(clock()) {
-            if let Err(error) = self.routes.doubt(ifindex, address).await {
-                tracing::debug!(%ifindex, %address, %error, "cannot ask anew for a neighbour");
-            }
-        }
     }
 }
 
