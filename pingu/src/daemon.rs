@@ -256,7 +256,7 @@ impl Daemon {
             if is_free && self.converged != Some(self.engine.revision()) {
                 self.converge().await;
                 self.log_warnings();
-            } else if is_free && self.engine.is_in_doubt() {
+            } else if self.engine.is_in_doubt() {
                 self.rehearse();
             }
             self.log_states();

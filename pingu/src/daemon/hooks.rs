@@ -56,7 +56,7 @@ impl Hooks {
     pub(super) fn take(
         &mut self,
         made: Made,
-        engine: &Engine,
+        engine: &mut Engine,
         transport: &mut Transport,
         now: Instant,
     ) {
@@ -74,6 +74,11 @@ impl Hooks {
         let mut hook = Hook::new(interface, bare, served, transport.declined(ifindex), now);
         hook.retry_at = now + RETRY_HOOKS_EVERY;
         hook.watch_after(&before, ifindex, transport);
+        let is_new = before.state == HookState::Detached;
+        if is_new && matches!(hook.state, HookState::Attached(_)) {
+            let by_it = wanted.iter().filter(|(_, wanted, _)| *wanted == ifindex);
+            by_it.for_each(|(uplink, _, _)| engine.serves(*uplink, now));
+        }
         self.attached.insert(ifindex, hook);
     }
 
@@ -198,7 +203,7 @@ impl Daemon {
     pub(super) fn take_hooks(&mut self, made: Option<Made>) -> anyhow::Result<()> {
         let made = made.context("the thread that attaches hooks has ended")?;
         self.hooks
-            .take(made, &self.engine, &mut self.transport, clock());
+            .take(made, &mut self.engine, &mut self.transport, clock());
         self.hooks_due = true;
         Ok(())
     }
