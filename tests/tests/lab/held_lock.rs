@@ -75,5 +75,7 @@ fn an_interface_that_comes_while_somebody_holds_the_lock_delays_no_probe_of_anot
 }
 
 fn since_the_epoch() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .expect("the clock is right")
 }
