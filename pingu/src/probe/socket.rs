@@ -141,7 +141,7 @@ impl SocketTransport {
         if !self.serves(ifindex) {
             return;
         }
-        self.sender.close(ifindex);
+        drop(self.sender.close(ifindex));
         self.accounts.end(ifindex);
         self.ears.retain(|ear| ear.ifindex != ifindex);
         self.pings.retain(|interface| interface.ifindex != ifindex);

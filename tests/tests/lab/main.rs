@@ -18,6 +18,7 @@ mod forgery;
 mod gateway_kinds;
 mod gateways;
 mod harness;
+mod held_lock;
 mod hindrances;
 mod hooks_commands;
 mod interfaces;
