@@ -1,6 +1,6 @@
 //! A prober of one target, as cheap as one with dpinger's shape can be: a process for each target, a thread that sleeps and sends, a
 //! thread that waits for replies, times from user space. It is a floor below such probers and not one of them: it averages nothing,
-//! reports nothing while it runs, has one socket and two threads, and unless told otherwise lets the kernel sort replies.
+//! reports nothing while it runs, has one socket and two threads, and lets the kernel sort replies.
 
 use std::{
     io::{self, Write},
@@ -32,9 +32,6 @@ pub struct Options {
     /// Rests so long before the first probe, in milliseconds
     #[arg(long, default_value_t = 0)]
     pub rest_ms: u64,
-    /// Takes all replies that reach the machine, as a raw socket does that asks for no less, and looks for its own among them
-    #[arg(long)]
-    pub all_replies: bool,
 }
 
 /// Probes whose times are kept where none is printed: more than are ever on their way.
@@ -182,9 +179,7 @@ impl Socket {
             fd,
             target: address(SocketAddrV4::new(options.target, 0)),
         };
-        if !options.all_replies {
-            socket.sort().context("the kernel does not sort replies")?;
-        }
+        socket.sort().context("the kernel does not sort replies")?;
         Ok(socket)
     }
 

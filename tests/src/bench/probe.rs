@@ -12,10 +12,7 @@ use pingu::{config::ReceiveHook, probe::EngineKind};
 use serde::Serialize;
 
 pub(super) use self::measure::is_here;
-use self::{
-    lines::{FLOOR, FLOOR_OF_ALL},
-    measure::Lab,
-};
+use self::{lines::FLOOR, measure::Lab};
 use super::{
     goal::{self, Goal},
     report::median,
@@ -219,7 +216,6 @@ fn goals(rows: &[Row]) -> Vec<Goal> {
         };
         let whose = match prober {
             FLOOR => "the least of dpinger's shape".to_owned(),
-            FLOOR_OF_ALL => "that with all replies to each".to_owned(),
             _ => format!("{prober}'s"),
         };
         let what = format!("{when}: CPU for a probe, of {whose}");
@@ -237,10 +233,9 @@ fn goals(rows: &[Row]) -> Vec<Goal> {
         cpu(Part::Rate, "oping", 1.0),
         cpu(Part::Each, "dpinger", 0.05),
         cpu(Part::Each, FLOOR, 0.05),
-        cpu(Part::Each, FLOOR_OF_ALL, 0.05),
     ];
     let measured = |part| rows.iter().any(|row| row.part == part);
-    let parts = [(Part::Flood, 0..6), (Part::Rate, 6..9), (Part::Each, 9..12)];
+    let parts = [(Part::Flood, 0..6), (Part::Rate, 6..9), (Part::Each, 9..11)];
     for (part, places) in parts.into_iter().rev() {
         if !measured(part) {
             goals.drain(places);

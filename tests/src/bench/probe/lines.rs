@@ -7,10 +7,8 @@ use crate::bench::link::TARGETS;
 /// fping sends to one target once a millisecond, so it needs some hundreds to show its speed.
 pub(super) const FLOOD_TARGETS: u32 = 256;
 
-/// The stand-in for dpinger: each process gets the replies of its target.
-pub(super) const FLOOR: &str = "process a target, floor";
-/// The same where each gets all replies, as raw ICMP sockets do.
-pub(super) const FLOOR_OF_ALL: &str = "the same, all replies";
+/// The stand-in for dpinger, which nothing of its shape is cheaper than.
+pub(super) const FLOOR: &str = "one process a target";
 /// All of a thousand have begun by then, and none keeps another from it.
 pub(super) const REST_OF_MANY: Duration = Duration::from_millis(2_500);
 
@@ -85,24 +83,25 @@ pub(super) fn dpingers(program: &str, rate: u32, targets: u32) -> Peer {
     }
 }
 
-/// As cheap as dpinger's shape allows, a process for each target too: the kernel hands each only its own target's replies, or each hands
-/// itself its own out of all.
-pub(super) fn floors(program: &str, rate: u32, targets: u32) -> [Peer; 2] {
+/// As cheap as dpinger's shape allows, a process for each target too.
+pub(super) fn floor(program: &str, rate: u32, targets: u32) -> Peer {
     let interval_us = (1_000_000 * u64::from(targets) / u64::from(rate)).to_string();
     let rest_ms = REST_OF_MANY.as_millis().to_string();
-    [(FLOOR, None), (FLOOR_OF_ALL, Some("--all-replies"))].map(|(name, all)| {
-        let command = |address: String| {
-            let start = [program, "one-target", "--interval-us", &interval_us];
-            let mut command = words(&start);
-            command.extend(words(&["--rest-ms", &rest_ms, &address]));
-            command.extend(all.map(str::to_owned));
-            command
-        };
-        Peer {
-            name,
-            commands: addresses(targets).map(command).collect(),
-        }
-    })
+    let command = |address: String| {
+        words(&[
+            program,
+            "one-target",
+            "--interval-us",
+            &interval_us,
+            "--rest-ms",
+            &rest_ms,
+            &address,
+        ])
+    };
+    Peer {
+        name: FLOOR,
+        commands: addresses(targets).map(command).collect(),
+    }
 }
 
 fn masscan(wire: &Wire, rate: u32) -> Vec<String> {
@@ -207,11 +206,11 @@ mod tests {
             dpingers.commands[999].join(" "),
             "dpinger -f -s 100 -t 200 -r 3600000 10.78.3.231"
         );
-        let [floor, of_all] = floors("bench", 10_000, 1_000);
+        let floor = floor("bench", 10_000, 1_000);
         assert_eq!(floor.commands.len(), 1_000);
-        let line = "bench one-target --interval-us 100000 --rest-ms 2500 10.78.3.231";
-        assert_eq!(floor.commands[999].join(" "), line);
-        let line = format!("{line} --all-replies");
-        assert_eq!(of_all.commands[999].join(" "), line);
+        assert_eq!(
+            floor.commands[999].join(" "),
+            "bench one-target --interval-us 100000 --rest-ms 2500 10.78.3.231"
+        );
     }
 }

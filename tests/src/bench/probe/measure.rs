@@ -183,10 +183,8 @@ impl Lab {
         self.watch(Part::Each, &peer, WARM_UP_OF_MANY)?;
         let own = env::current_exe()?;
         let own = own.to_str().context("the path of the benchmark")?;
-        for peer in lines::floors(own, rate, targets) {
-            self.watch(Part::Each, &peer, REST_OF_MANY + WARM_UP_OF_MANY)?;
-        }
-        Ok(())
+        let peer = lines::floor(own, rate, targets);
+        self.watch(Part::Each, &peer, REST_OF_MANY + WARM_UP_OF_MANY)
     }
 
     fn watch(&mut self, part: Part, peer: &Peer, warm_up: Duration) -> Result<()> {
