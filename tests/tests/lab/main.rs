@@ -8,6 +8,7 @@ mod checks;
 mod connections;
 mod diagnosis;
 mod disturbances;
+mod echo_errors;
 mod engines;
 mod examples;
 mod failover;

@@ -16,6 +16,7 @@ use pingu_common::{
 use super::{
     clockwork::Clockwork,
     inbox::{self, ask_for_times, set_option},
+    listener::Heard,
 };
 use crate::{
     probe::{LinkHeader, ProbeOrder, SendResult, kernel::slots::Slots, packet},
@@ -25,8 +26,9 @@ use crate::{
 /// Sockets of one interface: one for each source address. An interface has few, and the oldest make room.
 const SOURCES_MAX: usize = 8;
 
-/// Sending again after an error: the first may have been an earlier probe's, which the kernel reports to whoever comes next.
-const TRIES: usize = 2;
+/// Sending again after an error: the kernel reports an earlier probe's ICMP error to whoever sends next, and more of them may come in
+/// between. One that repeats itself so often is this probe's own.
+const TRIES: usize = 4;
 
 const SO_BINDTOIFINDEX: i32 = 62;
 
@@ -60,6 +62,7 @@ impl PingInterface {
         order: &ProbeOrder,
         cookie: [u32; COOKIE_WORDS],
         slots: &Slots,
+        heard: &mut Heard,
         clockwork: &mut Clockwork,
     ) -> (SendResult, Option<&OwnedFd>) {
         slots.forget(order.slot);
@@ -85,7 +88,7 @@ impl PingInterface {
             },
         };
         let socket = &self.sockets[place];
-        let result = socket.send(order, cookie, slots, clockwork);
+        let result = socket.send(order, cookie, slots, heard, clockwork);
         (result, known.is_none().then_some(&socket.socket))
     }
 }
@@ -125,6 +128,7 @@ impl PingSocket {
         order: &ProbeOrder,
         cookie: [u32; COOKIE_WORDS],
         slots: &Slots,
+        heard: &mut Heard,
         clockwork: &mut Clockwork,
     ) -> SendResult {
         // The kernel writes its own identifier, and that is the one to wait for.
@@ -148,7 +152,10 @@ impl PingSocket {
         let handed_over_ns = clockwork.look.monotonic_ns;
         match result {
             Ok(()) => {
-                clockwork.stamp_departures(self.socket.as_fd(), slots);
+                // Errors of earlier probes wait in the same queue, and a near router's of this one.
+                clockwork.stamp_departures(self.socket.as_fd(), slots, |message| {
+                    heard.take_error(message, slots);
+                });
                 if slots.read(order.slot).sent_ns.is_none() {
                     // The kernel still looks for the next hop, or may not show this process what it sends: counted from here, the RTT
                     // is a little longer.

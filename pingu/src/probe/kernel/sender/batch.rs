@@ -123,7 +123,7 @@ impl Batch {
             }
             let sent = self.hand_over(socket, done);
             if let Stamping::Sockets(clockwork) = stamping {
-                clockwork.stamp_departures(socket.as_fd(), slots);
+                clockwork.stamp_departures(socket.as_fd(), slots, |_| {});
             }
             let errno = match sent {
                 Ok(count) => {
