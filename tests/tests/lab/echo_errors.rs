@@ -126,10 +126,10 @@ fn assert_told(site: &Site, fault: &dyn Fn(&Site), senders: [IpAddr; 2], said: [
     let mut daemon = Daemon::start_without(&site.router, &settings, &MISSING);
     let up = daemon.wait_until_up(&["fibre"]);
     let reason = &status::uplink(&up, "fibre")["engine_reason"];
-    assert!(reason.as_str().unwrap().contains("echo sockets"), "{up:#}");
+    assert!(reason.to_string().contains("echo sockets"), "{up:#}");
     fault(site);
     daemon.wait_until_down("fibre");
-    let before = daemon.status().unwrap();
+    let before = daemon.status().expect("it answers");
     let told = |status: &Value, index: usize| {
         let sender = senders[index].to_string();
         causes(status, index, "icmp-error", &[&sender, said[index]])

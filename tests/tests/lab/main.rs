@@ -34,6 +34,7 @@ mod modes;
 mod mutators;
 mod network_managers;
 mod notifying;
+mod own_drops;
 mod passive;
 mod passive_sockets;
 mod pins;

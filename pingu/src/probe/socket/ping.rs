@@ -145,13 +145,16 @@ impl PingSocket {
         for _ in 0..TRIES {
             clockwork.look();
             result = send_to(&self.socket, message, order.target);
-            if result.is_ok() {
+            // A full queue, or a filter, drops what is sent again as well, and no router's error reads so.
+            let is_dropped = |error: &io::Error| errno(error) == libc::ENOBUFS;
+            if result.as_ref().err().is_none_or(is_dropped) {
                 break;
             }
         }
         let handed_over_ns = clockwork.look.monotonic_ns;
+        let result = result.map_err(|error| errno(&error));
         match result {
-            Ok(()) => {
+            Ok(()) | Err(libc::ENOBUFS) => {
                 // Errors of earlier probes wait in the same queue, and a near router's of this one.
                 clockwork.stamp_departures(self.socket.as_fd(), slots, |message| {
                     heard.take_error(message, slots);
@@ -161,11 +164,14 @@ impl PingSocket {
                     // is a little longer.
                     slots.set_sent(order.slot, handed_over_ns);
                 }
-                SendResult::Sent
+                match result {
+                    Ok(()) => SendResult::Sent,
+                    Err(_) => SendResult::Dropped(libc::ENOBUFS),
+                }
             }
-            Err(error) => {
+            Err(errno) => {
                 slots.disarm(order.slot);
-                SendResult::NotSent(errno(&error))
+                SendResult::NotSent(errno)
             }
         }
     }

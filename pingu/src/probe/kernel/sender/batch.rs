@@ -13,6 +13,7 @@ use crate::probe::{
     ProbeOrder, SendResult,
     kernel::{packet_socket, slots::Slots},
     packet,
+    socket::clock::Look,
 };
 
 /// Frames handed to the kernel at once: enough to make the system call's own cost (0.2 us) small against a packet's (1 us), few
@@ -135,7 +136,8 @@ impl Batch {
             };
             let place = self.places[done] as usize;
             done += 1;
-            results[place] = refusal(errno, &orders[place], slots);
+            let by_hooks = matches!(stamping, Stamping::Hooks(_));
+            results[place] = refusal(errno, &orders[place], slots, by_hooks);
             let is_refused = results[place] == SendResult::NotSent(errno) && takes_no_more(errno);
             refused = is_refused.then_some(errno);
         }
@@ -167,7 +169,7 @@ impl Batch {
                 Err(libc::EAGAIN) => break,
                 Err(errno) => {
                     let place = self.places[done] as usize;
-                    results[place] = refusal(errno, &orders[place], slots);
+                    results[place] = refusal(errno, &orders[place], slots, true);
                     done += 1;
                 }
             }
@@ -204,11 +206,18 @@ impl Batch {
     }
 }
 
-/// What became of a frame that the kernel answered with an errno.
-fn refusal(errno: i32, order: &ProbeOrder, slots: &Slots) -> SendResult {
-    if errno == libc::ENOBUFS && slots.read(order.slot).sent_ns.is_some() {
-        // It passed the egress hook, and the uplink's own full queue dropped it: as lost as if a router had.
-        return SendResult::Dropped(errno);
+/// What became of a frame that the kernel answered with an errno. A filter of this machine may drop it ahead of the egress hook, which
+/// then stamps nothing; a socket's own stamp is taken before both.
+fn refusal(errno: i32, order: &ProbeOrder, slots: &Slots, by_hooks: bool) -> SendResult {
+    if errno == libc::ENOBUFS {
+        let is_stamped = slots.read(order.slot).sent_ns.is_some();
+        if by_hooks && !is_stamped {
+            slots.set_sent(order.slot, Look::take().monotonic_ns);
+        }
+        if by_hooks || is_stamped {
+            // Behind the hook it was the uplink's own full queue: as lost as if a router had dropped it.
+            return SendResult::Dropped(errno);
+        }
     }
     slots.disarm(order.slot);
     SendResult::NotSent(errno)
