@@ -48,4 +48,5 @@ mod running;
 mod script_policy;
 mod scripting;
 mod steering;
+mod unusual;
 mod uplinks;

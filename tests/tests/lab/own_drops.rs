@@ -6,6 +6,7 @@ use std::time::Duration;
 use pingu_tests::lab::{
     daemon::Daemon,
     foreign_program::{ForeignProgram, Hook},
+    namespace::Namespace,
     settings::Settings,
     site::{Plan, Site},
     status::{self, counter},
@@ -17,13 +18,14 @@ const DEADLINE: Duration = Duration::from_secs(20);
 
 /// Which engine serves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Engine {
+pub enum Engine {
     Hooks,
     PacketSockets,
     EchoSockets,
 }
 
-const ENGINES: [Engine; 3] = [Engine::Hooks, Engine::PacketSockets, Engine::EchoSockets];
+/// All of them.
+pub const ENGINES: [Engine; 3] = [Engine::Hooks, Engine::PacketSockets, Engine::EchoSockets];
 
 #[test]
 fn what_nftables_drops_at_egress_is_dropped_locally_by_all_engines() {
@@ -87,24 +89,36 @@ fn what_the_hooks_of_the_ip_layer_drop_only_echo_sockets_meet_and_they_say_not_s
     }
 }
 
-fn of(engine: Engine) -> Settings {
-    let settings = Settings::quick().uplink("fibre", "wan1", "auto", 88);
-    match engine {
-        Engine::Hooks | Engine::EchoSockets => settings,
-        Engine::PacketSockets => settings.top("engine = \"socket\""),
+impl Engine {
+    /// Asks for it.
+    pub fn settings(self, settings: Settings) -> Settings {
+        match self {
+            Self::Hooks | Self::EchoSockets => settings,
+            Self::PacketSockets => settings.top("engine = \"socket\""),
+        }
     }
+
+    /// Starts a daemon that has it.
+    #[track_caller]
+    pub fn start(self, router: &Namespace, settings: &Settings) -> Daemon {
+        router.sysctl("net.ipv4.ping_group_range", "0 0");
+        match self {
+            Self::Hooks | Self::PacketSockets => Daemon::start(router, settings),
+            Self::EchoSockets => {
+                let missing = ["bpf", "sys_admin", "perfmon", "net_raw"];
+                Daemon::start_without(router, settings, &missing)
+            }
+        }
+    }
+}
+
+fn of(engine: Engine) -> Settings {
+    engine.settings(Settings::quick().uplink("fibre", "wan1", "auto", 88))
 }
 
 fn running(engine: Engine, settings: &Settings) -> (Site, Daemon) {
     let site = Plan::new(&["wan1"]).build();
-    site.router.sysctl("net.ipv4.ping_group_range", "0 0");
-    let mut daemon = match engine {
-        Engine::Hooks | Engine::PacketSockets => Daemon::start(&site.router, settings),
-        Engine::EchoSockets => {
-            let missing = ["bpf", "sys_admin", "perfmon", "net_raw"];
-            Daemon::start_without(&site.router, settings, &missing)
-        }
-    };
+    let mut daemon = engine.start(&site.router, settings);
     daemon.wait_until_up(&["fibre"]);
     (site, daemon)
 }

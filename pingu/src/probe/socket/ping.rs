@@ -113,7 +113,7 @@ impl PingSocket {
         };
         set_option(fd, level, errors, &1_i32)?;
         set_option(fd, level, discover.0, &discover.1)?;
-        bind(&socket, source)?;
+        bind(&socket, source, ifindex)?;
         let ident = ident(&socket)?;
         Ok(Self {
             socket,
@@ -144,7 +144,7 @@ impl PingSocket {
         let mut result = Ok(());
         for _ in 0..TRIES {
             clockwork.look();
-            result = send_to(&self.socket, message, order.target);
+            result = send_to(&self.socket, message, &order);
             // A full queue, or a filter, drops what is sent again as well, and no router's error reads so.
             let is_dropped = |error: &io::Error| errno(error) == libc::ENOBUFS;
             if result.as_ref().err().is_none_or(is_dropped) {
@@ -231,15 +231,15 @@ fn open(ipv6: bool, ifindex: Ifindex) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-fn bind(socket: &OwnedFd, source: IpAddr) -> io::Result<()> {
-    let (address, length) = raw_address(source);
+fn bind(socket: &OwnedFd, source: IpAddr, ifindex: Ifindex) -> io::Result<()> {
+    let (address, length) = raw_address(source, ifindex);
     // SAFETY: the address outlives the call, and its length is right.
     let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
     ok(bound as isize)
 }
 
-fn send_to(socket: &OwnedFd, message: &[u8], target: IpAddr) -> io::Result<()> {
-    let (address, length) = raw_address(target);
+fn send_to(socket: &OwnedFd, message: &[u8], order: &ProbeOrder) -> io::Result<()> {
+    let (address, length) = raw_address(order.target, order.ifindex);
     // SAFETY: the message and the address outlive the call, and their lengths are right.
     ok(unsafe {
         libc::sendto(
@@ -273,7 +273,7 @@ fn ident(socket: &OwnedFd) -> io::Result<u16> {
     Ok(u16::from_be(address.sin_port))
 }
 
-fn raw_address(address: IpAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
+fn raw_address(address: IpAddr, ifindex: Ifindex) -> (libc::sockaddr_storage, libc::socklen_t) {
     // SAFETY: a socket address is plain numbers, for which zero is a value.
     let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };
     let place = &raw mut storage;
@@ -299,7 +299,8 @@ fn raw_address(address: IpAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
                 sin6_addr: libc::in6_addr {
                     s6_addr: address.octets(),
                 },
-                sin6_scope_id: 0,
+                // A link-local address means nothing without its link; of any other address the kernel does not ask.
+                sin6_scope_id: ifindex.0,
             };
             // SAFETY: as above.
             unsafe { place.cast::<libc::sockaddr_in6>().write(raw) };
