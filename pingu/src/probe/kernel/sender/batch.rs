@@ -9,11 +9,14 @@ use std::{
 use pingu_common::Payload;
 
 use super::{Cookies, Stamping};
-use crate::probe::{
-    ProbeOrder, SendResult,
-    kernel::{packet_socket, slots::Slots},
-    packet,
-    socket::clock::Look,
+use crate::{
+    probe::{
+        ProbeOrder, SendResult,
+        kernel::{packet_socket, slots::Slots},
+        packet,
+        socket::clock::Look,
+    },
+    units::SlotId,
 };
 
 /// Frames handed to the kernel at once: enough to make the system call's own cost (0.2 us) small against a packet's (1 us), few
@@ -206,21 +209,23 @@ impl Batch {
     }
 }
 
-/// What became of a frame that the kernel answered with an errno. A filter of this machine may drop it ahead of the egress hook, which
-/// then stamps nothing; a socket's own stamp is taken before both.
+/// What became of a frame that the kernel answered with an errno.
 fn refusal(errno: i32, order: &ProbeOrder, slots: &Slots, by_hooks: bool) -> SendResult {
-    if errno == libc::ENOBUFS {
-        let is_stamped = slots.read(order.slot).sent_ns.is_some();
-        if by_hooks && !is_stamped {
-            slots.set_sent(order.slot, Look::take().monotonic_ns);
-        }
-        if by_hooks || is_stamped {
-            // Behind the hook it was the uplink's own full queue: as lost as if a router had dropped it.
-            return SendResult::Dropped(errno);
-        }
+    let is_stamped = || slots.read(order.slot).sent_ns.is_some();
+    if errno == libc::ENOBUFS && (by_hooks || is_stamped()) {
+        return dropped_at_egress(order.slot, slots);
     }
     slots.disarm(order.slot);
     SendResult::NotSent(errno)
+}
+
+/// The uplink's own full queue dropped a frame, or a filter of this machine: as lost as if a router had. A filter may come ahead of the
+/// egress hook, which then stamps nothing; a socket's own stamp is taken before both.
+pub(in crate::probe::kernel) fn dropped_at_egress(slot: SlotId, slots: &Slots) -> SendResult {
+    if slots.read(slot).sent_ns.is_none() {
+        slots.set_sent(slot, Look::take().monotonic_ns);
+    }
+    SendResult::Dropped(libc::ENOBUFS)
 }
 
 /// Whether an errno speaks of the interface rather than of one packet.
