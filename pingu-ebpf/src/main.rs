@@ -14,6 +14,7 @@ mod reflect;
 mod remark;
 mod reply;
 mod request;
+mod stamp;
 mod traffic;
 
 use aya_ebpf::{

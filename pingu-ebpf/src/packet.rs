@@ -32,7 +32,7 @@ pub type Block = [u32; CHECKSUM_BLOCK_WORDS];
 
 /// A packet at one of the hooks. Offsets count from its first byte.
 pub trait Packet: Copy {
-    /// Whether the kernel gave the packet its own receive stamp before the hook: a capture and every socket tell that one.
+    /// Whether the place at which the kernel takes its own receive stamp lies before the hook: a capture and every socket tell that one.
     const IS_STAMPED: bool;
 
     /// The interface whose hook this is.
@@ -46,6 +46,8 @@ pub trait Packet: Copy {
     fn wire_bytes(self) -> usize;
     /// Whether its link header names this host; true where the hook does not know.
     fn is_for_this_host(self) -> bool;
+    /// When the kernel received it, as time of the real-time clock in nanoseconds; 0 where it did not look at the clock.
+    fn kernel_stamp_ns(self) -> u64;
     /// The VLAN tag that the kernel or the hardware took out of the packet.
     fn tag(self) -> Option<u16>;
     /// A pointer to `T` inside the part of the packet that lies in one piece, if it holds one there.
@@ -118,6 +120,12 @@ impl Packet for SocketBuffer {
     fn is_for_this_host(self) -> bool {
         // SAFETY: see `ifindex`.
         unsafe { (*self.0).pkt_type == PACKET_HOST }
+    }
+
+    #[inline(always)]
+    fn kernel_stamp_ns(self) -> u64 {
+        // SAFETY: see `ifindex`. Where the field is a time at which to send, the kernel shows 0 here.
+        unsafe { (*self.0).tstamp }
     }
 
     #[inline(always)]
@@ -208,6 +216,11 @@ impl Packet for XdpFrame {
     #[inline(always)]
     fn is_for_this_host(self) -> bool {
         true
+    }
+
+    #[inline(always)]
+    fn kernel_stamp_ns(self) -> u64 {
+        0
     }
 
     #[inline(always)]

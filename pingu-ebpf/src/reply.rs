@@ -1,6 +1,5 @@
 //! Ingress: which packet is the reply that a live slot waits for. Everything about it must be right, and only the first counts.
 
-use aya_ebpf::helpers::bpf_ktime_get_ns;
 use pingu_common::{
     Counter, ICMP_HEADER_BYTES, Slot,
     reflection::{MAGIC_REPLY, PAYLOAD_BYTES_REFLECTED, REFLECTION_OFFSET, Reflection},
@@ -17,6 +16,7 @@ use crate::{
         link::LinkLayer,
     },
     remark::{self, Found},
+    stamp::{now_ns, received_ns},
 };
 
 /// Set when the object is loaded; see `pingu_common::GLOBAL_PASS_REPLIES`.
@@ -85,7 +85,7 @@ impl NotMatched {
 /// Gives the slot that waits for this reply the time, and notes beside the probe whatever else this says of it.
 #[inline(always)]
 pub fn try_match<L: LinkLayer, P: Packet>(packet: P) -> Result<(), NotMatched> {
-    // As near to the kernel's own stamp as can be: after a rest of the machine each look may wait for memory, for microseconds in all.
+    // As near to the packet's coming as can be: after a rest of the machine each look may wait for memory, for microseconds in all.
     let came_ns = if P::IS_STAMPED { now_ns() } else { 0 };
     let message = icmp::message::<L, P>(packet).ok_or(NotMatched::Foreign)?;
     let echo = match echo::echo_in(packet, message, EchoKind::Reply) {
@@ -115,12 +115,6 @@ pub fn try_match<L: LinkLayer, P: Packet>(packet: P) -> Result<(), NotMatched> {
 }
 
 #[inline(always)]
-fn now_ns() -> u64 {
-    // SAFETY: the helper has no precondition.
-    unsafe { bpf_ktime_get_ns() }
-}
-
-#[inline(always)]
 fn judge<P: Packet>(packet: P, echo: &Echo, slot: SlotRef, came_ns: u64) -> Result<(), NotMatched> {
     let state = slot.state();
     if state == 0 {
@@ -139,7 +133,8 @@ fn judge<P: Packet>(packet: P, echo: &Echo, slot: SlotRef, came_ns: u64) -> Resu
     if expected.ifindex != packet.ifindex() || expected.vlan != echo.message.vlan {
         return Err(NotMatched::WrongUplink);
     }
-    if slot.sent_ns() == 0 {
+    let sent_ns = slot.sent_ns();
+    if sent_ns == 0 {
         return Err(NotMatched::Stale);
     }
     if !Slot::is_armed(state) {
@@ -156,7 +151,10 @@ fn judge<P: Packet>(packet: P, echo: &Echo, slot: SlotRef, came_ns: u64) -> Resu
             Found::Reflection(reflection),
         );
     }
-    let came_ns = if P::IS_STAMPED { came_ns } else { now_ns() };
+    let came_ns = match P::IS_STAMPED {
+        true => received_ns(packet, came_ns, sent_ns),
+        false => now_ns(),
+    };
     if !slot.answer(Slot::armed(&echo.payload.cookie), came_ns) {
         return Err(NotMatched::Duplicate);
     }

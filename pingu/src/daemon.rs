@@ -17,10 +17,12 @@ use crate::{
         back_off::BackOff,
         budget::{Allowance, WriteBudget},
         checks::{CheckResult, Checks},
+        clearance::Clearance,
         commands::Commands,
         connections::Flows,
         hooks::Hooks,
         instance::Instance,
+        neighbours::Neighbours,
         notify::Notifier,
         pins::Pins,
         printer::Printer,
@@ -32,9 +34,12 @@ use crate::{
     },
     engine::{Engine, State},
     memory::{Memory, MemoryFile},
-    netlink::{KernelRoutes, NetlinkError, RouteTable, watch::Watch},
+    netlink::{KernelRoutes, NetlinkError, watch::Watch},
     network::News,
-    probe::{kernel::LoadOptions, transport::Transport},
+    probe::{
+        kernel::LoadOptions,
+        transport::{Transport, beside::Made},
+    },
     script::policy,
 };
 
@@ -46,11 +51,13 @@ mod back_off;
 mod budget;
 mod checks;
 mod chronicle;
+mod clearance;
 mod commands;
 mod connections;
 mod hooks;
 mod instance;
 mod limits;
+mod neighbours;
 mod news;
 pub(crate) mod notify;
 mod packet_log;
@@ -99,6 +106,10 @@ enum Event {
     News(io::Result<News>),
     Asked(Request),
     Saved(saver::Outcome),
+    /// The kernel may be looked at.
+    Cleared,
+    /// Hooks were attached, or could not be.
+    Attached(Option<Made>),
     /// A check has ended.
     Checked(CheckResult),
     /// A hook's command has ended.
@@ -115,6 +126,7 @@ struct Daemon {
     transport: Transport,
     routes: KernelRoutes,
     watch: Watch,
+    neighbours: Neighbours,
     hooks: Hooks,
     checks: Checks,
     commands: Commands,
@@ -139,6 +151,7 @@ struct Daemon {
     /// What the last look took.
     look_took: Duration,
     look_at: Instant,
+    clearance: Clearance,
     /// The engine's revision that the kernel was last made to agree with.
     converged: Option<u64>,
     /// When the engine last thought.
@@ -164,6 +177,7 @@ impl Daemon {
         let mut routes =
             KernelRoutes::new(config.protocol).context("cannot talk to the kernel's routing")?;
         watch.know_own(routes.ports());
+        let neighbours = Neighbours::start(config.protocol).context("cannot start a thread")?;
         let (choice, receive) = (config.engine, config.receive_hook);
         let adviser = Adviser::new(config.script.as_ref(), now)?;
         let budget = WriteBudget::new(config.objects_max(), now);
@@ -183,6 +197,7 @@ impl Daemon {
         let mut transport =
             Transport::load(choice, options).context("cannot load the eBPF programs")?;
         packet_log::follow(&mut transport);
+        let hooks = Hooks::new(&mut transport).context("cannot start a thread")?;
         let checks = Checks::start(engine.check_count()).context("cannot start a thread")?;
         let commands = Commands::start(engine.config()).context("cannot start a thread")?;
         let states = vec![State::Unknown; engine.config().uplinks.len()];
@@ -191,7 +206,8 @@ impl Daemon {
             transport,
             routes,
             watch,
-            hooks: Hooks::default(),
+            neighbours,
+            hooks,
             checks,
             commands,
             hooks_due: false,
@@ -213,6 +229,7 @@ impl Daemon {
             last_look: now,
             look_took: Duration::ZERO,
             look_at: now,
+            clearance: Clearance::start().context("cannot start a thread")?,
             converged: None,
             decided: now,
             states,
@@ -234,14 +251,16 @@ impl Daemon {
             }
             self.follow_script();
             // First of all, routes: traffic waits for them.
-            if self.converged != Some(self.engine.revision()) {
+            // Somebody may hold the lock that a write takes, too: it waits for the look, which comes at once otherwise.
+            let is_free = !self.clearance.is_asked();
+            if is_free && self.converged != Some(self.engine.revision()) {
                 self.converge().await;
                 self.log_warnings();
             } else {
                 self.rehearse();
             }
             self.log_states();
-            self.ask_neighbours().await;
+            self.ask_neighbours();
             self.check();
             // An uplink may also die without a route that would move.
             let changed = std::mem::take(&mut self.states_changed);
@@ -257,7 +276,8 @@ impl Daemon {
             let event = self.next_event().await;
             is_probed = matches!(event, Event::Probed);
             match event {
-                Event::Due | Event::Probed => {}
+                Event::Due | Event::Probed | Event::Cleared => {}
+                Event::Attached(made) => self.take_hooks(made)?,
                 Event::Checked(result) => self.take_check(result),
                 Event::Ran(ran) => self.commands.take(ran),
                 Event::Saved(outcome) => self.saver.take(outcome, clock()),
@@ -278,7 +298,7 @@ impl Daemon {
     /// What comes before probing: how the kernel is, and hooks where interfaces have come.
     async fn prepare(&mut self) -> anyhow::Result<()> {
         self.notifier.turn(clock());
-        if clock() >= self.look_at {
+        if clock() >= self.look_at && self.clearance.take() {
             self.look().await?;
         }
         self.hooks_due |= self.hooks.may_be_blind(&self.engine, clock());
@@ -328,19 +348,6 @@ impl Daemon {
 
     fn probe(&mut self) {
         self.decided = probe(&mut self.engine, &mut self.transport);
-    }
-
-    async fn ask_neighbours(&mut self) {
-        for (ifindex, address) in self.engine.solicitations(clock()) {
-            if let Err(error) = self.routes.solicit(ifindex, address).await {
-                tracing::debug!(%ifindex, %address, %error, "cannot ask for a neighbour");
-            }
-        }
-        for (ifindex, address) in self.engine.doubts(clock()) {
-            if let Err(error) = self.routes.doubt(ifindex, address).await {
-                tracing::debug!(%ifindex, %address, %error, "cannot ask anew for a neighbour");
-            }
-        }
     }
 }
 

@@ -76,7 +76,7 @@ pub enum LinkHeader {
 pub enum SendResult {
     /// Handed to the interface.
     Sent,
-    /// It passed the egress hook, and then the interface's own queue dropped it, with the errno: it left this program, not this machine.
+    /// The interface's own queue dropped it, or a filter at its egress, with the errno: it left this program, not this machine.
     Dropped(i32),
     /// Refused, with the errno.
     NotSent(i32),

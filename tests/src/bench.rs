@@ -13,6 +13,7 @@ pub mod goal;
 pub mod idle;
 mod link;
 pub mod namespace;
+pub mod one_target;
 mod peers;
 pub mod plot;
 pub mod probe;

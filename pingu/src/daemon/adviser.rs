@@ -382,3 +382,6 @@ impl Daemon {
         self.adviser.take(word, &mut self.engine, clock());
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,79 +6,82 @@ use std::{
     time::{Duration, Instant},
 };
 
+use anyhow::Context;
+
 use crate::{
-    config::{EngineChoice, ProbeConfig, ProbeMode},
+    config::EngineChoice,
+    daemon::hooks::hook::{Hook, RETRY_HOOKS_EVERY, Step, patience, take},
+    daemon::{Daemon, clock},
     engine::{Engine, HookState},
-    probe::{
-        EngineKind,
-        kernel::AttachError,
-        transport::{Served, Transport},
+    probe::transport::{
+        Transport,
+        beside::{Made, Outcomes},
     },
     units::{Ifindex, UplinkId},
 };
 
-/// Hooks of a blind uplink are attached anew at most this often: attaching native XDP resets some network cards for seconds.
-const REATTACH_EVERY: Duration = Duration::from_secs(30);
-
-/// A socket whose interface was deleted and came back under the same number is opened anew after this long.
-const REOPEN_EVERY: Duration = Duration::from_secs(1);
+mod hook;
 
 /// How often the loop asks whether hooks are blind: it goes through all paths.
 const CHECK_EVERY: Duration = Duration::from_secs(1);
 
-/// Where sockets took over, hooks are tried again this often: at worst that costs two bursts which say nothing.
-const RETRY_HOOKS_EVERY: Duration = Duration::from_secs(600);
-
-/// However short the bursts are.
-const PATIENCE_MIN: Duration = Duration::from_secs(1);
-
-/// Why sockets took over.
-const BLIND: &str = "probes vanish before the egress hook";
-const BYPASSED: &str = "replies reach the interface, but not the ingress hook";
-
-/// Replies that a hook misses while it is watched, before it counts as blind.
-const MISSED_MIN: u32 = 2;
-
-/// Attaching takes some 25 ms an interface; after so many the loop has its turn.
+/// Sockets are opened at once, which takes milliseconds an interface; after so many the loop has its turn.
 const ATTACH_PER_TURN: usize = 2;
 
 /// Which interfaces have hooks.
-#[derive(Debug, Default)]
 pub(super) struct Hooks {
     attached: BTreeMap<Ifindex, Hook>,
+    /// Where it comes what attaching came to; none where there are no hooks to attach.
+    outcomes: Option<Outcomes>,
     /// When it was last asked whether hooks are blind.
     checked: Option<Instant>,
 }
 
-#[derive(Debug)]
-struct Hook {
-    bare: bool,
-    state: HookState,
-    /// Why sockets serve it.
-    reason: Option<String>,
-    tried: Instant,
-    /// Some burst since then said something.
-    saw: bool,
-    /// Since when probes have been seen to vanish.
-    blind_since: Option<Instant>,
-    /// When hooks are tried again where sockets serve.
-    retry_at: Instant,
-    /// It is watched whether they miss replies.
-    watched: bool,
-}
-
-/// What to do about an interface.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Step {
-    /// Attach hooks, or sockets where there are none to be had.
-    Attach,
-    /// Open the sockets anew.
-    Reopen,
-    /// Give the hooks up for a while: requests do not pass them, or replies.
-    GiveUp(&'static str),
-}
-
 impl Hooks {
+    /// None yet; has them attached by a thread of their own.
+    pub(super) fn new(transport: &mut Transport) -> io::Result<Self> {
+        Ok(Self {
+            attached: BTreeMap::new(),
+            outcomes: transport.attach_beside()?,
+            checked: None,
+        })
+    }
+
+    /// What attaching came to, for [`Self::take`]; none if that will never be known. Safe to cancel.
+    pub(super) async fn outcome(&mut self) -> Option<Made> {
+        self.outcomes.as_mut()?.recv().await
+    }
+
+    /// Takes that. The engine is told by the next [`Self::follow`].
+    pub(super) fn take(
+        &mut self,
+        made: Made,
+        engine: &mut Engine,
+        transport: &mut Transport,
+        now: Instant,
+    ) {
+        let Some((ifindex, served)) = transport.finish(made) else {
+            return;
+        };
+        let wanted = engine.hooks_wanted();
+        let uplink = wanted.iter().find(|(_, wanted, _)| *wanted == ifindex);
+        let (Some(&(uplink, _, bare)), Some(before)) = (uplink, self.attached.remove(&ifindex))
+        else {
+            transport.detach(ifindex);
+            return;
+        };
+        let interface = &engine.config().uplinks[uplink.index()].interface;
+        let mut hook = Hook::new(interface, bare, served, transport.declined(ifindex), now);
+        hook.retry_at = now + RETRY_HOOKS_EVERY;
+        hook.watch_after(&before, ifindex, transport);
+        let is_new = before.state == HookState::Detached;
+        if is_new && matches!(hook.state, HookState::Attached(_)) {
+            let by_it = wanted.iter().filter(|(_, wanted, _)| *wanted == ifindex);
+            by_it.for_each(|(uplink, _, _)| engine.serves(*uplink, now));
+        }
+        self.attached.insert(ifindex, hook);
+    }
+
     /// Attaches where an interface has come, detaches where one has gone, tries again where it failed or went blind, and tells
     /// the engine. Says whether there is more to do, which the next call does.
     pub(super) fn follow(
@@ -126,6 +129,7 @@ impl Hooks {
             let config = &engine.config().uplinks[uplink.index()];
             let step = match self.attached.get_mut(&ifindex) {
                 None => Some(Step::Attach),
+                Some(hook) if hook.is_under_way => None,
                 Some(hook) => {
                     let blind = blind.get(&uplink);
                     hook.note(blind, engine.saw_since(uplink, hook.tried), now);
@@ -140,10 +144,14 @@ impl Hooks {
             if left == 0 {
                 break;
             }
-            left -= 1;
+            if step == Step::Attach && !transport.has_room() {
+                // The next outcome calls again.
+                continue;
+            }
             let before = self.attached.remove(&ifindex);
             let interface = &config.interface;
             let hook = take(step, before, interface, (ifindex, bare), transport, now);
+            left -= usize::from(!hook.is_under_way);
             self.attached.insert(ifindex, hook);
         }
         for index in 0..engine.config().uplinks.len() {
@@ -190,158 +198,13 @@ impl Hooks {
     }
 }
 
-/// Does it. Whoever saw for a while may see again soon.
-fn take(
-    step: Step,
-    before: Option<Hook>,
-    interface: &str,
-    (ifindex, bare): (Ifindex, bool),
-    transport: &mut Transport,
-    now: Instant,
-) -> Hook {
-    let saw = before.as_ref().is_some_and(|hook| hook.saw);
-    let by_sockets = HookState::Attached(EngineKind::Socket);
-    let was_by_sockets = before.as_ref().is_some_and(|hook| hook.state == by_sockets);
-    let retry_at = match step {
-        Step::GiveUp(BLIND) if saw => now + REATTACH_EVERY,
-        Step::GiveUp(_) | Step::Attach | Step::Reopen => now + RETRY_HOOKS_EVERY,
-    };
-    let retry_before = before.as_ref().map(|hook| hook.retry_at);
-    let reason = before.and_then(|hook| hook.reason);
-    let (served, retry_at) = match step {
-        Step::Attach => (transport.attach(ifindex, bare), retry_at),
-        Step::Reopen => (
-            transport.attach_sockets(ifindex, bare, reason.unwrap_or_default()),
-            retry_before.unwrap_or(retry_at),
-        ),
-        Step::GiveUp(reason) => (
-            transport.attach_sockets(ifindex, bare, reason.to_owned()),
-            retry_at,
-        ),
-    };
-    let mut hook = Hook::new(interface, bare, served, transport.declined(ifindex), now);
-    hook.retry_at = retry_at;
-    if was_by_sockets && step == Step::Attach {
-        transport.watch(ifindex, bare);
-        hook.watched = true;
-    }
-    hook
-}
-
-impl Hook {
-    fn new(
-        interface: &str,
-        bare: bool,
-        served: Result<Served, AttachError>,
-        declined: Option<&io::Error>,
-        now: Instant,
-    ) -> Self {
-        let (state, reason) = match served {
-            Ok(Served { engine, reason }) => {
-                if let Some(error) = declined {
-                    tracing::warn!(interface, ?engine, %error, "native XDP is not to be had here, another hook serves");
-                }
-                tracing::info!(interface, ?engine, reason, "attached");
-                (HookState::Attached(engine), reason)
-            }
-            Err(error) => {
-                let error = format!("{:#}", anyhow::Error::new(error));
-                tracing::warn!(interface, error, "hooks could not be attached");
-                (HookState::Failed(error), None)
-            }
-        };
-        Self {
-            bare,
-            state,
-            reason,
-            tried: now,
-            saw: false,
-            blind_since: None,
-            retry_at: now,
-            watched: false,
-        }
-    }
-
-    /// Takes in what the last bursts say of it.
-    fn note(&mut self, blind: Option<&Option<i32>>, saw: bool, now: Instant) {
-        self.saw |= saw;
-        self.blind_since = match blind {
-            Some(None) => Some(self.blind_since.unwrap_or(now)),
-            Some(Some(_)) | None => None,
-        };
-    }
-
-    /// Watches the hooks while nothing comes back over them, and since they took over from sockets until they have seen something. Says
-    /// what to do if they miss replies.
-    fn watch(
-        &mut self,
-        is_silent: bool,
-        ifindex: Ifindex,
-        transport: &mut Transport,
-    ) -> Option<Step> {
-        let by_sockets = self.state == HookState::Attached(EngineKind::Socket);
-        if is_silent && !self.watched && !by_sockets {
-            transport.watch(ifindex, self.bare);
-            self.watched = true;
-        }
-        let missed = transport.missed(ifindex).unwrap_or(0);
-        if missed >= MISSED_MIN {
-            return Some(Step::GiveUp(BYPASSED));
-        }
-        if self.watched && !is_silent && self.saw && missed == 0 {
-            transport.unwatch(ifindex);
-            self.watched = false;
-        }
-        None
-    }
-
-    /// What to do: hooks failed, or probes over them vanish, or a socket's interface is not the one of that number any more. A full
-    /// queue or an interface that is down is no fault of theirs. `patience` is how long hooks may be blind before sockets take over;
-    /// none if these may not.
-    fn step(
-        &self,
-        blind: Option<&Option<i32>>,
-        patience: Option<Duration>,
-        now: Instant,
-    ) -> Option<Step> {
-        let since = now.saturating_duration_since(self.tried);
-        let by_sockets = self.state == HookState::Attached(EngineKind::Socket);
-        let again = if by_sockets {
-            Step::Reopen
-        } else {
-            Step::Attach
-        };
-        if let Some(Some(libc::ENXIO | libc::ENODEV)) = blind {
-            return (since >= REOPEN_EVERY).then_some(again);
-        }
-        if let HookState::Failed(_) = self.state {
-            return (since >= REATTACH_EVERY).then_some(Step::Attach);
-        }
-        if by_sockets && patience.is_some() && now >= self.retry_at {
-            return Some(Step::Attach);
-        }
-        let blind_since = self.blind_since?.max(self.tried);
-        let (Some(patience), false) = (patience, by_sockets) else {
-            return (since >= REATTACH_EVERY).then_some(again);
-        };
-        if now < blind_since + patience {
-            None
-        } else if self.saw && since >= REATTACH_EVERY {
-            Some(Step::Attach)
-        } else {
-            Some(Step::GiveUp(BLIND))
-        }
+impl Daemon {
+    /// Takes what attaching came to; what there is to do next is done in this turn.
+    pub(super) fn take_hooks(&mut self, made: Option<Made>) -> anyhow::Result<()> {
+        let made = made.context("the thread that attaches hooks has ended")?;
+        self.hooks
+            .take(made, &mut self.engine, &mut self.transport, clock());
+        self.hooks_due = true;
+        Ok(())
     }
 }
-
-/// How long probes may vanish before sockets take over: two bursts from their beginnings to their ends.
-fn patience(probe: &ProbeConfig) -> Duration {
-    let burst = match &probe.mode {
-        ProbeMode::Burst(burst) => burst.spacing * u32::from(burst.count),
-        ProbeMode::Rolling(rolling) => rolling.interval,
-    };
-    (2 * (probe.mode.period() + burst + probe.timeout)).max(PATIENCE_MIN)
-}
-
-#[cfg(test)]
-mod tests;

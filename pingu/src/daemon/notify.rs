@@ -129,8 +129,9 @@ impl Drop for Notifier {
 impl Daemon {
     /// Tells the service manager what there is to tell after a turn; `changed`: an uplink's state is another.
     pub(super) fn notify(&mut self, changed: bool) {
-        // Before the first look, and while hooks are still to be attached, nothing works yet.
-        if self.engine.is_oriented() && !self.hooks_due {
+        // Before the first look, and while hooks are first attached, nothing works yet.
+        let is_attaching = self.hooks_due || self.transport.is_attaching();
+        if self.engine.is_oriented() && (self.notifier.is_ready || !is_attaching) {
             self.notifier.works(&self.engine, self.last_look, changed);
         }
     }

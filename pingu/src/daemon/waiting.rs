@@ -6,7 +6,7 @@ use std::{iter, time::Instant};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 
 use crate::{
-    daemon::{Daemon, Event, alarm::Alarm, clock, probe},
+    daemon::{AUDIT_EVERY, Daemon, Event, alarm::Alarm, clock, probe},
     engine::Engine,
     probe::transport::Transport,
 };
@@ -20,7 +20,11 @@ impl Daemon {
             self.flows.next_wake(),
             self.adviser.next_wake(),
         ];
-        let due = wakes.into_iter().flatten().fold(self.look_at, Instant::min);
+        // A look that waits for its clearance is woken for by that.
+        let clearing = self.clearance.is_asked();
+        let look_at = (!clearing).then_some(self.look_at);
+        let due = wakes.into_iter().chain([look_at]).flatten().min();
+        let due = due.unwrap_or(now + AUDIT_EVERY);
         let at_once = self.hooks_due || self.telling.is_due();
         let due = if at_once { now } else { due };
         let ahead = match self.checks.are_ending() {
@@ -28,6 +32,7 @@ impl Daemon {
             false => self.hooks.next_check(now).min(due),
         };
         let telling = self.commands.next_telling(now);
+        let attaching = self.transport.is_attaching();
         let probing = Probing {
             converged: self.converged,
             due,
@@ -48,6 +53,8 @@ impl Daemon {
                 // Before news, which may come in a flood.
                 request = self.control.next() => Event::Asked(request),
                 news = self.watch.next() => Event::News(news),
+                () = self.clearance.given(), if clearing => Event::Cleared,
+                made = self.hooks.outcome(), if attaching => Event::Attached(made),
                 result = self.checks.next(), if checking => Event::Checked(result),
                 word = self.adviser.next(), if advising => Event::Advised(word),
                 ran = self.commands.next(), if commanding => Event::Ran(ran),

@@ -96,6 +96,11 @@ impl Bursts {
         self.next_burst = first_burst;
     }
 
+    /// A burst is due then, if not before.
+    pub(crate) fn begin_by(&mut self, first: Instant) {
+        self.next_burst = self.next_burst.min(first);
+    }
+
     /// Sees to it that a burst begins as soon as may be, unless one that began after `began` is on its way already or follows soon.
     /// Returns when to look.
     pub(crate) fn probe_since(

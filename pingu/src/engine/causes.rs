@@ -29,7 +29,7 @@ pub enum CauseKind {
     WrongInterface,
     /// It was handed over and never passed the egress hook.
     Vanished,
-    /// The interface's own queue dropped it after it had been stamped.
+    /// The interface's own queue dropped it, or a filter at its egress.
     DroppedLocally,
     /// It left, and nothing came back.
     NoReply,

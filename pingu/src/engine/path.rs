@@ -90,6 +90,14 @@ impl Path {
         }
     }
 
+    /// Sees to it that its next probe is due then, if not before.
+    pub(crate) fn begin_by(&mut self, first: Instant) {
+        match &mut self.course {
+            Course::Bursts(bursts) => bursts.begin_by(first),
+            Course::Rolling(rolling) => rolling.begin_by(first),
+        }
+    }
+
     /// Down without a way out, else as its probes say.
     pub(crate) fn state(&self) -> State {
         if self.record.is_blocked() {

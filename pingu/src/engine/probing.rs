@@ -28,6 +28,11 @@ pub(super) struct Outgoing {
 }
 
 impl Outgoing {
+    /// Whether nothing is.
+    pub(super) fn is_empty(&self) -> bool {
+        self.orders.is_empty()
+    }
+
     /// Whether something of a path is among it.
     fn has(&self, id: PathId) -> bool {
         self.ordered.iter().any(|(ordered, _)| *ordered == id)
@@ -80,6 +85,7 @@ impl Engine {
             self.collect(id, now, transport);
             self.note_wants_after_look(id, now);
         }
+        let observed = observed || self.observe_beside_sends(transport, now);
         if observed {
             self.follow_signs(now);
             self.unsettle_uplinks();

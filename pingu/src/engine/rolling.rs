@@ -112,6 +112,11 @@ impl Rolling {
         self.next_send = first;
     }
 
+    /// A probe is due then, if not before.
+    pub(crate) fn begin_by(&mut self, first: Instant) {
+        self.next_send = self.next_send.min(first);
+    }
+
     /// Sees to it that a probe leaves as soon as may be, unless one sent after `began` is on its way already or follows soon. Returns
     /// when to look.
     pub(crate) fn probe_since(

@@ -189,6 +189,27 @@ impl Engine {
         if now + self.watch.sample_every / RIDE_SHARE < self.watch.next_sample {
             return false;
         }
+        self.observe_now(transport, now);
+        true
+    }
+
+    /// The same at a wake-up that has sent something, if it is the last one for that before counters are to be read: they would wake the
+    /// loop alone, and again and again where they are read as often as something is sent.
+    pub(super) fn observe_beside_sends(
+        &mut self,
+        transport: &mut impl ProbeTransport,
+        now: Instant,
+    ) -> bool {
+        let next_send = self.timetable.next_send();
+        let is_last = next_send.is_none_or(|send| send > self.watch.next_sample);
+        let rides = self.watch.any && is_last && !self.outgoing.is_empty();
+        if rides {
+            self.observe_now(transport, now);
+        }
+        rides
+    }
+
+    fn observe_now(&mut self, transport: &mut impl ProbeTransport, now: Instant) {
         for uplink in &mut self.uplinks {
             uplink.sample(transport, now);
         }
@@ -199,7 +220,6 @@ impl Engine {
             TRY_EVERY
         };
         self.watch.next_sample = now + every;
-        true
     }
 
     /// When counters are to be read next; none while there can be none.

@@ -26,7 +26,7 @@ pub(super) use targets::target_status;
 /// Which hooks serve an uplink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HookState {
-    /// None: its interface is not there.
+    /// None: its interface is not there, or they are being attached.
     Detached,
     /// These.
     Attached(EngineKind),
@@ -85,7 +85,7 @@ pub struct UplinkStatus {
     pub since: String,
     /// The kernel's routes of its group leave by it; in mode `balance`, or with two families, that may hold of several.
     pub active: bool,
-    /// Which hooks serve it; null while its interface is not there.
+    /// Which hooks serve it; null while its interface is not there, or until they are attached.
     pub engine: Option<EngineKind>,
     /// Why sockets serve it and no hooks; null where hooks do.
     #[serde(default)]

@@ -124,6 +124,12 @@ impl Timetable {
         self.sends.first().unwrap_or(0).max(self.nanos(now))
     }
 
+    /// When something is to be sent next.
+    pub(crate) fn next_send(&self) -> Option<Instant> {
+        let first = self.sends.first()?;
+        Some(self.start + Duration::from_nanos(first))
+    }
+
     /// When the loop is to wake.
     pub(crate) fn next_wake(&self) -> Option<Instant> {
         let all = [&self.sends, &self.urgent, &self.quiet, &self.ahead];

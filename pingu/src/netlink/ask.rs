@@ -7,13 +7,19 @@ use netlink_packet_core::{
 };
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
-use crate::netlink::codec::RawMessage;
+use crate::{
+    netlink::{codec::RawMessage, dump},
+    units::Ifindex,
+};
 
 /// Size in bytes of the largest answer to a single question.
 const ANSWER_BYTES_MAX: usize = 32 << 10;
 
 /// Datagrams that are read for one answer: any process may send some to this socket.
 const DATAGRAMS_MAX: usize = 256;
+
+/// The first interface of every namespace.
+const LOOPBACK: Ifindex = Ifindex(1);
 
 /// `NLMSG_ERROR`.
 const ERROR: u16 = 2;
@@ -30,6 +36,15 @@ impl Questions {
     /// Asks the kernel; its refusal is an error with its errno.
     pub(crate) fn ask(&mut self, question: RawMessage) -> io::Result<RawMessage> {
         self.exchange(question, 0)
+    }
+
+    /// Waits until the kernel answers what it answers only while nobody else changes its network configuration.
+    pub(crate) fn wait_for_lock(&mut self) -> io::Result<()> {
+        match self.ask(dump::link_request(LOOPBACK)) {
+            // A namespace need not have it.
+            Err(error) if error.raw_os_error() == Some(libc::ENODEV) => Ok(()),
+            answer => answer.map(drop),
+        }
     }
 
     /// Has the kernel do something.

@@ -55,6 +55,13 @@ pub(crate) fn links_request() -> RawMessage {
     }
 }
 
+/// Asks for one link.
+pub(crate) fn link_request(ifindex: Ifindex) -> RawMessage {
+    let mut request = links_request();
+    request.body[4..8].copy_from_slice(&ifindex.0.to_ne_bytes());
+    request
+}
+
 /// Asks for every address of both families.
 pub(crate) fn addresses_request() -> RawMessage {
     RawMessage {

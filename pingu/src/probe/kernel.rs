@@ -14,7 +14,8 @@ use pingu_common::{
 };
 
 use self::{
-    attach::{Hooks, Programs},
+    attach::{Attachment, Hooks, ProgramCopies, Programs},
+    attacher::{Attacher, Outcomes},
     fan::FanOut,
     remarks::RemarkEntries,
     sender::{Sender, Stamping},
@@ -28,7 +29,8 @@ use crate::{
     units::{Ifindex, SlotId},
 };
 
-mod attach;
+pub(crate) mod attach;
+pub(crate) mod attacher;
 mod clsact;
 mod error;
 mod fan;
@@ -200,32 +202,50 @@ impl KernelTransport {
     /// Says which hooks serve it, which may be less than was asked for: see [`Self::declined`].
     pub fn attach(&mut self, ifindex: Ifindex, bare: bool) -> Result<EngineKind, AttachError> {
         self.detach(ifindex);
-        self.sender
-            .open(ifindex, bare)
-            .map_err(|source| AttachError::Socket { ifindex, source })?;
         let programs = Programs::of(&self.ebpf, bare, self.receive)?;
-        match Hooks::attach(ifindex, &programs, self.receive) {
-            Ok(hooks) => {
-                let kind = hooks.kind();
-                let place = self
-                    .hooks
-                    .partition_point(|hooks| hooks.ifindex() < ifindex);
-                self.hooks.insert(place, hooks);
-                self.traffic.begin(ifindex);
-                Ok(kind)
-            }
-            Err(error) => {
-                self.sender.close(ifindex);
-                Err(error)
-            }
-        }
+        let attachment = Attachment::make(ifindex, bare, &programs, self.receive)?;
+        Ok(self.adopt(attachment, bare))
     }
 
     /// Takes the programs off an interface and closes its socket. Does nothing where it is not attached.
     pub fn detach(&mut self, ifindex: Ifindex) {
-        self.sender.close(ifindex);
+        drop(self.release(ifindex));
+    }
+
+    /// Starts a thread that attaches: what it made is for [`Self::adopt`], and what [`Self::release`] returns may be ended there.
+    pub(super) fn attacher(&self) -> std::io::Result<(Attacher<Attachment>, Outcomes<Attachment>)> {
+        let (copies, receive) = (ProgramCopies::of(&self.ebpf, self.receive)?, self.receive);
+        Attacher::start(move |ifindex, bare| {
+            Attachment::make(ifindex, bare, &copies.for_device(bare), receive)
+        })
+    }
+
+    /// Probes by what was attached, to an interface that is not served.
+    pub(super) fn adopt(&mut self, attachment: Attachment, bare: bool) -> EngineKind {
+        let Attachment { socket, hooks } = attachment;
+        let (ifindex, kind) = (hooks.ifindex(), hooks.kind());
+        self.sender.adopt(ifindex, bare, socket);
+        let place = self
+            .hooks
+            .partition_point(|hooks| hooks.ifindex() < ifindex);
+        self.hooks.insert(place, hooks);
+        self.traffic.begin(ifindex);
+        kind
+    }
+
+    /// Probes by an interface no more. Nothing is taken off it until what this returns is dropped.
+    pub(super) fn release(&mut self, ifindex: Ifindex) -> Option<Attachment> {
+        let socket = self.sender.close(ifindex);
         self.traffic.end(ifindex);
-        self.hooks.retain(|hooks| hooks.ifindex() != ifindex);
+        let found = self.hooks.binary_search_by_key(&ifindex, Hooks::ifindex);
+        let hooks = found.ok().map(|place| self.hooks.remove(place));
+        let (socket, hooks) = socket.zip(hooks)?;
+        Some(Attachment { socket, hooks })
+    }
+
+    /// The interfaces that are attached.
+    pub(super) fn attached(&self) -> Vec<Ifindex> {
+        self.hooks.iter().map(Hooks::ifindex).collect()
     }
 
     /// Nobody matches replies over this interface any more: probes that wait for one say nothing.

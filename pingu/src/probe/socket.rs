@@ -141,7 +141,7 @@ impl SocketTransport {
         if !self.serves(ifindex) {
             return;
         }
-        self.sender.close(ifindex);
+        drop(self.sender.close(ifindex));
         self.accounts.end(ifindex);
         self.ears.retain(|ear| ear.ifindex != ifindex);
         self.pings.retain(|interface| interface.ifindex != ifindex);
@@ -178,9 +178,10 @@ impl SocketTransport {
                 results.push(SendResult::NotSent(libc::ENODEV));
                 continue;
             };
-            let (cookie, clockwork) = (self.cookies.next(), &mut self.clockwork);
+            let cookie = self.cookies.next();
+            let (heard, clockwork) = (&mut self.heard, &mut self.clockwork);
             let interface = &mut self.pings[place];
-            let (result, new) = interface.send(order, cookie, &self.slots, clockwork);
+            let (result, new) = interface.send(order, cookie, &self.slots, heard, clockwork);
             results.push(result);
             if let Some(socket) = new
                 && let Err(error) = self.ready.watch(socket, Waiting::Echo(order.ifindex))
@@ -248,7 +249,7 @@ impl SocketTransport {
             let inbox = &mut self.clockwork.inbox;
             let fd: BorrowedFd<'_> = socket.socket.as_fd();
             let errors = inbox.take(fd, Queue::Errors, STRAY_READ_MAX, |message| {
-                listener.take_error(message);
+                listener.heard.take_error(message, listener.slots);
             });
             overflowed(errors, ifindex, || false);
             let accounts = &mut self.accounts;

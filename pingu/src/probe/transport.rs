@@ -12,8 +12,10 @@ use crate::{
     units::{Ifindex, SlotId},
 };
 
+pub(crate) mod beside;
 mod watch;
 
+use beside::Beside;
 use watch::Watch;
 
 /// What to know where packet sockets are refused as well.
@@ -25,6 +27,8 @@ pub struct Transport {
     kernel: Option<KernelTransport>,
     /// Made when the first interface needs it, or at once without programs.
     socket: Option<SocketTransport>,
+    /// Where hooks are attached and detached by a thread.
+    beside: Option<Beside>,
     /// Made when the first hooks are in doubt.
     watch: Option<Watch>,
     slots: u32,
@@ -77,6 +81,7 @@ impl Transport {
             choice,
             kernel,
             socket: socket.flatten(),
+            beside: None,
             watch: None,
             slots: options.slots.max(1),
             refusal,
@@ -161,8 +166,8 @@ impl Transport {
             Sockets::Echo => format!("{reason}; {ECHO_SOCKETS}"),
         };
         self.unwatch(ifindex);
+        self.take_off(ifindex);
         if let Some(kernel) = &mut self.kernel {
-            kernel.detach(ifindex);
             kernel.doubt(ifindex);
         }
         Ok(Served {
@@ -175,9 +180,7 @@ impl Transport {
     pub fn detach(&mut self, ifindex: Ifindex) {
         self.failed.remove(&ifindex);
         self.unwatch(ifindex);
-        if let Some(kernel) = &mut self.kernel {
-            kernel.detach(ifindex);
-        }
+        self.take_off(ifindex);
         if let Some(socket) = &mut self.socket {
             socket.detach(ifindex);
         }

@@ -11,7 +11,7 @@ use pingu::{
     config::Config,
     engine::{Engine, HookState, RouteSet, State},
     network::{Address, Link, LinkLayer, Snapshot},
-    probe::{EngineKind, ProbeOrder, ProbeTransport, SendResult, Stamps},
+    probe::{EngineKind, ProbeOrder, ProbeTransport, SendResult, Stamps, Traffic},
     units::{Ifindex, SlotId, UplinkId},
 };
 
@@ -33,6 +33,8 @@ pub(crate) struct Counter {
     start: Instant,
     now: Cell<Instant>,
     pub(crate) rtt: Duration,
+    /// What passes is counted, but nothing does.
+    pub(crate) counts: bool,
     pub(crate) cut: BTreeSet<Ifindex>,
     slots: Vec<(u64, Option<u64>)>,
     pub(crate) sent: Vec<Sent>,
@@ -70,6 +72,10 @@ impl ProbeTransport for Counter {
             sent_ns: Some(sent_ns).filter(|ns| *ns > 0),
             received_ns: reply.filter(|at| *at <= now_ns),
         }
+    }
+
+    fn traffic(&self, _ifindex: Ifindex) -> Option<Traffic> {
+        self.counts.then(Traffic::default)
     }
 }
 
@@ -133,6 +139,7 @@ impl Crowd {
             start,
             now: Cell::new(start),
             rtt: Duration::from_millis(3),
+            counts: false,
             cut: BTreeSet::new(),
             slots: vec![(0, None); engine.slots_needed() as usize],
             sent: Vec::new(),

@@ -5,7 +5,7 @@ use std::{env, path::PathBuf, process::Command};
 use anyhow::{Context, Result, ensure};
 use clap::{Parser, Subcommand};
 use pingu_tests::bench::{
-    accuracy, detect, forward, idle, plot, probe, routes,
+    accuracy, detect, forward, idle, one_target, plot, probe, routes,
     saved::{Machine, Saved},
 };
 
@@ -44,6 +44,9 @@ enum Benchmark {
     },
     /// Draws what was kept
     Plot(plot::Options),
+    /// Probes one target, as cheaply as a prober of dpinger's shape can: `probe` and `accuracy` start it
+    #[command(hide = true)]
+    OneTarget(one_target::Options),
 }
 
 /// In the order of their goals.
@@ -54,6 +57,10 @@ const DATA: &str = "docs/plots/data";
 
 fn main() -> Result<()> {
     let arguments = Arguments::parse();
+    // A thousand of these begin at once, so that none looks at the machine.
+    if let Benchmark::OneTarget(options) = &arguments.command {
+        return one_target::run(options);
+    }
     // Before it has put load on the machine.
     let machine = Machine::here()?;
     let told = Told {
@@ -82,6 +89,7 @@ fn main() -> Result<()> {
             }
             Ok(())
         }
+        Benchmark::OneTarget(options) => one_target::run(&options),
     }
 }
 

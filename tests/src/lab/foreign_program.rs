@@ -1,4 +1,4 @@
-//! A program of somebody else at an interface's hooks: it lets every packet pass, and nobody behind it sees one.
+//! A program of somebody else at an interface's hooks: it lets every packet pass or drops it, and nobody behind it sees one.
 
 use std::{
     io,
@@ -14,6 +14,9 @@ const BPF_F_BEFORE: u32 = 1 << 3;
 
 /// `r0 = TC_ACT_OK` and `exit`: the packet is accepted, and the programs behind are not asked.
 const ACCEPT: [u64; 2] = [0x0000_0000_0000_00b7, 0x0000_0000_0000_0095];
+
+/// The same with `TC_ACT_SHOT`: the packet is dropped.
+const DROP: [u64; 2] = [0x0000_0002_0000_00b7, 0x0000_0000_0000_0095];
 
 /// Which way the packets go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,11 +34,27 @@ pub struct ForeignProgram {
 }
 
 impl ForeignProgram {
-    /// Puts it before all others.
+    /// Puts one that lets pass before all others.
     #[track_caller]
     pub fn attach(namespace: &Namespace, interface: &str, hook: Hook) -> Self {
+        Self::attach_running(namespace, interface, hook, &ACCEPT)
+    }
+
+    /// Puts one that drops before all others.
+    #[track_caller]
+    pub fn attach_dropping(namespace: &Namespace, interface: &str, hook: Hook) -> Self {
+        Self::attach_running(namespace, interface, hook, &DROP)
+    }
+
+    #[track_caller]
+    fn attach_running(
+        namespace: &Namespace,
+        interface: &str,
+        hook: Hook,
+        instructions: &[u64],
+    ) -> Self {
         let ifindex = namespace.ifindex(interface);
-        let link = namespace.enter(|| link(&load()?, ifindex, hook));
+        let link = namespace.enter(|| link(&load(instructions)?, ifindex, hook));
         Self {
             _link: link.expect("TCX is there, and it has room"),
         }
@@ -56,11 +75,11 @@ struct ProgramLoad {
     flags: u32,
 }
 
-fn load() -> io::Result<OwnedFd> {
+fn load(instructions: &[u64]) -> io::Result<OwnedFd> {
     let attributes = ProgramLoad {
         kind: BPF_PROG_TYPE_SCHED_CLS,
-        instruction_count: ACCEPT.len() as u32,
-        instructions: ACCEPT.as_ptr() as u64,
+        instruction_count: instructions.len() as u32,
+        instructions: instructions.as_ptr() as u64,
         license: c"MIT".as_ptr() as u64,
         log_level: 0,
         log_bytes: 0,

@@ -213,6 +213,28 @@ fn what_a_full_queue_drops_of_a_template_is_stamped_and_lost() {
 }
 
 #[test]
+fn what_a_filter_ahead_of_the_hook_drops_is_stamped_and_lost_alone_and_as_a_template() {
+    let pair = Pair::new();
+    pair.sender.command("nft add table netdev own").unwrap();
+    pair.sender
+        .command("nft add chain netdev own out { type filter hook egress device up0 priority 0; policy drop; }")
+        .unwrap();
+    for count in [1, FEWEST] {
+        let orders: Vec<_> = (0..count)
+            .map(|slot| pair.order(slot, HERE_V4, THERE_V4))
+            .collect();
+        let (results, stamps) = sent(&pair, ReceiveHook::Tcx, &orders);
+        let dropped = SendResult::Dropped(libc::ENOBUFS);
+        assert!(
+            results.iter().all(|result| *result == dropped),
+            "{results:?}"
+        );
+        let is_lost = |stamps: &Stamps| stamps.sent_ns.is_some() && stamps.received_ns.is_none();
+        assert!(stamps.iter().all(is_lost), "{count} probes");
+    }
+}
+
+#[test]
 fn a_template_that_the_interface_refuses_says_why_for_each_probe() {
     let pair = Pair::new();
     let orders: Vec<_> = (0..FEWEST)

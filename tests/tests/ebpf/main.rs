@@ -26,5 +26,6 @@ mod remarks;
 mod requests;
 mod socket_engine;
 mod sockets;
+mod stamps;
 mod traffic;
 mod tun;

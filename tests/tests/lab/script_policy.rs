@@ -28,6 +28,7 @@ use serde_json::Value;
 use crate::running::two_uplinks;
 
 mod abuse;
+mod hung;
 
 const DEADLINE: Duration = Duration::from_secs(15);
 

@@ -40,7 +40,10 @@ impl CauseKind {
                 "The probe was handed to the interface, and nothing shows when it left: it never passed the egress hook or, by \
                  sockets, got no sure time stamp."
             }
-            Self::DroppedLocally => "The interface's own queue was full and dropped the probe.",
+            Self::DroppedLocally => {
+                "This machine dropped the probe on its way out: the interface's own queue was full, or a filter at its egress \
+                 (nftables' egress hook, tc) stood in the way."
+            }
             Self::NoReply => "The probe left by the uplink and nothing came back.",
             Self::Late => "The answer came, but after the timeout.",
             Self::WrongUplink => {
@@ -70,7 +73,8 @@ impl CauseKind {
                  start or after a step of the clock is nothing."
             }
             Self::DroppedLocally => {
-                "Shape traffic below the line's rate, or give the interface a longer or a fair queue."
+                "Shape traffic below the line's rate, or give the interface a longer or a fair queue; look at the rules of \
+                 `nft list ruleset` and `tc filter show` for it."
             }
             Self::NoReply => {
                 "If other targets answer, this one may be down or drop echo requests; else ask the provider."
@@ -122,7 +126,9 @@ pub(crate) fn phrase(cause: &Cause, links: &[Link], of: &str) -> Option<String> 
         (CauseKind::IcmpError, _) => format!("routers report errors{}", behind("for")),
         (CauseKind::NotSent, _) => format!("not sent{}{of}", why()),
         (CauseKind::WrongInterface, _) => format!("tried to leave{}:{of}", by()),
-        (CauseKind::DroppedLocally, _) => format!("dropped by the own queue{}:{of}", why()),
+        (CauseKind::DroppedLocally, _) => {
+            format!("dropped on this machine's way out{}:{of}", why())
+        }
         (CauseKind::WrongUplink, _) => format!("answers come in{}{}", by(), behind("to")),
         (CauseKind::Corrupt, _) => format!("answers are damaged{}", behind("to")),
         (CauseKind::Late, _) => format!("answered late{of}"),

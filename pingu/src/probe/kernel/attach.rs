@@ -15,6 +15,7 @@ use pingu_common::{
 use super::{
     AttachError,
     clsact::{self, Owner},
+    sender::Sender,
 };
 use crate::{config::ReceiveHook, probe::EngineKind, units::Ifindex};
 
@@ -52,6 +53,57 @@ impl<'a> Programs<'a> {
             reply: fd(reply)?,
             reply_xdp,
         })
+    }
+}
+
+/// All programs' descriptors once more, for another thread.
+pub(super) struct ProgramCopies {
+    /// Request and reply.
+    ethernet: [OwnedFd; 2],
+    bare: [OwnedFd; 2],
+    reply_xdp: Option<OwnedFd>,
+}
+
+impl ProgramCopies {
+    pub(super) fn of(ebpf: &Ebpf, receive: ReceiveHook) -> io::Result<Self> {
+        let programs = |bare| Programs::of(ebpf, bare, receive).map_err(io::Error::other);
+        let (ethernet, bare) = (programs(false)?, programs(true)?);
+        let copy = |fd: BorrowedFd<'_>| fd.try_clone_to_owned();
+        Ok(Self {
+            ethernet: [copy(ethernet.request)?, copy(ethernet.reply)?],
+            bare: [copy(bare.request)?, copy(bare.reply)?],
+            reply_xdp: ethernet.reply_xdp.map(copy).transpose()?,
+        })
+    }
+
+    pub(super) fn for_device(&self, bare: bool) -> Programs<'_> {
+        let [request, reply] = if bare { &self.bare } else { &self.ethernet };
+        let reply_xdp = self.reply_xdp.as_ref().filter(|_| !bare);
+        Programs {
+            request: request.as_fd(),
+            reply: reply.as_fd(),
+            reply_xdp: reply_xdp.map(AsFd::as_fd),
+        }
+    }
+}
+
+/// All that serves one interface: the socket that probes leave by, and the hooks. Dropping it detaches.
+pub(crate) struct Attachment {
+    pub(super) socket: OwnedFd,
+    pub(super) hooks: Hooks,
+}
+
+impl Attachment {
+    pub(super) fn make(
+        ifindex: Ifindex,
+        bare: bool,
+        programs: &Programs<'_>,
+        receive: ReceiveHook,
+    ) -> Result<Self, AttachError> {
+        let socket = Sender::open_marked(ifindex, bare)
+            .map_err(|source| AttachError::Socket { ifindex, source })?;
+        let hooks = Hooks::attach(ifindex, programs, receive)?;
+        Ok(Self { socket, hooks })
     }
 }
 

@@ -13,7 +13,11 @@ use pingu_common::{
     fan::{FAN_PROBES_MAX, FAN_SLOT, FAN_UNTOUCHED, Fan},
 };
 
-use super::{mapped::Mapped, sender::Cookies, slots::Slots};
+use super::{
+    mapped::Mapped,
+    sender::{Cookies, batch},
+    slots::Slots,
+};
 use crate::probe::{ProbeOrder, SendResult, packet};
 
 /// What the kernel says of a packet that a queue dropped (`NET_XMIT_DROP`).
@@ -91,9 +95,7 @@ impl FanOut {
                 // A queue that dropped it comes after the egress hook: as lost as if a router had dropped it.
                 (Some(QUEUE_DROPPED), _) if !is_last => SendResult::Dropped(libc::ENOBUFS),
                 (Some(_), _) if !is_last => SendResult::Sent,
-                (_, Some(libc::ENOBUFS)) if slots.read(slot).sent_ns.is_some() => {
-                    SendResult::Dropped(libc::ENOBUFS)
-                }
+                (_, Some(libc::ENOBUFS)) => batch::dropped_at_egress(slot, slots),
                 (_, Some(errno)) => SendResult::NotSent(errno),
                 (_, None) => SendResult::Sent,
             };
@@ -103,7 +105,7 @@ impl FanOut {
             results[*place as usize] = result;
         }
         match results[last as usize] {
-            SendResult::NotSent(errno) if super::sender::batch::takes_no_more(errno) => Some(errno),
+            SendResult::NotSent(errno) if batch::takes_no_more(errno) => Some(errno),
             _ => None,
         }
     }

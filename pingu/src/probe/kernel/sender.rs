@@ -109,17 +109,21 @@ impl Sender {
         self.cookies.first_word = Some(first_word);
     }
 
-    /// Opens the interface's socket.
-    pub(super) fn open(&mut self, ifindex: Ifindex, bare: bool) -> io::Result<()> {
+    /// Opens a socket for an interface, with the mark.
+    pub(super) fn open_marked(ifindex: Ifindex, bare: bool) -> io::Result<OwnedFd> {
         let socket = packet_socket::open(ifindex, bare)?;
         packet_socket::mark(&socket)?;
+        Ok(socket)
+    }
+
+    /// Lets an interface's probes leave by such a socket.
+    pub(super) fn adopt(&mut self, ifindex: Ifindex, bare: bool, socket: OwnedFd) {
         self.add(ifindex, bare, socket);
         if self.common.is_none() {
             // Without it each interface's own serves.
             let marked = |socket| packet_socket::mark(&socket).map(|()| socket);
             self.common = packet_socket::open_for_all().and_then(marked).ok();
         }
-        Ok(())
     }
 
     /// Opens the interface's socket, without the mark, and has it tell when requests leave.
@@ -151,9 +155,12 @@ impl Sender {
         );
     }
 
-    /// Closes the interface's socket.
-    pub(in crate::probe) fn close(&mut self, ifindex: Ifindex) {
-        self.outlets.retain(|outlet| outlet.ifindex != ifindex);
+    /// Lets nothing leave by the interface any more. Its socket closes when it is dropped, which takes the kernel milliseconds.
+    pub(in crate::probe) fn close(&mut self, ifindex: Ifindex) -> Option<OwnedFd> {
+        let found = self
+            .outlets
+            .binary_search_by_key(&ifindex, |outlet| outlet.ifindex);
+        Some(self.outlets.remove(found.ok()?).socket)
     }
 
     pub(in crate::probe) fn send(

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     clock::{Clock, Look},
-    inbox::{self, Inbox, Queue, ask_for_times},
+    inbox::{self, Inbox, Message, Queue, ask_for_times},
     reply,
 };
 use crate::{probe::kernel::slots::Slots, units::SlotId};
@@ -51,14 +51,23 @@ impl Clockwork {
         self.clock.note(self.look);
     }
 
-    /// Stamps the slots of requests that have just left by this socket, since the last look.
-    pub(in crate::probe) fn stamp_departures(&mut self, socket: BorrowedFd<'_>, slots: &Slots) {
+    /// Stamps the slots of requests that have just left by this socket, since the last look. What else its error queue has is handed to
+    /// `others`: it is told once.
+    pub(in crate::probe) fn stamp_departures(
+        &mut self,
+        socket: BorrowedFd<'_>,
+        slots: &Slots,
+        mut others: impl FnMut(&Message<'_>),
+    ) {
         let from_ns = self.look.monotonic_ns;
         self.look();
         let (clock, to_ns) = (&self.clock, self.look.monotonic_ns);
         let taken = self
             .inbox
             .take(socket, Queue::Errors, DEPARTURES_MAX, |message| {
+                if message.is_icmp_error() {
+                    return others(message);
+                }
                 // The error queue has the packet as the device gets it. A device that hides its link header has none here, either.
                 let Some(payload) = [false, true]
                     .into_iter()

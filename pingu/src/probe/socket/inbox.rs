@@ -19,6 +19,8 @@ const CONTROL_BYTES: usize = 256;
 
 /// `SO_TIMESTAMPING_NEW`, whose times have 64 bits on every machine.
 const SO_TIMESTAMPING_NEW: i32 = 65;
+/// `SO_EE_ORIGIN_ICMP` and `SO_EE_ORIGIN_ICMP6`.
+const ICMP_ORIGINS: [u8; 2] = [2, 3];
 /// `PACKET_TX_TIMESTAMP`: what a packet socket's error queue says beside the time.
 const PACKET_TX_TIMESTAMP: i32 = 16;
 const NS_PER_S: u64 = 1_000_000_000;
@@ -41,6 +43,14 @@ pub(crate) struct Message<'a> {
     pub(crate) to: Option<std::net::IpAddr>,
     /// What the error queue says of it.
     pub(crate) error: Option<Extended>,
+}
+
+impl Message<'_> {
+    /// Whether it is an error queue's word of an ICMP error, and not of a departure or of this machine's own refusal.
+    pub(crate) fn is_icmp_error(&self) -> bool {
+        let origin = self.error.map(|error| error.origin);
+        origin.is_some_and(|origin| ICMP_ORIGINS.contains(&origin))
+    }
 }
 
 /// `struct sock_extended_err`, and who caused it.

@@ -3,7 +3,7 @@
 use super::{
     clock::{Clock, Look},
     inbox::Message,
-    reply::{self, Arrival, Verdict},
+    reply::{self, Arrival, Quoted, Verdict},
 };
 use crate::{
     probe::{
@@ -12,9 +12,6 @@ use crate::{
     },
     units::{Ifindex, SlotId},
 };
-
-/// `SO_EE_ORIGIN_ICMP` and `SO_EE_ORIGIN_ICMP6`.
-const ICMP_ORIGINS: [u8; 2] = [2, 3];
 
 /// What is known of what was heard.
 pub(super) struct Heard {
@@ -45,6 +42,34 @@ impl Heard {
     pub(super) fn remarks(&self, slot: SlotId) -> Remarks {
         let remarks = self.remarks.get(slot.0 as usize);
         remarks.copied().unwrap_or_default()
+    }
+
+    /// From an echo socket's error queue: an ICMP error with the head of the request that it is about, and where that had gone.
+    pub(super) fn take_error(&mut self, message: &Message<'_>, slots: &Slots) {
+        let (Some(error), Some(target)) = (message.error, message.from) else {
+            return;
+        };
+        let Some(from) = error.offender.filter(|_| message.is_icmp_error()) else {
+            return;
+        };
+        let (kind, code) = (error.kind, error.code);
+        let slot = |slot| slots.expected(slot);
+        match reply::judge_quoted(message.packet, target, slot) {
+            Quoted::Probe(slot) => self.note_error(slot, IcmpError { from, kind, code }),
+            Quoted::Unproven => self.counters.error_unproven += 1,
+            Quoted::Foreign => {}
+        }
+    }
+
+    fn note_error(&mut self, slot: SlotId, error: IcmpError) {
+        self.counters.error += 1;
+        self.remark(slot, |remarks| remarks.error = Some(error));
+    }
+
+    fn remark(&mut self, slot: SlotId, change: impl FnOnce(&mut Remarks)) {
+        if let Some(remarks) = self.remarks.get_mut(slot.0 as usize) {
+            change(remarks);
+        }
     }
 }
 
@@ -82,27 +107,6 @@ impl Listener<'_> {
         self.take_in(verdict, message.time_ns);
     }
 
-    /// From an echo socket's error queue.
-    pub(super) fn take_error(&mut self, message: &Message<'_>) {
-        let (Some(error), Some(target)) = (message.error, message.from) else {
-            return;
-        };
-        let Some(from) = error
-            .offender
-            .filter(|_| ICMP_ORIGINS.contains(&error.origin))
-        else {
-            return;
-        };
-        let error = IcmpError {
-            from,
-            kind: error.kind,
-            code: error.code,
-        };
-        let slot = |slot| self.slots.expected(slot);
-        let verdict = reply::judge_quoted(message.packet, target, error, slot);
-        self.take_in(verdict, None);
-    }
-
     fn take_in(&mut self, verdict: Verdict, time_ns: Option<u64>) {
         match verdict {
             Verdict::Foreign => {}
@@ -128,10 +132,7 @@ impl Listener<'_> {
                 self.heard.counters.corrupt += 1;
                 self.remark(slot, |remarks| add_one(&mut remarks.corrupt));
             }
-            Verdict::Error(slot, error) => {
-                self.heard.counters.error += 1;
-                self.remark(slot, |remarks| remarks.error = Some(error));
-            }
+            Verdict::Error(slot, error) => self.heard.note_error(slot, error),
             Verdict::Matched(slot, reflection) => {
                 self.remark(slot, |remarks| remarks.reflection = reflection);
                 self.answer(slot, time_ns);
@@ -140,9 +141,7 @@ impl Listener<'_> {
     }
 
     fn remark(&mut self, slot: SlotId, change: impl FnOnce(&mut Remarks)) {
-        if let Some(remarks) = self.heard.remarks.get_mut(slot.0 as usize) {
-            change(remarks);
-        }
+        self.heard.remark(slot, change);
     }
 
     /// Gives the slot the time of its reply. A reply whose time is in doubt proves neither an RTT nor a loss: its probe counts as if it

@@ -16,6 +16,7 @@ use pingu_common::{
 use super::{
     clockwork::Clockwork,
     inbox::{self, ask_for_times, set_option},
+    listener::Heard,
 };
 use crate::{
     probe::{LinkHeader, ProbeOrder, SendResult, kernel::slots::Slots, packet},
@@ -25,8 +26,9 @@ use crate::{
 /// Sockets of one interface: one for each source address. An interface has few, and the oldest make room.
 const SOURCES_MAX: usize = 8;
 
-/// Sending again after an error: the first may have been an earlier probe's, which the kernel reports to whoever comes next.
-const TRIES: usize = 2;
+/// Sending again after an error: the kernel reports an earlier probe's ICMP error to whoever sends next, and more of them may come in
+/// between. One that repeats itself so often is this probe's own.
+const TRIES: usize = 4;
 
 const SO_BINDTOIFINDEX: i32 = 62;
 
@@ -60,6 +62,7 @@ impl PingInterface {
         order: &ProbeOrder,
         cookie: [u32; COOKIE_WORDS],
         slots: &Slots,
+        heard: &mut Heard,
         clockwork: &mut Clockwork,
     ) -> (SendResult, Option<&OwnedFd>) {
         slots.forget(order.slot);
@@ -85,7 +88,7 @@ impl PingInterface {
             },
         };
         let socket = &self.sockets[place];
-        let result = socket.send(order, cookie, slots, clockwork);
+        let result = socket.send(order, cookie, slots, heard, clockwork);
         (result, known.is_none().then_some(&socket.socket))
     }
 }
@@ -110,7 +113,7 @@ impl PingSocket {
         };
         set_option(fd, level, errors, &1_i32)?;
         set_option(fd, level, discover.0, &discover.1)?;
-        bind(&socket, source)?;
+        bind(&socket, source, ifindex)?;
         let ident = ident(&socket)?;
         Ok(Self {
             socket,
@@ -125,6 +128,7 @@ impl PingSocket {
         order: &ProbeOrder,
         cookie: [u32; COOKIE_WORDS],
         slots: &Slots,
+        heard: &mut Heard,
         clockwork: &mut Clockwork,
     ) -> SendResult {
         // The kernel writes its own identifier, and that is the one to wait for.
@@ -140,25 +144,34 @@ impl PingSocket {
         let mut result = Ok(());
         for _ in 0..TRIES {
             clockwork.look();
-            result = send_to(&self.socket, message, order.target);
-            if result.is_ok() {
+            result = send_to(&self.socket, message, &order);
+            // A full queue, or a filter, drops what is sent again as well, and no router's error reads so.
+            let is_dropped = |error: &io::Error| errno(error) == libc::ENOBUFS;
+            if result.as_ref().err().is_none_or(is_dropped) {
                 break;
             }
         }
         let handed_over_ns = clockwork.look.monotonic_ns;
+        let result = result.map_err(|error| errno(&error));
         match result {
-            Ok(()) => {
-                clockwork.stamp_departures(self.socket.as_fd(), slots);
+            Ok(()) | Err(libc::ENOBUFS) => {
+                // Errors of earlier probes wait in the same queue, and a near router's of this one.
+                clockwork.stamp_departures(self.socket.as_fd(), slots, |message| {
+                    heard.take_error(message, slots);
+                });
                 if slots.read(order.slot).sent_ns.is_none() {
                     // The kernel still looks for the next hop, or may not show this process what it sends: counted from here, the RTT
                     // is a little longer.
                     slots.set_sent(order.slot, handed_over_ns);
                 }
-                SendResult::Sent
+                match result {
+                    Ok(()) => SendResult::Sent,
+                    Err(_) => SendResult::Dropped(libc::ENOBUFS),
+                }
             }
-            Err(error) => {
+            Err(errno) => {
                 slots.disarm(order.slot);
-                SendResult::NotSent(errno(&error))
+                SendResult::NotSent(errno)
             }
         }
     }
@@ -218,15 +231,15 @@ fn open(ipv6: bool, ifindex: Ifindex) -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
-fn bind(socket: &OwnedFd, source: IpAddr) -> io::Result<()> {
-    let (address, length) = raw_address(source);
+fn bind(socket: &OwnedFd, source: IpAddr, ifindex: Ifindex) -> io::Result<()> {
+    let (address, length) = raw_address(source, ifindex);
     // SAFETY: the address outlives the call, and its length is right.
     let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
     ok(bound as isize)
 }
 
-fn send_to(socket: &OwnedFd, message: &[u8], target: IpAddr) -> io::Result<()> {
-    let (address, length) = raw_address(target);
+fn send_to(socket: &OwnedFd, message: &[u8], order: &ProbeOrder) -> io::Result<()> {
+    let (address, length) = raw_address(order.target, order.ifindex);
     // SAFETY: the message and the address outlive the call, and their lengths are right.
     ok(unsafe {
         libc::sendto(
@@ -260,7 +273,7 @@ fn ident(socket: &OwnedFd) -> io::Result<u16> {
     Ok(u16::from_be(address.sin_port))
 }
 
-fn raw_address(address: IpAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
+fn raw_address(address: IpAddr, ifindex: Ifindex) -> (libc::sockaddr_storage, libc::socklen_t) {
     // SAFETY: a socket address is plain numbers, for which zero is a value.
     let mut storage: libc::sockaddr_storage = unsafe { mem::zeroed() };
     let place = &raw mut storage;
@@ -286,7 +299,8 @@ fn raw_address(address: IpAddr) -> (libc::sockaddr_storage, libc::socklen_t) {
                 sin6_addr: libc::in6_addr {
                     s6_addr: address.octets(),
                 },
-                sin6_scope_id: 0,
+                // A link-local address means nothing without its link; of any other address the kernel does not ask.
+                sin6_scope_id: ifindex.0,
             };
             // SAFETY: as above.
             unsafe { place.cast::<libc::sockaddr_in6>().write(raw) };

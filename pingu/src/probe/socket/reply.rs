@@ -106,25 +106,31 @@ pub(super) fn judge_message(
     }
 }
 
-/// Judges what an echo socket learned from an ICMP error: the ICMP part of the packet that it quotes, and where it had gone.
+/// Which probe an ICMP error on an echo socket speaks of.
+pub(super) enum Quoted {
+    /// That of this slot, cookie and all.
+    Probe(SlotId),
+    /// It quotes the number of a slot, and does not prove to speak of its probe.
+    Unproven,
+    /// None of ours.
+    Foreign,
+}
+
+/// Judges what an echo socket learned from an ICMP error: the ICMP part of the packet that it quotes, and where it had gone. The error may
+/// be here before the time at which its request left: the cookie is proof that it did.
 pub(super) fn judge_quoted(
     icmp: &[u8],
     target: IpAddr,
-    error: IcmpError,
     slot: impl Fn(SlotId) -> Option<Slot>,
-) -> Verdict {
+) -> Quoted {
     let Some(echo) = Echo::read(icmp) else {
-        return Verdict::Foreign;
+        return Quoted::Foreign;
     };
     let id = SlotId(echo.payload.slot);
     match slot(id) {
-        None => Verdict::Foreign,
-        Some(expected)
-            if expected.state != 0 && expected.sent_ns != 0 && echo.is_of(&expected, target) =>
-        {
-            Verdict::Error(id, error)
-        }
-        Some(_) => Verdict::ErrorUnproven,
+        None => Quoted::Foreign,
+        Some(expected) if expected.state != 0 && echo.is_of(&expected, target) => Quoted::Probe(id),
+        Some(_) => Quoted::Unproven,
     }
 }
 

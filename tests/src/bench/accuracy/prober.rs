@@ -1,6 +1,7 @@
 //! Who probes, and how each is run for so many probes.
 
 use std::{
+    env,
     io::{BufRead, BufReader},
     process::Stdio,
     time::{Duration, SystemTime},
@@ -33,13 +34,15 @@ pub enum Prober {
     Oping,
     /// dpinger.
     Dpinger,
+    /// What a prober of its shape tells at best.
+    UserSpace,
 }
 
 /// dpinger tells nothing of its latest probe while that is on its way, and the same twice at times.
 const DPINGER_LINES_PER_PROBE: u32 = 2;
 
 impl Prober {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::PinguTc,
         Self::PinguXdp,
         Self::PinguSocket,
@@ -47,6 +50,7 @@ impl Prober {
         Self::Fping,
         Self::Oping,
         Self::Dpinger,
+        Self::UserSpace,
     ];
 
     /// As it is called in tables.
@@ -59,13 +63,14 @@ impl Prober {
             Self::Fping => "fping",
             Self::Oping => "oping",
             Self::Dpinger => "dpinger",
+            Self::UserSpace => "user-space stamps",
         }
     }
 
     /// The program that has to be there.
     pub(super) fn program(self, dpinger: &str) -> Option<&str> {
         match self {
-            Self::PinguTc | Self::PinguXdp | Self::PinguSocket => None,
+            Self::PinguTc | Self::PinguXdp | Self::PinguSocket | Self::UserSpace => None,
             Self::Ping => Some("ping"),
             Self::Fping => Some("fping"),
             Self::Oping => Some("oping"),
@@ -108,6 +113,21 @@ impl Prober {
                     dpinger, "-f", "-s", &millis, "-t", &millis, "-r", &millis, target,
                 ];
                 follow(site, &words, count * DPINGER_LINES_PER_PROBE)
+            }
+            Self::UserSpace => {
+                let own = env::current_exe()?;
+                let own = own.to_str().context("the path of the benchmark")?;
+                let micros = interval.as_micros().to_string();
+                let words = [
+                    own,
+                    "one-target",
+                    "--interval-us",
+                    &micros,
+                    "--count",
+                    &times,
+                    target,
+                ];
+                Ok(by_sequence(&printed(site, &words)?))
             }
         }
     }

@@ -1,11 +1,16 @@
 //! The probers that pingu is measured beside, as anybody would run them.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, time::Duration};
 
 use crate::bench::link::TARGETS;
 
 /// fping sends to one target once a millisecond, so it needs some hundreds to show its speed.
 pub(super) const FLOOD_TARGETS: u32 = 256;
+
+/// The stand-in for dpinger, which nothing of its shape is cheaper than.
+pub(super) const FLOOR: &str = "one process a target";
+/// All of a thousand have begun by then, and none keeps another from it.
+pub(super) const REST_OF_MANY: Duration = Duration::from_millis(2_500);
 
 /// What the raw senders have to be told, since no gateway answers a whole Internet.
 #[derive(Clone, Debug)]
@@ -74,6 +79,27 @@ pub(super) fn dpingers(program: &str, rate: u32, targets: u32) -> Peer {
     };
     Peer {
         name: "dpinger, one each",
+        commands: addresses(targets).map(command).collect(),
+    }
+}
+
+/// As cheap as dpinger's shape allows, a process for each target too.
+pub(super) fn floor(program: &str, rate: u32, targets: u32) -> Peer {
+    let interval_us = (1_000_000 * u64::from(targets) / u64::from(rate)).to_string();
+    let rest_ms = REST_OF_MANY.as_millis().to_string();
+    let command = |address: String| {
+        words(&[
+            program,
+            "one-target",
+            "--interval-us",
+            &interval_us,
+            "--rest-ms",
+            &rest_ms,
+            &address,
+        ])
+    };
+    Peer {
+        name: FLOOR,
         commands: addresses(targets).map(command).collect(),
     }
 }
@@ -179,6 +205,12 @@ mod tests {
         assert_eq!(
             dpingers.commands[999].join(" "),
             "dpinger -f -s 100 -t 200 -r 3600000 10.78.3.231"
+        );
+        let floor = floor("bench", 10_000, 1_000);
+        assert_eq!(floor.commands.len(), 1_000);
+        assert_eq!(
+            floor.commands[999].join(" "),
+            "bench one-target --interval-us 100000 --rest-ms 2500 10.78.3.231"
         );
     }
 }

@@ -1,13 +1,13 @@
 //! The network of the benchmark, and turns of all probers in it.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, env, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use pingu::probe::{EngineKind, ProbeOrder};
 
 use super::{
     DAEMON, LOOP, Options, Part, Run, flood,
-    lines::{self, FLOOD_TARGETS, Peer, Wire},
+    lines::{self, FLOOD_TARGETS, Peer, REST_OF_MANY, Wire},
 };
 use crate::bench::{
     bare_loop::{self, Outlet},
@@ -180,7 +180,11 @@ impl Lab {
         }
         let (rate, targets) = (self.options.rate, self.options.rate_targets);
         let peer = lines::dpingers(&self.options.dpinger, rate, targets);
-        self.watch(Part::Each, &peer, WARM_UP_OF_MANY)
+        self.watch(Part::Each, &peer, WARM_UP_OF_MANY)?;
+        let own = env::current_exe()?;
+        let own = own.to_str().context("the path of the benchmark")?;
+        let peer = lines::floor(own, rate, targets);
+        self.watch(Part::Each, &peer, REST_OF_MANY + WARM_UP_OF_MANY)
     }
 
     fn watch(&mut self, part: Part, peer: &Peer, warm_up: Duration) -> Result<()> {
@@ -231,7 +235,7 @@ impl Lab {
 
 /// Whether a program can be started.
 pub(in crate::bench) fn is_here(program: &str) -> bool {
-    let directories = std::env::var_os("PATH").unwrap_or_default();
+    let directories = env::var_os("PATH").unwrap_or_default();
     program.contains('/') && std::path::Path::new(program).exists()
-        || std::env::split_paths(&directories).any(|directory| directory.join(program).exists())
+        || env::split_paths(&directories).any(|directory| directory.join(program).exists())
 }

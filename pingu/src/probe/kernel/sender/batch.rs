@@ -9,10 +9,14 @@ use std::{
 use pingu_common::Payload;
 
 use super::{Cookies, Stamping};
-use crate::probe::{
-    ProbeOrder, SendResult,
-    kernel::{packet_socket, slots::Slots},
-    packet,
+use crate::{
+    probe::{
+        ProbeOrder, SendResult,
+        kernel::{packet_socket, slots::Slots},
+        packet,
+        socket::clock::Look,
+    },
+    units::SlotId,
 };
 
 /// Frames handed to the kernel at once: enough to make the system call's own cost (0.2 us) small against a packet's (1 us), few
@@ -123,7 +127,7 @@ impl Batch {
             }
             let sent = self.hand_over(socket, done);
             if let Stamping::Sockets(clockwork) = stamping {
-                clockwork.stamp_departures(socket.as_fd(), slots);
+                clockwork.stamp_departures(socket.as_fd(), slots, |_| {});
             }
             let errno = match sent {
                 Ok(count) => {
@@ -135,7 +139,8 @@ impl Batch {
             };
             let place = self.places[done] as usize;
             done += 1;
-            results[place] = refusal(errno, &orders[place], slots);
+            let by_hooks = matches!(stamping, Stamping::Hooks(_));
+            results[place] = refusal(errno, &orders[place], slots, by_hooks);
             let is_refused = results[place] == SendResult::NotSent(errno) && takes_no_more(errno);
             refused = is_refused.then_some(errno);
         }
@@ -167,7 +172,7 @@ impl Batch {
                 Err(libc::EAGAIN) => break,
                 Err(errno) => {
                     let place = self.places[done] as usize;
-                    results[place] = refusal(errno, &orders[place], slots);
+                    results[place] = refusal(errno, &orders[place], slots, true);
                     done += 1;
                 }
             }
@@ -205,13 +210,22 @@ impl Batch {
 }
 
 /// What became of a frame that the kernel answered with an errno.
-fn refusal(errno: i32, order: &ProbeOrder, slots: &Slots) -> SendResult {
-    if errno == libc::ENOBUFS && slots.read(order.slot).sent_ns.is_some() {
-        // It passed the egress hook, and the uplink's own full queue dropped it: as lost as if a router had.
-        return SendResult::Dropped(errno);
+fn refusal(errno: i32, order: &ProbeOrder, slots: &Slots, by_hooks: bool) -> SendResult {
+    let is_stamped = || slots.read(order.slot).sent_ns.is_some();
+    if errno == libc::ENOBUFS && (by_hooks || is_stamped()) {
+        return dropped_at_egress(order.slot, slots);
     }
     slots.disarm(order.slot);
     SendResult::NotSent(errno)
+}
+
+/// The uplink's own full queue dropped a frame, or a filter of this machine: as lost as if a router had. A filter may come ahead of the
+/// egress hook, which then stamps nothing; a socket's own stamp is taken before both.
+pub(in crate::probe::kernel) fn dropped_at_egress(slot: SlotId, slots: &Slots) -> SendResult {
+    if slots.read(slot).sent_ns.is_none() {
+        slots.set_sent(slot, Look::take().monotonic_ns);
+    }
+    SendResult::Dropped(libc::ENOBUFS)
 }
 
 /// Whether an errno speaks of the interface rather than of one packet.

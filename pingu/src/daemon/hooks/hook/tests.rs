@@ -18,6 +18,7 @@ fn hook(state: HookState) -> Hook {
         blind_since: None,
         retry_at: tried + RETRY_HOOKS_EVERY,
         watched: false,
+        is_under_way: false,
     }
 }
 
