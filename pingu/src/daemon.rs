@@ -298,7 +298,8 @@ impl Daemon {
     /// What comes before probing: how the kernel is, and hooks where interfaces have come.
     async fn prepare(&mut self) -> anyhow::Result<()> {
         self.notifier.turn(clock());
-        if clock() >= self.look_at && self.clearance.take() {
+        // Without a first look there is nothing to hold up, and nothing to be said.
+        if clock() >= self.look_at && (!self.engine.is_oriented() || self.clearance.take()) {
             self.look().await?;
         }
         self.hooks_due |= self.hooks.may_be_blind(&self.engine, clock());

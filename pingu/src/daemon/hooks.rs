@@ -74,7 +74,7 @@ impl Hooks {
         let mut hook = Hook::new(interface, bare, served, transport.declined(ifindex), now);
         hook.retry_at = now + RETRY_HOOKS_EVERY;
         hook.watch_after(&before, ifindex, transport);
-        let is_new = before.state == HookState::Detached;
+        let is_new = before.state == HookState::Attaching;
         if is_new && matches!(hook.state, HookState::Attached(_)) {
             let by_it = wanted.iter().filter(|(_, wanted, _)| *wanted == ifindex);
             by_it.for_each(|(uplink, _, _)| engine.serves(*uplink, now));
@@ -156,8 +156,13 @@ impl Hooks {
         }
         for index in 0..engine.config().uplinks.len() {
             let id = UplinkId(index as u16);
-            let hook = on.get(&id).and_then(|ifindex| self.attached.get(ifindex));
-            let state = hook.map_or(HookState::Detached, |hook| hook.state.clone());
+            let there = on.get(&id);
+            let hook = there.and_then(|ifindex| self.attached.get(ifindex));
+            let state = match (hook, there) {
+                (Some(hook), _) => hook.state.clone(),
+                (None, Some(_)) => HookState::Attaching,
+                (None, None) => HookState::Detached,
+            };
             engine.set_hook(id, state);
             engine.set_engine_reason(id, hook.and_then(|hook| hook.reason.clone()));
         }

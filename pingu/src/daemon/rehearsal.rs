@@ -1,6 +1,6 @@
 //! While an answer is missing, the next thing may be a decision, and traffic waits for what follows it: the way there is gone once without
-//! a change, so that its code and what it reads are in the processor's caches when they are needed. Where the time is known that may decide,
-//! the loop is awake shortly before it for that.
+//! a change, so that its code and what it reads are in the processor's caches when they are needed. Where the time is known that may
+//! decide, the loop is awake shortly before it for that.
 
 use std::{
     hint::black_box,

@@ -40,17 +40,21 @@ impl Engine {
         self.rank(now);
     }
 
-    /// Probes can leave by an uplink's interface, which nothing served before: what was due meanwhile has said nothing, and is due again.
+    /// Probes can leave by an uplink's interface, which nothing served before: what was due meanwhile has waited, or said nothing, and
+    /// is due now.
     pub fn serves(&mut self, id: UplinkId, now: Instant) {
         let mut paths: Vec<usize> = self.uplinks[id.index()].paths.clone().collect();
         paths.sort_by_key(|index| self.places[*index]);
         for index in paths {
             let path = &mut self.paths[index];
-            if path.record.is_blocked() || (path.tells() && path.record.judged.is_some()) {
+            path.record.is_served = true;
+            if path.record.is_blocked() {
                 continue;
             }
-            let probe = &self.config.uplinks[id.index()].probe;
-            path.begin_by(self.pace.next(probe, now));
+            if !path.tells() || path.record.judged.is_none() {
+                let probe = &self.config.uplinks[id.index()].probe;
+                path.begin_by(self.pace.next(probe, now));
+            }
             self.note_wants(PathId(index as u32), now);
         }
     }

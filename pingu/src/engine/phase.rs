@@ -13,13 +13,6 @@ const TOGETHER: f64 = 32.0;
 /// In probes a second.
 const TOGETHER_RATE: f64 = 400.0;
 
-/// Wake-ups a second that no rate makes more of, until as many as [`MANY_TOGETHER`] leave in each: one takes some 300 us of an otherwise
-/// idle core.
-const WAKE_UPS_PER_SECOND: f64 = 40.0;
-
-/// 25 kilobytes, which the shallowest of queues hold, and a quarter of what a kernel's backlog takes from one device.
-const MANY_TOGETHER: f64 = 256.0;
-
 /// Wake-ups are not closer together than this: where paths are so many, more of them begin together.
 const APART_MIN: Duration = Duration::from_millis(1);
 
@@ -139,7 +132,6 @@ impl Rhythm {
     fn apart(self, paths: usize) -> Duration {
         let rate = paths as f64 * self.rate();
         let together = TOGETHER * (rate / TOGETHER_RATE).max(1.0).sqrt();
-        let together = together.max((rate / WAKE_UPS_PER_SECOND).min(MANY_TOGETHER));
         let beginnings = ((paths as f64 / together).round() as usize).max(1);
         let wanted = (self.period / beginnings as u32).max(APART_MIN);
         if self.count == 1 || beginnings == 1 {

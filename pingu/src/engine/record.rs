@@ -66,6 +66,8 @@ pub(crate) struct Shape {
 #[derive(Debug)]
 pub(crate) struct Record {
     pub(crate) readiness: Readiness,
+    /// Hooks are not just being attached to its interface.
+    pub(crate) is_served: bool,
     /// Since when the next hop's link-layer address has been unknown.
     resolving_since: Option<Instant>,
     pub(crate) health: Health,
@@ -88,6 +90,7 @@ impl Record {
     pub(crate) fn new(first_slot: u32, slots: u32) -> Self {
         Self {
             readiness: Readiness::Blocked,
+            is_served: true,
             resolving_since: None,
             health: Health::unknown(),
             tally: Tally::default(),
@@ -130,9 +133,12 @@ impl Record {
         self.histogram.push(rtt);
     }
 
-    /// Until when what is due waits for the next hop's link-layer address: for one timeout. After that its probes count as without
-    /// one.
+    /// Until when what is due waits: as long as hooks are being attached, of which it is told; for the next hop's link-layer address for
+    /// one timeout, after which its probes count as without one.
     pub(crate) fn waits_until(&self, timeout: Duration, now: Instant) -> Option<Instant> {
+        if !self.is_served {
+            return Some(now + timeout);
+        }
         let patience_ends = self.resolving_since.map(|since| since + timeout);
         patience_ends.filter(|ends| now < *ends)
     }

@@ -26,8 +26,10 @@ pub(super) use targets::target_status;
 /// Which hooks serve an uplink.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HookState {
-    /// None: its interface is not there, or they are being attached.
+    /// None: its interface is not there.
     Detached,
+    /// None yet: they are being attached, and what is due waits for that.
+    Attaching,
     /// These.
     Attached(EngineKind),
     /// They could not be attached, and why.
@@ -165,7 +167,15 @@ impl Engine {
 
     /// Tells which hooks serve an uplink.
     pub fn set_hook(&mut self, id: UplinkId, state: HookState) {
-        self.uplinks[id.index()].hook = state;
+        let uplink = &mut self.uplinks[id.index()];
+        if uplink.hook == state {
+            return;
+        }
+        let is_served = state != HookState::Attaching;
+        uplink.hook = state;
+        for path in &mut self.paths[uplink.paths.clone()] {
+            path.record.is_served = is_served;
+        }
     }
 
     /// Tells why sockets serve an uplink and no hooks.
@@ -222,7 +232,7 @@ impl Engine {
             active,
             engine: match uplink.hook {
                 HookState::Attached(engine) => Some(engine),
-                HookState::Detached | HookState::Failed(_) => None,
+                HookState::Detached | HookState::Attaching | HookState::Failed(_) => None,
             },
             engine_reason: uplink.engine_reason.clone(),
             metric: config.metric,

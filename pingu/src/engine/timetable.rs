@@ -14,9 +14,9 @@ use crate::{engine::wants::Wants, units::PathId};
 /// Looks for what somebody waits for are taken together within this time.
 const LOOK_TOGETHER: Duration = Duration::from_millis(1);
 
-/// So long before what may decide the loop wakes: what it does then takes up to half of this with cold caches, and a processor that is
-/// idle for the rest keeps them (a guest's polls for 200 us before it halts).
-const LEAD: Duration = Duration::from_micros(300);
+/// So long before what may decide the loop wakes: it comes up to 200 us late where a processor slept, what it does then takes up to 150 us
+/// with cold caches, and those stay warm for the rest.
+const LEAD: Duration = Duration::from_micros(500);
 
 /// The paths by the time at which they want to be looked at.
 #[derive(Debug)]

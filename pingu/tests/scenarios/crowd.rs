@@ -81,7 +81,7 @@ impl ProbeTransport for Counter {
 
 /// The engine among its many paths.
 pub(crate) struct Crowd {
-    engine: Engine,
+    pub(crate) engine: Engine,
     pub(crate) transport: Counter,
     pub(crate) wakes: Vec<Duration>,
     /// Every change of an uplink's state.
@@ -181,6 +181,13 @@ impl Crowd {
             });
         }
         self.engine.network(snapshot, self.transport.now.get());
+    }
+
+    /// Hooks stand at last.
+    pub(crate) fn serve(&mut self, id: UplinkId) {
+        self.engine.serves(id, self.transport.now.get());
+        let state = HookState::Attached(EngineKind::Tcx);
+        self.engine.set_hook(id, state);
     }
 
     /// Lives until so long after the start.

@@ -9,7 +9,7 @@ use crate::crowd::{Crowd, targets, uplinks};
 const MS: Duration = Duration::from_millis(1);
 
 /// Before a decision by at most this, beside what a turn takes.
-const AHEAD_MAX: Duration = Duration::from_micros(500);
+const AHEAD_MAX: Duration = Duration::from_micros(700);
 
 /// Lines of `[probe]` and `[health]` by which misses in a row take a path down, and how many milliseconds that takes at most.
 const PACES: [(&str, u32); 6] = [

@@ -1,5 +1,6 @@
 //! Replays tests/scenarios/*.toml against the engine in virtual time: a story of what happens to the uplinks, and what must be true when.
 
+mod attaching;
 mod causes;
 mod check_costs;
 mod crowd;

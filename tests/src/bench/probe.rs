@@ -11,8 +11,8 @@ use anyhow::Result;
 use pingu::{config::ReceiveHook, probe::EngineKind};
 use serde::Serialize;
 
+use self::measure::Lab;
 pub(super) use self::measure::is_here;
-use self::{lines::FLOOR, measure::Lab};
 use super::{
     goal::{self, Goal},
     report::median,
@@ -212,13 +212,9 @@ fn goals(rows: &[Row]) -> Vec<Goal> {
         let when = match part {
             Part::Flood => "flood",
             Part::Rate => "steady rate, the daemon",
-            Part::Each => "a process a target",
+            Part::Each => "steady rate, the daemon, a process a target",
         };
-        let whose = match prober {
-            FLOOR => "the least of dpinger's shape".to_owned(),
-            _ => format!("{prober}'s"),
-        };
-        let what = format!("{when}: CPU for a probe, of {whose}");
+        let what = format!("{when}: CPU for a probe, of {prober}'s");
         Goal::at_most(what, of(part, prober).1, goal, "x")
     };
     let mut goals = vec![
@@ -232,10 +228,9 @@ fn goals(rows: &[Row]) -> Vec<Goal> {
         cpu(Part::Rate, "masscan", 1.0),
         cpu(Part::Rate, "oping", 1.0),
         cpu(Part::Each, "dpinger", 0.05),
-        cpu(Part::Each, FLOOR, 0.05),
     ];
     let measured = |part| rows.iter().any(|row| row.part == part);
-    let parts = [(Part::Flood, 0..6), (Part::Rate, 6..9), (Part::Each, 9..11)];
+    let parts = [(Part::Flood, 0..6), (Part::Rate, 6..9), (Part::Each, 9..10)];
     for (part, places) in parts.into_iter().rev() {
         if !measured(part) {
             goals.drain(places);

@@ -145,9 +145,8 @@ impl Hook {
                 (HookState::Attached(EngineKind::Socket), reason)
             }
             Some((HookState::Failed(error), reason)) => (HookState::Failed(error), reason),
-            Some((HookState::Attached(_) | HookState::Detached, _)) | None => {
-                (HookState::Detached, None)
-            }
+            Some((HookState::Attached(_) | HookState::Attaching | HookState::Detached, _))
+            | None => (HookState::Attaching, None),
         };
         Self {
             bare,

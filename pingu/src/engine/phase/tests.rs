@@ -35,13 +35,9 @@ fn offsets(uplinks: &[UplinkConfig]) -> Vec<Duration> {
 
 #[test]
 fn thirty_two_or_more_begin_together_and_the_rest_is_spread_evenly() {
-    for (count, targets, period_ms, begin_together) in [
-        (16, 8, 500, 32),
-        (1, 1000, 10_000, 32),
-        (50, 40, 1000, 71),
-        (20, 50, 100, 250),
-        (100, 100, 100, 500),
-    ] {
+    for (count, targets, period_ms, begin_together) in
+        [(16, 8, 500, 32), (1, 1000, 10_000, 32), (50, 40, 1000, 71)]
+    {
         let probe = format!("count = 1\nperiod = \"{period_ms}ms\"");
         let offsets = offsets(&uplinks(count, targets, &probe));
         let period = MS * period_ms;
