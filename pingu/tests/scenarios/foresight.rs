@@ -34,7 +34,8 @@ const PACES: [(&str, u32); 6] = [
         3_300,
     ),
     (
-        "count = 3\nspacing = \"10ms\"\nperiod = \"500ms\"\nsuspect_interval = \"50ms\"\ntimeout = \"100ms\"\n[health]\nfall = 2\nmax_lost = 1",
+        "count = 3\nspacing = \"10ms\"\nperiod = \"500ms\"\nsuspect_interval = \"50ms\"\n\
+         timeout = \"100ms\"\n[health]\nfall = 2\nmax_lost = 1",
         800,
     ),
 ];
