@@ -207,14 +207,8 @@ fn goals(rows: &[Row]) -> Vec<Goal> {
         ]);
         if beside == Beside::Hogs {
             let dpinger = p99(beside, Prober::Dpinger);
-            let shape = p99(beside, Prober::UserSpace);
-            for (whose, p99) in [
-                ("dpinger's", dpinger),
-                ("user-space stamps' (dpinger's shape)", shape),
-            ] {
-                let what = format!("{when}: p99 error with TC, of {whose}");
-                goals.push(Goal::at_most(what, tc / p99, 0.01, "x"));
-            }
+            let what = format!("{when}: p99 error with TC, of dpinger's");
+            goals.push(Goal::at_most(what, tc / dpinger, 0.01, "x"));
         }
     }
     goals
