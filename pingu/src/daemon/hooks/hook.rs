@@ -125,6 +125,10 @@ impl Hook {
                 (HookState::Failed(error), None)
             }
         };
+        Self::tried(bare, state, reason, now)
+    }
+
+    fn tried(bare: bool, state: HookState, reason: Option<String>, now: Instant) -> Self {
         Self {
             bare,
             state,
@@ -149,15 +153,8 @@ impl Hook {
             | None => (HookState::Attaching, None),
         };
         Self {
-            bare,
-            state,
-            reason,
-            tried: now,
-            saw: false,
-            blind_since: None,
-            retry_at: now,
-            watched: false,
             is_under_way: true,
+            ..Self::tried(bare, state, reason, now)
         }
     }
 
