@@ -14,8 +14,9 @@ use pingu_common::{
 };
 
 use self::{
-    attach::{Attachment, Hooks, ProgramCopies, Programs},
+    attach::{Attachment, Hooks, Place, ProgramCopies, Programs},
     attacher::{Attacher, Outcomes},
+    clsact::Owner,
     fan::FanOut,
     remarks::RemarkEntries,
     sender::{Sender, Stamping},
@@ -57,6 +58,8 @@ pub struct LoadOptions {
     pub counted_interfaces: u32,
     /// Replies go on into the stack after they were matched: a capture behind native XDP sees them then.
     pub passes_replies: bool,
+    /// A script's: beside a daemon on the same interface.
+    pub scripted: bool,
 }
 
 impl LoadOptions {
@@ -67,6 +70,7 @@ impl LoadOptions {
             receive,
             counted_interfaces: 0,
             passes_replies: false,
+            scripted: false,
         }
     }
 
@@ -74,6 +78,14 @@ impl LoadOptions {
     pub fn passing_replies(self) -> Self {
         Self {
             passes_replies: true,
+            ..self
+        }
+    }
+
+    /// The same programs for a script, whose filters displace none of a daemon's.
+    pub fn scripted(self) -> Self {
+        Self {
+            scripted: true,
             ..self
         }
     }
@@ -91,7 +103,7 @@ impl LoadOptions {
 pub struct KernelTransport {
     // The programs' file descriptors live in here; dropping it after the links is as good as before.
     ebpf: Ebpf,
-    receive: ReceiveHook,
+    place: Place,
     slots: Slots,
     traffic: TrafficEntries,
     counters: PerCpuArray<MapData, [u64; COUNTERS]>,
@@ -185,9 +197,14 @@ impl KernelTransport {
             .take_map(MAP_COUNTERS)
             .and_then(|map| PerCpuArray::try_from(map).ok())
             .ok_or(LoadError::OtherVersion(MAP_COUNTERS))?;
+        let owner = if options.scripted {
+            Owner::Script
+        } else {
+            Owner::Prober
+        };
         Ok(Self {
             ebpf,
-            receive,
+            place: Place { receive, owner },
             slots,
             traffic,
             counters,
@@ -202,8 +219,8 @@ impl KernelTransport {
     /// Says which hooks serve it, which may be less than was asked for: see [`Self::declined`].
     pub fn attach(&mut self, ifindex: Ifindex, bare: bool) -> Result<EngineKind, AttachError> {
         self.detach(ifindex);
-        let programs = Programs::of(&self.ebpf, bare, self.receive)?;
-        let attachment = Attachment::make(ifindex, bare, &programs, self.receive)?;
+        let programs = Programs::of(&self.ebpf, bare, self.place.receive)?;
+        let attachment = Attachment::make(ifindex, bare, &programs, self.place)?;
         Ok(self.adopt(attachment, bare))
     }
 
@@ -214,9 +231,10 @@ impl KernelTransport {
 
     /// Starts a thread that attaches: what it made is for [`Self::adopt`], and what [`Self::release`] returns may be ended there.
     pub(super) fn attacher(&self) -> std::io::Result<(Attacher<Attachment>, Outcomes<Attachment>)> {
-        let (copies, receive) = (ProgramCopies::of(&self.ebpf, self.receive)?, self.receive);
+        let place = self.place;
+        let copies = ProgramCopies::of(&self.ebpf, place.receive)?;
         Attacher::start(move |ifindex, bare| {
-            Attachment::make(ifindex, bare, &copies.for_device(bare), receive)
+            Attachment::make(ifindex, bare, &copies.for_device(bare), place)
         })
     }
 

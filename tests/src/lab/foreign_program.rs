@@ -1,63 +1,148 @@
-//! A program of somebody else at an interface's hooks: it lets every packet pass or drops it, and nobody behind it sees one.
+//! A program of somebody else at an interface's hooks: it lets every packet pass or drops it, and nobody behind it sees one. By TCX, or by
+//! a filter of clsact, which is all that kernels before Linux 6.6 have.
 
 use std::{
     io,
     os::fd::{AsRawFd, FromRawFd, OwnedFd},
+    process::Command,
 };
 
-use crate::lab::namespace::Namespace;
+use crate::lab::{kernel::default_hook, namespace::Namespace};
 
 const BPF_PROG_LOAD: i64 = 5;
 const BPF_LINK_CREATE: i64 = 28;
 const BPF_PROG_TYPE_SCHED_CLS: u32 = 3;
 const BPF_F_BEFORE: u32 = 1 << 3;
 
-/// `r0 = TC_ACT_OK` and `exit`: the packet is accepted, and the programs behind are not asked.
-const ACCEPT: [u64; 2] = [0x0000_0000_0000_00b7, 0x0000_0000_0000_0095];
+/// `TC_ACT_OK`: the packet is accepted, and the programs behind are not asked.
+const ACCEPT: u8 = 0;
 
-/// The same with `TC_ACT_SHOT`: the packet is dropped.
-const DROP: [u64; 2] = [0x0000_0002_0000_00b7, 0x0000_0000_0000_0095];
+/// `TC_ACT_SHOT`: the packet is dropped.
+const DROP: u8 = 2;
+
+/// So many programs does a hook of TCX take (`bpf_mprog_max`).
+const PROGRAMS_MAX: usize = 63;
+
+/// A filter's handle, of nobody in particular. Of one priority, the one that came last is asked first.
+const HANDLE: &str = "0x1";
+
+/// The place of the daemon's own filters.
+const OWN_HANDLE: &str = "0x50494e47";
 
 /// Which way the packets go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub enum Hook {
-    /// TCX ingress.
+    /// What comes in; with TCX's number.
     Ingress = 46,
-    /// TCX egress.
+    /// What goes out.
     Egress = 47,
+}
+
+impl Hook {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Ingress => "ingress",
+            Self::Egress => "egress",
+        }
+    }
 }
 
 /// It stays until this is dropped.
 pub struct ForeignProgram {
-    _link: OwnedFd,
+    _link: Option<OwnedFd>,
+    /// What takes a filter away.
+    removal: Option<Command>,
 }
 
 impl ForeignProgram {
-    /// Puts one that lets pass before all others.
+    /// Puts one that lets pass before all others, by `tcx` or `clsact`.
     #[track_caller]
-    pub fn attach(namespace: &Namespace, interface: &str, hook: Hook) -> Self {
-        Self::attach_running(namespace, interface, hook, &ACCEPT)
+    pub fn attach(namespace: &Namespace, interface: &str, by: &str, hook: Hook) -> Self {
+        Self::attach_giving(namespace, interface, by, hook, ACCEPT)
     }
 
-    /// Puts one that drops before all others.
+    /// Puts one that drops before all others, by what the kernel has.
     #[track_caller]
     pub fn attach_dropping(namespace: &Namespace, interface: &str, hook: Hook) -> Self {
-        Self::attach_running(namespace, interface, hook, &DROP)
+        Self::attach_giving(namespace, interface, default_hook(), hook, DROP)
+    }
+
+    /// Leaves a daemon no place at the ingress of an interface: all of TCX is taken, or its own place among the filters of clsact.
+    #[track_caller]
+    pub fn fill_ingress(namespace: &Namespace, interface: &str, by: &str) -> Vec<Self> {
+        if by == "clsact" {
+            namespace.run(&["tc", "qdisc", "add", "dev", interface, "clsact"]);
+            return vec![filter(
+                namespace,
+                interface,
+                Hook::Ingress,
+                OWN_HANDLE,
+                ACCEPT,
+            )];
+        }
+        let one = |_| Self::attach(namespace, interface, by, Hook::Ingress);
+        (0..PROGRAMS_MAX).map(one).collect()
     }
 
     #[track_caller]
-    fn attach_running(
+    fn attach_giving(
         namespace: &Namespace,
         interface: &str,
+        by: &str,
         hook: Hook,
-        instructions: &[u64],
+        verdict: u8,
     ) -> Self {
-        let ifindex = namespace.ifindex(interface);
-        let link = namespace.enter(|| link(&load(instructions)?, ifindex, hook));
-        Self {
-            _link: link.expect("TCX is there, and it has room"),
+        if by == "clsact" {
+            return filter(namespace, interface, hook, HANDLE, verdict);
         }
+        let ifindex = namespace.ifindex(interface);
+        // `r0 = verdict` and `exit`.
+        let instructions = [u64::from(verdict) << 32 | 0xb7, 0x95];
+        let link = namespace.enter(|| link(&load(&instructions)?, ifindex, hook));
+        Self {
+            _link: Some(link.expect("TCX is there, and it has room")),
+            removal: None,
+        }
+    }
+}
+
+impl Drop for ForeignProgram {
+    fn drop(&mut self) {
+        if let Some(removal) = &mut self.removal {
+            // It may be gone with the qdisc or the interface.
+            drop(removal.output());
+        }
+    }
+}
+
+/// Puts a filter on a clsact that is there. A classic program's result is the verdict, as another one's is.
+#[track_caller]
+fn filter(
+    namespace: &Namespace,
+    interface: &str,
+    hook: Hook,
+    handle: &str,
+    verdict: u8,
+) -> ForeignProgram {
+    let place = ["dev", interface, hook.name(), "prio", "1", "handle", handle];
+    let kind = ["protocol", "all", "bpf"];
+    let code = format!("1,6 0 0 {verdict}");
+    let begin = ["tc", "filter", "add"];
+    namespace.run(
+        &[
+            &begin[..],
+            &place,
+            &kind,
+            &["bytecode", &code, "direct-action"],
+        ]
+        .concat(),
+    );
+    let mut removal = namespace.command("tc");
+    removal.args(["filter", "del"]).args(place).args(kind);
+    ForeignProgram {
+        _link: None,
+        removal: Some(removal),
     }
 }
 

@@ -15,6 +15,15 @@ pub fn default_hook() -> &'static str {
     }
 }
 
+/// The hooks of TC that it has, the one that is the default first.
+#[track_caller]
+pub fn classifier_hooks() -> &'static [&'static str] {
+    match default_hook() {
+        "tcx" => &["tcx", "clsact"],
+        _ => &["clsact"],
+    }
+}
+
 #[track_caller]
 fn release() -> (u32, u32) {
     let text =

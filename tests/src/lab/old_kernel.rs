@@ -1,4 +1,4 @@
-//! A process for which the kernel is an older one: it refuses what that does not know.
+//! A process, or a thread, for which the kernel is an older one: it refuses what that does not know.
 
 use std::{io, os::unix::process::CommandExt, process::Command};
 
@@ -17,6 +17,12 @@ const FIRST_ARGUMENT: u32 = if cfg!(target_endian = "little") {
 pub fn without_tcx(command: &mut Command) {
     // SAFETY: the closure makes two system calls and allocates nothing.
     unsafe { command.pre_exec(refuse_links) };
+}
+
+/// The same for the calling thread, for as long as it lives.
+#[track_caller]
+pub fn without_tcx_here() {
+    refuse_links().expect("root may filter its own system calls");
 }
 
 fn refuse_links() -> io::Result<()> {

@@ -1,11 +1,12 @@
 //! By hooks where they can be had, by echo sockets where nothing else can: the answers are the same.
 
-use std::time::Duration;
+use std::{process::Command, time::Duration};
 
 use pingu::script::{
     probe::{Loss, Origin},
     prober::{Prober, ProberError},
 };
+use pingu_tests::lab::old_kernel::without_tcx_here;
 
 use crate::harness::{
     Driver, Site, TARGET, TARGET_V6, address, by, drive, enter, from, pace, path,
@@ -59,6 +60,46 @@ fn with_privileges_a_gateway_of_any_table_serves_an_interface_without_a_rule() {
     }
     assert_eq!(site.counted(0).0, 0);
     assert!(site.counted(1).0 >= 20);
+}
+
+#[test]
+fn before_linux_6_6_filters_serve_one_script_and_go_with_it() {
+    let site = Site::new();
+    // No rule leads there, and the filters of return paths are strict.
+    site.router
+        .ip("route add default via 192.0.1.1 dev eth1 table 99")
+        .unwrap();
+    site.router
+        .sysctl("net.ipv4.conf.all.rp_filter", "1")
+        .unwrap();
+    let shown = || {
+        let filters = site.router.command("tc filter show dev eth1 ingress");
+        let qdiscs = site.router.command("tc qdisc show dev eth1");
+        qdiscs.unwrap() + &filters.unwrap()
+    };
+    let before = shown();
+    let (outcomes, by_hooks, filters) = site.router.run(|| {
+        without_tcx_here();
+        let driver = |origin| Driver::new(pace(true, 50, 2_000), &[path(TARGET, origin)]);
+        let (mut first, mut second) = (driver(by("eth1")), driver(Origin::Any));
+        let mut outcomes = first.take(40);
+        outcomes.extend(second.take(20));
+        outcomes.extend(first.take(40));
+        let by_hooks = [&first, &second].map(|driver| driver.prober.by_hooks());
+        let filters = Command::new("tc")
+            .args(["filter", "show", "dev", "eth1", "ingress"])
+            .output()
+            .unwrap();
+        let filters = String::from_utf8(filters.stdout).unwrap();
+        (outcomes, by_hooks, filters)
+    });
+    for outcome in outcomes {
+        assert!(outcome.result.is_ok(), "{outcome:?}");
+    }
+    assert!(by_hooks[0] >= 70, "only {by_hooks:?} by hooks");
+    assert_eq!(by_hooks[1], 0, "the place is taken");
+    assert_eq!(filters.matches("pingu-script").count(), 1, "{filters}");
+    assert_eq!(shown(), before);
 }
 
 #[test]

@@ -27,6 +27,14 @@ pub(super) struct Programs<'a> {
     reply_xdp: Option<BorrowedFd<'a>>,
 }
 
+/// Where programs are put.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    pub(super) receive: ReceiveHook,
+    /// Whose place among the filters of clsact, where these serve.
+    pub(super) owner: Owner,
+}
+
 impl<'a> Programs<'a> {
     pub(super) fn of(
         ebpf: &'a Ebpf,
@@ -98,11 +106,11 @@ impl Attachment {
         ifindex: Ifindex,
         bare: bool,
         programs: &Programs<'_>,
-        receive: ReceiveHook,
+        place: Place,
     ) -> Result<Self, AttachError> {
         let socket = Sender::open_marked(ifindex, bare)
             .map_err(|source| AttachError::Socket { ifindex, source })?;
-        let hooks = Hooks::attach(ifindex, programs, receive)?;
+        let hooks = Hooks::attach(ifindex, programs, place)?;
         Ok(Self { socket, hooks })
     }
 }
@@ -126,7 +134,7 @@ impl Hooks {
     pub(super) fn attach(
         ifindex: Ifindex,
         programs: &Programs<'_>,
-        receive: ReceiveHook,
+        place: Place,
     ) -> Result<Self, AttachError> {
         let mut declined = None;
         // Replies first: a request whose reply cannot be seen would look lost.
@@ -134,7 +142,7 @@ impl Hooks {
             match link(program, ifindex, LinkKind::XdpNative) {
                 Ok(reply) => {
                     let (request, _) =
-                        by_receive_hook(programs.request, ifindex, Direction::Egress, receive)?;
+                        by_receive_hook(programs.request, ifindex, Direction::Egress, place)?;
                     return Ok(Self {
                         ifindex,
                         kind: EngineKind::Xdp,
@@ -145,11 +153,11 @@ impl Hooks {
                 }
                 Err(error) => declined = Some(error),
             }
-        } else if receive == ReceiveHook::Xdp {
+        } else if place.receive == ReceiveHook::Xdp {
             declined = Some(io::Error::from_raw_os_error(libc::EOPNOTSUPP));
         }
-        let (reply, kind) = by_receive_hook(programs.reply, ifindex, Direction::Ingress, receive)?;
-        let (request, _) = by_receive_hook(programs.request, ifindex, Direction::Egress, receive)?;
+        let (reply, kind) = by_receive_hook(programs.reply, ifindex, Direction::Ingress, place)?;
+        let (request, _) = by_receive_hook(programs.request, ifindex, Direction::Egress, place)?;
         Ok(Self {
             ifindex,
             kind,
@@ -183,14 +191,14 @@ fn by_receive_hook(
     program: BorrowedFd<'_>,
     ifindex: Ifindex,
     direction: Direction,
-    receive: ReceiveHook,
+    place: Place,
 ) -> Result<(Hook, EngineKind), AttachError> {
-    let wanted = match receive {
+    let wanted = match place.receive {
         ReceiveHook::Auto | ReceiveHook::Xdp => Wanted::Either,
         ReceiveHook::Tcx => Wanted::Tcx,
         ReceiveHook::Clsact => Wanted::Clsact,
     };
-    let hook = classifier(program, Owner::Prober, ifindex, direction, wanted)?;
+    let hook = classifier(program, place.owner, ifindex, direction, wanted)?;
     let kind = match hook {
         Hook::Link(_) => EngineKind::Tcx,
         Hook::Filter(_) => EngineKind::Clsact,

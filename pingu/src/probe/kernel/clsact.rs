@@ -21,20 +21,23 @@ use crate::units::Ifindex;
 
 /// Before all other filters, so that none of them can end a packet's way before we saw it.
 const PRIORITY: u16 = 1;
-/// Whose a filter is. Each has a place of its own, so that a prober and a reflector can share an interface.
+/// Whose a filter is. Each has a place of its own, so that they can share an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owner {
     Prober,
+    /// The prober of a script.
+    Script,
     Reflector,
 }
 
-const OWNERS: [Owner; 2] = [Owner::Prober, Owner::Reflector];
+const OWNERS: [Owner; 3] = [Owner::Prober, Owner::Script, Owner::Reflector];
 
 impl Owner {
     fn handle(self) -> u32 {
         match self {
-            // "PING" and "PREF" in ASCII.
+            // "PING", "PSCR" and "PREF" in ASCII.
             Self::Prober => 0x5049_4e47,
+            Self::Script => 0x5053_4352,
             Self::Reflector => 0x5052_4546,
         }
     }
@@ -45,6 +48,8 @@ impl Owner {
         match (self, made_qdisc) {
             (Self::Prober, false) => "pingu",
             (Self::Prober, true) => "pingu-qdisc",
+            (Self::Script, false) => "pingu-script",
+            (Self::Script, true) => "pingu-script-qdisc",
             (Self::Reflector, false) => "pingu-reflect",
             (Self::Reflector, true) => "pingu-reflect-qdisc",
         }

@@ -5,6 +5,11 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap},
+    io,
+    os::{
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixListener},
+    },
     time::{Duration, Instant},
 };
 
@@ -36,14 +41,23 @@ pub(super) struct Frames {
     looks: BinaryHeap<Reverse<(Instant, Number, u32)>>,
     /// Probes that left by it.
     pub(super) sent: u64,
+    /// Ends with the process, however that ends.
+    _claim: Option<UnixListener>,
 }
 
 impl Frames {
     /// The engine; none where the kernel refuses it, which is told. All cookies begin with `first_word`.
     pub(super) fn load(first_word: u32) -> Option<Self> {
-        // Filters of before TCX would displace those of a daemon on the same machine.
-        let options = LoadOptions::new(SLOTS, ReceiveHook::Tcx).passing_replies();
-        match KernelTransport::load(options) {
+        // Before TCX there is one place for filters of scripts: a second process would displace those of the first.
+        let claim = claim()
+            .inspect_err(|error| tracing::debug!(%error, "no filters of clsact for this script"))
+            .ok();
+        let receive = match claim {
+            Some(_) => ReceiveHook::Auto,
+            None => ReceiveHook::Tcx,
+        };
+        let options = LoadOptions::new(SLOTS, receive).passing_replies();
+        match KernelTransport::load(options.scripted()) {
             Ok(mut kernel) => {
                 kernel.begin_cookies(first_word);
                 Some(Self {
@@ -51,6 +65,7 @@ impl Frames {
                     attached: BTreeMap::new(),
                     looks: BinaryHeap::new(),
                     sent: 0,
+                    _claim: claim,
                 })
             }
             Err(error) => {
@@ -138,4 +153,9 @@ impl Frames {
     pub(super) fn next_look(&self) -> Option<Instant> {
         self.looks.peek().map(|look| look.0.0)
     }
+}
+
+/// The filters of one network namespace: abstract socket names are the namespace's own.
+fn claim() -> io::Result<UnixListener> {
+    UnixListener::bind_addr(&SocketAddr::from_abstract_name("pingu/script")?)
 }
