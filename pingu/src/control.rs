@@ -11,7 +11,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
-    net::{UnixListener, UnixStream},
+    net::{UnixListener, UnixStream, unix::OwnedWriteHalf},
     sync::{Semaphore, mpsc, oneshot},
     task::JoinHandle,
     time::timeout,
@@ -36,8 +36,9 @@ const REQUEST_BYTES_MAX: u64 = 512;
 /// Conversations at the same time; further ones wait in the listen queue.
 const CONVERSATIONS_MAX: usize = 16;
 
-/// A conversation that takes longer than this is dropped, so that idle callers cannot keep others out.
-const CONVERSATION_TIME_MAX: Duration = Duration::from_secs(5);
+/// A caller that lets the daemon wait for longer than this, to ask or to read on, is left, so that idle ones cannot keep others out. How
+/// long the answer takes is not theirs: the status of a hundred thousand targets may take longer on a busy machine.
+const IDLE_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// The server's end. Its file is removed when it is dropped.
 #[derive(Debug)]
@@ -170,7 +171,7 @@ async fn accept(listener: UnixListener, requests: mpsc::Sender<Request>) {
             Ok((stream, _)) => {
                 let requests = requests.clone();
                 tokio::spawn(async move {
-                    let outcome = timeout(CONVERSATION_TIME_MAX, converse(stream, requests)).await;
+                    let outcome = converse(stream, requests, IDLE_TIME_MAX).await;
                     tracing::trace!(?outcome, "a conversation ended");
                     drop(place);
                 });
@@ -178,22 +179,23 @@ async fn accept(listener: UnixListener, requests: mpsc::Sender<Request>) {
             Err(error) => {
                 tracing::debug!(%error, "a caller could not be accepted");
                 // Out of descriptors, most likely: conversations that end give some back.
-                tokio::time::sleep(CONVERSATION_TIME_MAX).await;
+                tokio::time::sleep(IDLE_TIME_MAX).await;
             }
         }
     }
 }
 
-async fn converse(stream: UnixStream, requests: mpsc::Sender<Request>) -> io::Result<()> {
+async fn converse(
+    stream: UnixStream,
+    requests: mpsc::Sender<Request>,
+    idle_max: Duration,
+) -> io::Result<()> {
     let (reading, mut writing) = stream.into_split();
     let mut line = String::new();
-    BufReader::new(reading.take(REQUEST_BYTES_MAX))
-        .read_line(&mut line)
-        .await?;
+    let mut reading = BufReader::new(reading.take(REQUEST_BYTES_MAX));
+    timeout(idle_max, reading.read_line(&mut line)).await??;
     let Some(ask) = parse(&line) else {
-        return writing
-            .write_all(b"{\"error\":\"unknown request\"}\n")
-            .await;
+        return write(&mut writing, b"{\"error\":\"unknown request\"}\n", idle_max).await;
     };
     let (answer, answered) = oneshot::channel();
     let reply = Reply(answer);
@@ -203,7 +205,21 @@ async fn converse(stream: UnixStream, requests: mpsc::Sender<Request>) -> io::Re
         .map_err(io::Error::other)?;
     let mut text = answered.await.map_err(io::Error::other)?;
     text.push('\n');
-    writing.write_all(text.as_bytes()).await
+    write(&mut writing, text.as_bytes(), idle_max).await
+}
+
+async fn write(
+    writing: &mut OwnedWriteHalf,
+    mut rest: &[u8],
+    idle_max: Duration,
+) -> io::Result<()> {
+    while !rest.is_empty() {
+        match timeout(idle_max, writing.write(rest)).await?? {
+            0 => return Err(io::ErrorKind::WriteZero.into()),
+            written => rest = &rest[written..],
+        }
+    }
+    Ok(())
 }
 
 fn parse(line: &str) -> Option<Ask> {
@@ -248,6 +264,49 @@ mod tests {
             None,
             "cut off, perhaps"
         );
+    }
+
+    const IDLE_MAX: Duration = Duration::from_millis(50);
+
+    fn run<T>(future: impl Future<Output = T>) -> T {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(future)
+    }
+
+    #[test]
+    fn an_answer_may_take_longer_than_callers_may_be_idle() {
+        run(async {
+            let (here, mut there) = UnixStream::pair().unwrap();
+            let (requests, mut asked) = mpsc::channel(1);
+            let conversation = tokio::spawn(converse(here, requests, IDLE_MAX));
+            there.write_all(b"status\n").await.unwrap();
+            let request = asked.recv().await.unwrap();
+            tokio::time::sleep(4 * IDLE_MAX).await;
+            request.reply.send(&1);
+            let mut text = String::new();
+            there.read_to_string(&mut text).await.unwrap();
+            assert_eq!(text, "1\n");
+            conversation.await.unwrap().unwrap();
+        });
+    }
+
+    #[test]
+    fn a_caller_that_neither_asks_nor_reads_on_is_left() {
+        let left = |outcome: io::Result<()>| outcome.unwrap_err().kind() == io::ErrorKind::TimedOut;
+        run(async {
+            let (here, _there) = UnixStream::pair().unwrap();
+            let (requests, mut asked) = mpsc::channel(1);
+            assert!(left(converse(here, requests.clone(), IDLE_MAX).await));
+            let (here, mut there) = UnixStream::pair().unwrap();
+            let conversation = tokio::spawn(converse(here, requests, IDLE_MAX));
+            there.write_all(b"status\n").await.unwrap();
+            let request = asked.recv().await.unwrap();
+            request.reply.send(&"more than fits".repeat(1 << 20));
+            assert!(left(conversation.await.unwrap()));
+        });
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use ipnet::IpNet;
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
@@ -22,7 +23,7 @@ use crate::{
     firewall::MarkTable,
     netlink::conntrack::{Conntrack, Selector},
     network::Link,
-    units::{GroupId, Ifindex, UplinkId},
+    units::{GroupId, UplinkId},
 };
 
 /// How often the table of marks is looked at: one netlink question unless some ruleset has changed.
@@ -84,10 +85,13 @@ impl Flows {
             let active = engine.active_in(GroupId(index as u16));
             due.extend(connections.observe(&active, |id| engine.state_of(id), now));
         }
+        due.retain(|flush| self.flush || flush.reason == Reason::Drained);
+        if due.is_empty() {
+            return;
+        }
+        let networks = inside(&engine.snapshot().addresses, &engine.interfaces());
         for flush in due {
-            if self.flush || flush.reason == Reason::Drained {
-                self.delete(engine, flush);
-            }
+            self.delete(engine, flush, &networks);
         }
     }
 
@@ -96,27 +100,16 @@ impl Flows {
         self.groups.iter().filter_map(Connections::next_wake).min()
     }
 
-    fn delete(&self, engine: &Engine, flush: Flush) {
+    /// `inside`: the networks that are behind no uplink.
+    fn delete(&self, engine: &Engine, flush: Flush, inside: &[IpNet]) {
         let Some(conntrack) = &self.conntrack else {
             return;
         };
         let config = &engine.config().uplinks[flush.uplink.index()];
-        let snapshot = engine.snapshot();
-        let uplinks = &engine.config().uplinks;
-        let outside: Vec<Ifindex> = snapshot
-            .links
-            .iter()
-            .filter(|link| {
-                uplinks
-                    .iter()
-                    .any(|uplink| link.is_called(&uplink.interface))
-            })
-            .map(|link| link.ifindex)
-            .collect();
         let deleted = conntrack.delete(Selector {
             mark: config.fwmark,
             addresses: self.addresses.of(flush.uplink),
-            inside: inside(&snapshot.addresses, &outside),
+            inside: inside.to_vec(),
         });
         let (uplink, reason) = (config.name.clone(), flush.reason);
         // The work is done by a thread; only its outcome is waited for here.

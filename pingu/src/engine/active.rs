@@ -1,6 +1,6 @@
 //! Where traffic goes: the uplinks that the kernel's routes leave by, as the last look shows them.
 
-use std::net::IpAddr;
+use std::{collections::BTreeSet, net::IpAddr};
 
 use crate::{
     config::Mode,
@@ -74,12 +74,17 @@ impl Engine {
 
     /// The addresses that an uplink has: those of its interface, or with several uplinks on it the ones that it uses.
     pub fn addresses_of(&self, id: UplinkId) -> Vec<IpAddr> {
-        let Some(ifindex) = self.interface_index(id) else {
+        let Some(link) = self.link_of(id) else {
             return Vec::new();
         };
-        let of_family = |ipv6| self.own_addresses(id, ifindex, ipv6);
+        let of_family = |ipv6| self.own_addresses(id, link, ipv6);
         let both = [false, true].into_iter().flat_map(of_family);
         both.map(|address| address.address).collect()
+    }
+
+    /// The interfaces that there are of uplinks.
+    pub fn interfaces(&self) -> BTreeSet<Ifindex> {
+        self.uplinks_on.keys().copied().collect()
     }
 
     /// Whether the uplink whose interface a route leaves by is up.

@@ -108,6 +108,7 @@ impl Engine {
             let before = uplink.ways;
             uplink.look(
                 &self.config.uplinks[index],
+                self.link_places[index].map(|place| &self.snapshot.links[place]),
                 &self.snapshot,
                 self.config.protocol,
                 &self.adopted,

@@ -99,6 +99,7 @@ impl Uplink {
     pub(crate) fn look(
         &mut self,
         config: &UplinkConfig,
+        link: Option<&Link>,
         snapshot: &Snapshot,
         own: Protocol,
         adopted: &[Route],
@@ -114,7 +115,7 @@ impl Uplink {
                 before: self.ways_before[family].as_ref(),
                 hint: hints[family],
             };
-            self.ways[family] = way_out::find(config, ipv6, snapshot, own, known);
+            self.ways[family] = way_out::find(config, link, ipv6, snapshot, own, known);
         }
     }
 

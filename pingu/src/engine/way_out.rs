@@ -129,16 +129,8 @@ impl WayOut {
 }
 
 /// The link-level obstacle of an uplink's interface, or the interface.
-pub(crate) fn link<'a>(
-    uplink: &UplinkConfig,
-    snapshot: &'a Snapshot,
-) -> Result<&'a Link, Obstacle> {
-    let link = snapshot
-        .links
-        .iter()
-        .find(|link| link.is_called(&uplink.interface))
-        .ok_or(Obstacle::NoInterface)?;
-    match link {
+fn usable(link: Option<&Link>) -> Result<&Link, Obstacle> {
+    match link.ok_or(Obstacle::NoInterface)? {
         Link {
             layer: LinkLayer::Other(kind),
             ..
@@ -163,15 +155,16 @@ pub(crate) struct Known<'a> {
     pub(crate) hint: Option<&'a GatewayHint>,
 }
 
-/// Finds one family's way out.
+/// Finds one family's way out, over the uplink's interface in the snapshot.
 pub(crate) fn find(
     uplink: &UplinkConfig,
+    link: Option<&Link>,
     ipv6: bool,
     snapshot: &Snapshot,
     own: Protocol,
     known: Known<'_>,
 ) -> Result<WayOut, Obstacle> {
-    let link = link(uplink, snapshot)?;
+    let link = usable(link)?;
     let hop = match uplink.gateway {
         Gateway::Device => Hop::default(),
         Gateway::Static { v4, v6 } => {

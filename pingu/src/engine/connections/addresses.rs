@@ -1,6 +1,9 @@
 //! By which addresses an uplink's connections are known, also when they have gone with the interface.
 
-use std::{collections::BTreeMap, net::IpAddr};
+use std::{
+    collections::{BTreeMap, BTreeSet, btree_map::Entry},
+    net::IpAddr,
+};
 
 use ipnet::IpNet;
 
@@ -16,6 +19,8 @@ const REMEMBERED_MAX: usize = 64;
 #[derive(Debug, Default)]
 pub struct KnownAddresses {
     known: BTreeMap<UplinkId, Vec<Known>>,
+    /// In whose lists an address is.
+    holders: BTreeMap<IpAddr, BTreeSet<UplinkId>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,11 +33,17 @@ struct Known {
 impl KnownAddresses {
     /// Takes the addresses that an uplink has now. Call it at each look, for each uplink, before its connections are deleted.
     pub fn observe(&mut self, uplink: UplinkId, own: &[IpAddr]) {
-        // An address that has moved is its new uplink's; on two at once it tells nothing.
-        for (id, list) in &mut self.known {
-            if *id != uplink {
-                list.retain(|known| known.current || !own.contains(&known.address));
-            }
+        for address in own {
+            let holders = self.holders.entry(*address).or_default();
+            // An address that has moved is its new uplink's; on two at once it tells nothing.
+            holders.retain(|id| {
+                let list = self.known.get_mut(id).filter(|_| *id != uplink);
+                list.is_none_or(|list| {
+                    list.retain(|known| known.current || known.address != *address);
+                    list.iter().any(|known| known.address == *address)
+                })
+            });
+            holders.insert(uplink);
         }
         let list = self.known.entry(uplink).or_default();
         list.retain(|known| !own.contains(&known.address));
@@ -42,14 +53,25 @@ impl KnownAddresses {
             current: true,
         }));
         let surplus = list.len().saturating_sub(REMEMBERED_MAX);
-        list.drain(..surplus);
+        let forgotten: Vec<Known> = list.drain(..surplus).collect();
+        for known in forgotten {
+            if list.iter().any(|other| other.address == known.address) {
+                continue;
+            }
+            if let Entry::Occupied(mut holders) = self.holders.entry(known.address) {
+                holders.get_mut().remove(&uplink);
+                if holders.get().is_empty() {
+                    holders.remove();
+                }
+            }
+        }
     }
 
     /// The addresses that tell an uplink's connections from any other's.
     pub fn of(&self, uplink: UplinkId) -> Vec<IpAddr> {
         let of_another = |address: IpAddr| {
-            let mut others = self.known.iter().filter(|(id, _)| **id != uplink);
-            others.any(|(_, list)| list.iter().any(|known| known.address == address))
+            let holders = self.holders.get(&address);
+            holders.is_some_and(|holders| holders.iter().any(|id| *id != uplink))
         };
         let list = self.known.get(&uplink).map_or(&[][..], Vec::as_slice);
         let addresses = list.iter().map(|known| known.address);
@@ -58,7 +80,7 @@ impl KnownAddresses {
 }
 
 /// The connected networks of every interface that is none of the uplinks'.
-pub fn inside(addresses: &[Address], uplink_interfaces: &[Ifindex]) -> Vec<IpNet> {
+pub fn inside(addresses: &[Address], uplink_interfaces: &BTreeSet<Ifindex>) -> Vec<IpNet> {
     let mut networks: Vec<IpNet> = addresses
         .iter()
         .filter(|address| address.global && !uplink_interfaces.contains(&address.ifindex))
@@ -109,6 +131,34 @@ mod tests {
     }
 
     #[test]
+    fn an_address_that_was_on_two_is_told_apart_once_one_has_lost_it() {
+        let mut addresses = KnownAddresses::default();
+        addresses.observe(A, &[ip(1)]);
+        addresses.observe(B, &[ip(1)]);
+        // It is A's alone from the next look on.
+        addresses.observe(A, &[ip(1)]);
+        addresses.observe(B, &[]);
+        addresses.observe(A, &[ip(1)]);
+        assert_eq!((addresses.of(A), addresses.of(B)), (vec![ip(1)], vec![]));
+        assert!(addresses.known[&B].is_empty());
+    }
+
+    #[test]
+    fn an_address_that_was_forgotten_is_the_other_ones() {
+        let mut addresses = KnownAddresses::default();
+        addresses.observe(B, &[ip(255)]);
+        addresses.observe(A, &[ip(255)]);
+        assert!(addresses.of(A).is_empty());
+        addresses.observe(B, &[]);
+        for last in 0..=REMEMBERED_MAX as u8 {
+            addresses.observe(B, &[ip(last)]);
+        }
+        assert_eq!(addresses.of(A), [ip(255)]);
+        let held = addresses.known.values().flatten().count();
+        assert_eq!(addresses.holders.len(), held);
+    }
+
+    #[test]
     fn the_oldest_are_forgotten_first_and_what_is_there_last() {
         let mut addresses = KnownAddresses::default();
         addresses.observe(A, &[ip(0)]);
@@ -139,7 +189,7 @@ mod tests {
             address(3, "10.0.0.2", 24, true),
             address(4, "10.9.0.1", 0, true),
         ];
-        let networks = inside(&addresses, &[Ifindex(3)]);
+        let networks = inside(&addresses, &BTreeSet::from([Ifindex(3)]));
         let expected: Vec<IpNet> = ["192.168.1.0/24", "2001:db8:1::/64"]
             .map(|network| network.parse().unwrap())
             .into();

@@ -10,7 +10,7 @@ use crate::{
         routes::{RouteSet, own_route},
     },
     network::{Address, Link, NextHop, Rule, Selector, default_of},
-    units::{Ifindex, Metric, TableId, UplinkId},
+    units::{Metric, TableId, UplinkId},
 };
 
 /// Metric of every route in an uplink's table: it is the only one to its destination there. Not 0, which in a deletion means any.
@@ -33,7 +33,7 @@ impl Engine {
         };
         let (ifindex, is_for_all) = (link.ifindex, config.table.is_some());
         for ipv6 in [false, true] {
-            let own = self.own_addresses(id, ifindex, ipv6);
+            let own = self.own_addresses(id, link, ipv6);
             for address in &own {
                 if is_for_all {
                     self.rule(set, ipv6, host(address), table);
@@ -130,22 +130,20 @@ impl Engine {
     }
 
     fn shares_interface(&self, id: UplinkId, link: &Link) -> bool {
-        let uplinks = self.config.uplinks.iter().enumerate();
-        let mut others = uplinks.filter(|(index, _)| *index != id.index());
-        others.any(|(_, other)| link.is_called(&other.interface))
+        let on_it = self.uplinks_on.get(&link.ifindex);
+        on_it.is_some_and(|on_it| on_it.iter().any(|other| *other != id))
     }
 
     /// An uplink's own addresses of a family: all of its interface, or with several uplinks on it, or one given, the one that it uses.
     pub(in crate::engine) fn own_addresses(
         &self,
         id: UplinkId,
-        ifindex: Ifindex,
+        link: &Link,
         ipv6: bool,
     ) -> Vec<&Address> {
         let config = &self.config.uplinks[id.index()];
-        let links = &self.snapshot.links;
-        let link = links.iter().find(|link| link.ifindex == ifindex);
-        let shares = link.is_some_and(|link| self.shares_interface(id, link));
+        let ifindex = link.ifindex;
+        let shares = self.shares_interface(id, link);
         let only = match config.source.of(ipv6) {
             Some(given) => Some(given),
             None if shares => match self.way(id, ipv6) {

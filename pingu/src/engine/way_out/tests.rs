@@ -109,6 +109,18 @@ fn snapshot(routes: Vec<Route>) -> Snapshot {
     }
 }
 
+fn find(
+    uplink: &UplinkConfig,
+    ipv6: bool,
+    snapshot: &Snapshot,
+    own: Protocol,
+    known: Known<'_>,
+) -> Result<WayOut, Obstacle> {
+    let mut links = snapshot.links.iter();
+    let link = links.find(|link| link.is_called(&uplink.interface));
+    super::find(uplink, link, ipv6, snapshot, own, known)
+}
+
 fn gateway_of(found: Result<WayOut, Obstacle>) -> Option<String> {
     found
         .ok()
