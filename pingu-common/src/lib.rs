@@ -154,7 +154,7 @@ pub const MAP_SLOTS: &str = "SLOTS_1";
 /// The array of [`remark::Remark`]s, as long as that of the slots.
 pub const MAP_REMARKS: &str = "REMARKS_1";
 /// The array of [`traffic::TrafficEntry`]s.
-pub const MAP_TRAFFIC: &str = "TRAFFIC_1";
+pub const MAP_TRAFFIC: &str = "TRAFFIC_2";
 /// The array whose only entry is a [`fan::Fan`].
 pub const MAP_FAN: &str = "FAN";
 /// The per-CPU array whose only entry is `[u64; COUNTERS]`.

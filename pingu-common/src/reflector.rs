@@ -106,7 +106,35 @@ pub struct Counted {
     pub padding: u32,
 }
 
+/// How many requests are answered in a second: a bucket that holds those of one second, and fills as fast.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit {
+    /// How long one takes to come back, in nanoseconds; 0: there is no limit.
+    pub interval_ns: u64,
+    /// How long all but one take.
+    pub tolerance_ns: u64,
+    /// When the bucket is full again, in nanoseconds of `CLOCK_MONOTONIC`; the programs write it.
+    pub full_ns: u64,
+}
+
+impl Limit {
+    /// That to so many a second; 0: none. What is no divisor of a thousand million is missed by less than a nanosecond for each request.
+    pub const fn per_second(requests: u32) -> Self {
+        let interval_ns = match requests {
+            0 => 0,
+            _ => 1_000_000_000_u64.div_ceil(requests as u64),
+        };
+        Self {
+            interval_ns,
+            tolerance_ns: interval_ns * requests.saturating_sub(1) as u64,
+            full_ns: 0,
+        }
+    }
+}
+
 const _: () = {
+    assert!(size_of::<Limit>() == 24);
     assert!(size_of::<ServedKey>() == 24);
     assert!(size_of::<Served>() == 8);
     assert!(size_of::<CountedKey>() == 36);
@@ -123,6 +151,8 @@ pub enum ReflectCounter {
     Refused,
     /// Requests left to the kernel because a checksum is wrong.
     Corrupt,
+    /// Requests left to the kernel because the limit was reached.
+    Limited,
     /// Requests that could not be rewritten, and were dropped.
     Dropped,
 }
@@ -149,6 +179,8 @@ pub const MAP_FROM: &str = "REFLECT_FROM";
 pub const MAP_COUNTED: &str = "COUNTED";
 /// The array whose only entry is added to every stamp, so that replies do not tell this machine's uptime.
 pub const MAP_CLOCK: &str = "REFLECT_CLOCK";
+/// The array whose only entry is [`Limit`].
+pub const MAP_LIMIT: &str = "REFLECT_LIMIT";
 /// The per-CPU array whose only entry is `[u64; REFLECT_COUNTERS]`.
 pub const MAP_REFLECT_COUNTERS: &str = "REFLECT_COUNTERS";
 

@@ -19,10 +19,12 @@ pub struct TrafficEntry {
     pub handshakes_begun: u64,
     /// TCP segments that came in with SYN and ACK.
     pub handshakes_answered: u64,
+    /// Those that were begun with another address than the one before: who floods one address begins many, and few of these.
+    pub handshakes_elsewhere: u64,
     /// The interface that is counted here, written by user space; 0 is none. Another one that falls upon the same place is not counted.
     pub ifindex: u32,
-    /// Up to the end of the cache line.
-    pub padding: [u32; 3],
+    /// What was made of the last such address.
+    pub last_destination: u32,
 }
 
 const _: () = assert!(size_of::<TrafficEntry>() == 64 && align_of::<TrafficEntry>() == 64);

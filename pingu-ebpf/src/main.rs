@@ -160,9 +160,10 @@ fn reflected<L: LinkLayer, P: Rewrite>(packet: P) -> Reflection {
                 reflect::note(counter);
             }
             match reason {
-                NotReflected::Foreign | NotReflected::Refused | NotReflected::Corrupt => {
-                    Reflection::Pass
-                }
+                NotReflected::Foreign
+                | NotReflected::Refused
+                | NotReflected::Corrupt
+                | NotReflected::Limited => Reflection::Pass,
                 // Half a reply is nobody's.
                 NotReflected::Torn => Reflection::Drop,
             }

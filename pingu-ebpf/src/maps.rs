@@ -20,7 +20,7 @@ static SLOTS: Array<Slot> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 static REMARKS: Array<Remark> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 /// User space sets the number when it loads the object.
-#[map(name = "TRAFFIC_1")]
+#[map(name = "TRAFFIC_2")]
 static TRAFFIC: Array<TrafficEntry> = Array::with_max_entries(1, BPF_F_MMAPABLE);
 
 #[map(name = "FAN")]

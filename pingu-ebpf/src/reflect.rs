@@ -2,6 +2,7 @@
 //! way such a probe is left to the kernel, which answers it as any other request.
 
 mod counted;
+mod limit;
 mod rewrite;
 
 use aya_ebpf::{
@@ -55,6 +56,8 @@ pub enum NotReflected {
     Refused,
     /// A checksum is wrong.
     Corrupt,
+    /// There were too many within the last second.
+    Limited,
     /// It was changed in part.
     Torn,
 }
@@ -67,6 +70,7 @@ impl NotReflected {
             Self::Foreign => "no request for a reflection",
             Self::Refused => "request for a reflection from outside the prefixes",
             Self::Corrupt => "request for a reflection with a wrong checksum",
+            Self::Limited => "request for a reflection beyond the limit",
             Self::Torn => "request for a reflection that could not be rewritten",
         }
     }
@@ -77,6 +81,7 @@ impl NotReflected {
             Self::Foreign => None,
             Self::Refused => Some(ReflectCounter::Refused),
             Self::Corrupt => Some(ReflectCounter::Corrupt),
+            Self::Limited => Some(ReflectCounter::Limited),
             Self::Torn => Some(ReflectCounter::Dropped),
         }
     }
@@ -101,6 +106,10 @@ pub fn try_reflect<L: LinkLayer, P: Rewrite>(packet: P) -> Result<(), NotReflect
     }
     if !network.checksum_is_right() || !checksum_is_right::<Peeked, P>(packet, &message) {
         return Err(NotReflected::Corrupt);
+    }
+    // Before it is counted: to the prober the kernel's answer is one that says nothing of directions.
+    if !limit::take(received_ns) {
+        return Err(NotReflected::Limited);
     }
     let key = CountedKey {
         source: message.source,

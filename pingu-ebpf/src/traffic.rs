@@ -92,6 +92,7 @@ pub fn count_v4<L: LinkLayer, P: Packet, D: Direction>(packet: P, ip: &Ipv4Bytes
     {
         return;
     }
+    let destination = || word(ip, IPV4_DESTINATION);
     let mut flags = 0;
     if ip[IPV4_PROTOCOL] == PROTOCOL_TCP
         && ip[IPV4_FRAGMENT] & IPV4_FRAGMENT_OFFSET == 0
@@ -103,7 +104,7 @@ pub fn count_v4<L: LinkLayer, P: Packet, D: Direction>(packet: P, ip: &Ipv4Bytes
             None => return count_slowly::<L, P, D>(packet),
         }
     }
-    add::<P, D>(entry, packet, flags);
+    add::<P, D>(entry, packet, flags, destination);
 }
 
 /// Likewise for IPv6.
@@ -121,6 +122,10 @@ pub fn count_v6<L: LinkLayer, P: Packet, D: Direction>(packet: P, ip: &Ipv6Bytes
     {
         return;
     }
+    let destination = || {
+        let word = |number: usize| word(ip, IPV6_DESTINATION + number * 4);
+        word(0) ^ word(1) ^ word(2) ^ word(3)
+    };
     let mut flags = 0;
     if ip[IPV6_NEXT_HEADER] == PROTOCOL_TCP {
         match packet.peek::<u8>(L::IP_OFFSET + IPV6_BYTES + TCP_FLAGS) {
@@ -129,7 +134,13 @@ pub fn count_v6<L: LinkLayer, P: Packet, D: Direction>(packet: P, ip: &Ipv6Bytes
             None => return count_slowly::<L, P, D>(packet),
         }
     }
-    add::<P, D>(entry, packet, flags);
+    add::<P, D>(entry, packet, flags, destination);
+}
+
+/// Four bytes of a header.
+#[inline(always)]
+fn word<const BYTES: usize>(header: &[u8; BYTES], at: usize) -> u32 {
+    u32::from_ne_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
 }
 
 /// Counts any packet, wherever its headers lie.
@@ -138,31 +149,34 @@ pub fn count_slowly<L: LinkLayer, P: Packet, D: Direction>(packet: P) {
     let Some(entry) = entry(packet.ifindex()) else {
         return;
     };
-    if let Some(flags) = flags_of_counted::<L, P, D>(packet) {
-        add::<P, D>(entry, packet, flags);
+    if let Some((flags, destination)) = flags_of_counted::<L, P, D>(packet) {
+        add::<P, D>(entry, packet, flags, || destination);
     }
 }
 
-/// TCP's flags, 0 where there are none; none for a packet that does not count.
+/// TCP's flags, 0 where there are none, and what is made of the address that it goes to; none for a packet that does not count.
 #[inline(always)]
-fn flags_of_counted<L: LinkLayer, P: Packet, D: Direction>(packet: P) -> Option<u8> {
+fn flags_of_counted<L: LinkLayer, P: Packet, D: Direction>(packet: P) -> Option<(u8, u32)> {
     let network = L::network(packet)?;
     if network.vlan != VlanIds::default() {
         return None;
     }
-    let (is_unicast, protocol, header_bytes) = if network.is_ipv4 {
+    let (is_unicast, protocol, header_bytes, destination) = if network.is_ipv4 {
         let ip = packet.read::<Ipv4Header>(network.offset)?;
         let is_first = ip.fragment & FRAGMENT_OFFSET_MASK == 0;
         let protocol = if is_first { ip.protocol } else { 0 };
         let first = ip.destination.to_ne_bytes()[0];
-        (L::is_unicast_v4(packet, first)?, protocol, ip.bytes()?)
+        let is_unicast = L::is_unicast_v4(packet, first)?;
+        (is_unicast, protocol, ip.bytes()?, ip.destination)
     } else {
         let ip = packet.read::<Ipv6Header>(network.offset)?;
         if ip.version_and_class >> 4 != 6 {
             return None;
         }
         let first = ip.destination[0].to_ne_bytes()[0];
-        (L::is_unicast_v6(packet, first)?, ip.next_header, IPV6_BYTES)
+        let is_unicast = L::is_unicast_v6(packet, first)?;
+        let [a, b, c, d] = ip.destination;
+        (is_unicast, ip.next_header, IPV6_BYTES, a ^ b ^ c ^ d)
     };
     if !is_unicast || !is_for_us::<L, P, D>(packet) {
         return None;
@@ -170,14 +184,14 @@ fn flags_of_counted<L: LinkLayer, P: Packet, D: Direction>(packet: P) -> Option<
     let next = network.offset + header_bytes;
     if !network.is_ipv4 && protocol == PROTOCOL_ICMPV6 {
         let kind = packet.read::<[u8; 4]>(next).map_or(0, |head| head[0]);
-        return (!NEIGHBOUR_DISCOVERY.contains(&kind)).then_some(0);
+        return (!NEIGHBOUR_DISCOVERY.contains(&kind)).then_some((0, 0));
     }
     if protocol != PROTOCOL_TCP {
-        return Some(0);
+        return Some((0, 0));
     }
     // Two bytes for one: see `Bare::network`.
     let head = packet.read::<[u8; 2]>(next + TCP_FLAGS - 1);
-    Some(head.map_or(0, |head| head[1]))
+    Some((head.map_or(0, |head| head[1]), destination))
 }
 
 /// Whether the kernel or the hardware took a VLAN tag out of the packet, which then looks like one without.
@@ -205,7 +219,12 @@ fn entry(ifindex: u32) -> Option<*mut TrafficEntry> {
 }
 
 #[inline(always)]
-fn add<P: Packet, D: Direction>(entry: *mut TrafficEntry, packet: P, flags: u8) {
+fn add<P: Packet, D: Direction>(
+    entry: *mut TrafficEntry,
+    packet: P,
+    flags: u8,
+    destination: impl Fn() -> u32,
+) {
     let handshake = flags & (SYN | ACK);
     // SAFETY: the pointer comes from a lookup that found it, to this processor's own entry, and no program of ours interrupts another
     // on one processor. What user space writes there, `ifindex`, is not written here.
@@ -221,6 +240,11 @@ fn add<P: Packet, D: Direction>(entry: *mut TrafficEntry, packet: P, flags: u8) 
             (*entry).egress_bytes += packet.wire_bytes() as u64;
             if handshake == SYN {
                 (*entry).handshakes_begun += 1;
+                let destination = destination();
+                if (*entry).last_destination != destination {
+                    (*entry).last_destination = destination;
+                    (*entry).handshakes_elsewhere += 1;
+                }
             }
         }
     }

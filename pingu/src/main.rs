@@ -96,6 +96,9 @@ enum Verb {
         /// Whom to answer: an address or a prefix; may be given several times. Without it, anybody. Others get the kernel's answer.
         #[arg(long, value_name = "PREFIX", value_parser = prefix)]
         from: Vec<IpNet>,
+        /// How many requests to answer in a second, on all interfaces together; 0: any number. Those beyond get the kernel's answer.
+        #[arg(long, value_name = "PACKETS_PER_SECOND", default_value_t = reflect::LIMIT, value_parser = reflect::limit())]
+        limit: u32,
         /// The hook: XDP where replies are sure to leave by it, or one of the two.
         #[arg(long, value_enum, default_value = "auto")]
         hook: HookChoice,
@@ -153,6 +156,7 @@ fn main() -> ExitCode {
             Some(Verb::Reflect {
                 interfaces,
                 from,
+                limit,
                 hook,
                 json,
             }),
@@ -160,6 +164,7 @@ fn main() -> ExitCode {
         ) => finish(block_on(reflect::run(reflect::Options {
             interfaces,
             from,
+            limit,
             hook,
             json,
         }))),

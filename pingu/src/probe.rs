@@ -140,6 +140,9 @@ pub struct Traffic {
     pub handshakes_begun: u64,
     /// TCP segments that came in with SYN and ACK.
     pub handshakes_answered: u64,
+    /// Those of the begun ones that went to another address than the one before; of many to one address there are few.
+    #[serde(skip)]
+    pub handshakes_elsewhere: u64,
 }
 
 /// What passed on an interface without programs that count, since somebody first asked. TCP's handshakes are not in it.

@@ -27,6 +27,18 @@ mod statistics;
 
 pub use service::HookChoice;
 
+/// How many requests are answered in a second unless something else is asked for: a hundred a second of each of a hundred paths, or the
+/// ten probes of a thousand. In Ethernet frames of ordinary probes that is some ten megabits.
+pub const LIMIT: u32 = 10_000;
+
+/// Above this, whole nanoseconds between two requests are too coarse.
+const LIMIT_MAX: i64 = 1_000_000;
+
+/// A limit that may be asked for.
+pub fn limit() -> impl clap::builder::TypedValueParser<Value = u32> {
+    clap::value_parser!(u32).range(..=LIMIT_MAX)
+}
+
 /// What is asked of a reflector.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -34,6 +46,8 @@ pub struct Options {
     pub interfaces: Vec<String>,
     /// Where requests may come from; empty: from anywhere.
     pub from: Vec<IpNet>,
+    /// How many requests are answered in a second; 0: any number.
+    pub limit: u32,
     /// Which hook to use.
     pub hook: HookChoice,
     /// Whether statistics are printed as JSON.
@@ -73,11 +87,12 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let mut watch = Watch::new(NO_PROTOCOL).context("cannot listen to the kernel's news")?;
     let mut routes = KernelRoutes::new(NO_PROTOCOL).context("cannot talk to the kernel")?;
     let begin_ns = rand::random::<u32>();
-    let reflector = Reflector::load(&prefixes(&options.from), u64::from(begin_ns) << 30)
+    let begin_ns = u64::from(begin_ns) << 30;
+    let reflector = Reflector::load(&prefixes(&options.from), options.limit, begin_ns)
         .context("cannot load the eBPF programs")?;
     let mut notifier = Notifier::new(Instant::now().into_std());
     let mut services = Services::new(reflector, options.hook);
-    let mut statistics = Statistics::default();
+    let mut statistics = Statistics::new(options.limit);
     let first = look(&mut routes, &options.interfaces).await?;
     let failures = services.follow(first?);
     if !failures.is_empty() {
@@ -94,7 +109,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
             biased;
             _ = on_int.recv() => break,
             _ = on_term.recv() => break,
-            _ = check.tick() => look_at = look_at.or(Some(Instant::now())),
+            _ = check.tick() => {
+                statistics.watch_limit(&services, Instant::now().into_std());
+                look_at = look_at.or(Some(Instant::now()));
+            }
             () = tokio::time::sleep_until(due), if look_at.is_some() => {
                 look_at = None;
                 match look(&mut routes, &options.interfaces).await? {

@@ -29,7 +29,10 @@ const RECENT_MIN: u64 = 3;
 const PORTAL_BEGUN: u64 = 10;
 const PORTAL_TIME: Duration = Duration::from_secs(10);
 
-/// With so many, one in twenty may be answered.
+/// To fewer addresses, it is a dead server that somebody asks for again and again.
+const PORTAL_ELSEWHERE: u64 = 3;
+
+/// With so many, each to another address than the one before, one in twenty may be answered.
 const PORTAL_BEGUN_MANY: u64 = 40;
 const PORTAL_ANSWERED_ONE_IN: u64 = 20;
 
@@ -41,6 +44,8 @@ const PORTAL_REMEMBERED: Duration = Duration::from_secs(10 * 60);
 pub(crate) struct Count {
     pub(crate) begun: u64,
     pub(crate) answered: u64,
+    /// Those that were begun with another address than the one before.
+    pub(crate) elsewhere: u64,
 }
 
 impl Count {
@@ -49,6 +54,7 @@ impl Count {
         Self {
             begun: passed.handshakes_begun,
             answered: passed.handshakes_answered,
+            elsewhere: passed.handshakes_elsewhere,
         }
     }
 
@@ -91,6 +97,7 @@ pub(crate) fn succeed(whole: Count, due: u64, recent: Count, lost_share: f64) ->
 pub(crate) struct Unanswered {
     /// Since the last answer, or the beginning.
     begun: u64,
+    elsewhere: u64,
     since: Option<Instant>,
     last: Option<Instant>,
 }
@@ -108,6 +115,7 @@ impl Unanswered {
             *self = Self::default();
         } else if passed.handshakes_begun > 0 {
             self.begun += passed.handshakes_begun;
+            self.elsewhere += passed.handshakes_elsewhere;
             self.since.get_or_insert(now);
             self.last = Some(now);
         }
@@ -117,9 +125,9 @@ impl Unanswered {
     pub(crate) fn failing_since(&self, minute: Count, now: Instant) -> Option<(Instant, u64)> {
         let since = self.since?;
         let long = now >= since + PORTAL_TIME;
-        let rare = minute.answered.saturating_mul(PORTAL_ANSWERED_ONE_IN) < minute.begun;
-        let many = minute.begun >= PORTAL_BEGUN_MANY && rare;
-        if long && self.begun >= PORTAL_BEGUN {
+        let rare = minute.answered.saturating_mul(PORTAL_ANSWERED_ONE_IN) < minute.elsewhere;
+        let many = minute.elsewhere >= PORTAL_BEGUN_MANY && rare;
+        if long && self.begun >= PORTAL_BEGUN && self.elsewhere >= PORTAL_ELSEWHERE {
             Some((since, self.begun))
         } else if many {
             Some((since, minute.begun))

@@ -381,6 +381,9 @@ impl Sample {
             handshakes_answered: new
                 .handshakes_answered
                 .checked_sub(old.handshakes_answered)?,
+            handshakes_elsewhere: new
+                .handshakes_elsewhere
+                .checked_sub(old.handshakes_elsewhere)?,
         })
     }
 }

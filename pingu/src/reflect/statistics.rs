@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeSet, HashMap},
     fmt::Write,
     net::IpAddr,
+    time::{Duration, Instant},
 };
 
 use serde::Serialize;
@@ -14,10 +15,15 @@ use crate::probe::kernel::reflector::{CountedPath, ReflectHook, ReflectorCounter
 /// More paths than this are not listed; the busiest are.
 const PATHS_LISTED_MAX: usize = 1000;
 
+/// Requests beyond the limit are told of in the log at most so often: whoever forges them may go on.
+const LIMIT_TOLD_EVERY: Duration = Duration::from_secs(60);
+
 /// What was told the last time.
-#[derive(Default)]
 pub(super) struct Statistics {
+    limit: u32,
     told: HashMap<(IpAddr, IpAddr, u32), u64>,
+    /// How many requests beyond the limit the log knows, and since when.
+    limited_told: (u64, Option<Instant>),
 }
 
 #[derive(Serialize)]
@@ -27,6 +33,8 @@ struct Report {
     absent: BTreeSet<String>,
     /// Why interfaces that are there are not served, or not with all their addresses.
     failures: Vec<String>,
+    /// 0: there is none.
+    limit_per_second: u32,
     #[serde(flatten)]
     counters: ReflectorCounters,
     /// How many paths were counted; the list may be shorter.
@@ -54,6 +62,38 @@ struct Path {
 }
 
 impl Statistics {
+    pub(super) fn new(limit: u32) -> Self {
+        Self {
+            limit,
+            told: HashMap::new(),
+            limited_told: (0, None),
+        }
+    }
+
+    /// Says in the log that requests came beyond the limit.
+    pub(super) fn watch_limit(&mut self, services: &Services, now: Instant) {
+        // A count that cannot be read is told of by the report.
+        let counters = services.reflector().counters().unwrap_or_default();
+        if let Some(limited) = self.newly_limited(counters.limited, now) {
+            let limit = self.limit;
+            tracing::warn!(
+                limited,
+                limit,
+                "more requests came than --limit, left to the kernel"
+            );
+        }
+    }
+
+    fn newly_limited(&mut self, limited: u64, now: Instant) -> Option<u64> {
+        let (told, told_at) = self.limited_told;
+        let more = limited.checked_sub(told).filter(|more| *more > 0)?;
+        if told_at.is_some_and(|at| now < at + LIMIT_TOLD_EVERY) {
+            return None;
+        }
+        self.limited_told = (limited, Some(now));
+        Some(more)
+    }
+
     /// A report, as JSON on one line or as a table.
     pub(super) fn render(&mut self, services: &Services, json: bool) -> anyhow::Result<String> {
         let counted = services.reflector().paths();
@@ -69,6 +109,7 @@ impl Statistics {
                 .collect(),
             absent: absent.clone(),
             failures: failures.map(str::to_owned).collect(),
+            limit_per_second: self.limit,
             counters: services.reflector().counters()?,
             path_count: counted.len(),
             paths: self.paths(counted, monotonic_ns()),
@@ -130,11 +171,12 @@ fn table(report: &Report) -> String {
         reflected,
         refused,
         corrupt,
+        limited,
         dropped,
     } = report.counters;
     writeln!(
         out,
-        "{reflected} reflected, {refused} refused, {corrupt} corrupt, {dropped} dropped"
+        "{reflected} reflected, {refused} refused, {corrupt} corrupt, {limited} beyond the limit, {dropped} dropped"
     )
     .expect(INFALLIBLE);
     if !report.paths.is_empty() {
@@ -192,7 +234,7 @@ mod tests {
 
     #[test]
     fn each_report_tells_what_came_since_the_last_one() {
-        let mut statistics = Statistics::default();
+        let mut statistics = Statistics::new(0);
         let recent = |statistics: &mut Statistics, counted| -> Vec<u64> {
             let paths = statistics.paths(counted, 3_500_000_000);
             assert!(paths.iter().all(|path| path.last_request_s == 2.5));
@@ -214,9 +256,30 @@ mod tests {
     }
 
     #[test]
+    fn requests_beyond_the_limit_are_told_of_once_a_minute_while_they_come() {
+        let begin = tokio::time::Instant::now().into_std();
+        let mut statistics = Statistics::new(5);
+        let told = [
+            (0, 0),
+            (1, 7),
+            (2, 9),
+            (61, 9),
+            (62, 20),
+            (121, 30),
+            (122, 30),
+            (500, 30),
+        ]
+        .map(|(at_s, limited)| {
+            statistics.newly_limited(limited, begin + Duration::from_secs(at_s))
+        });
+        let expected = [None, Some(7), None, Some(2), None, Some(21), None, None];
+        assert_eq!(told, expected);
+    }
+
+    #[test]
     fn of_very_many_paths_the_busiest_are_listed() {
         let many = (0..PATHS_LISTED_MAX as u32 + 5).map(|path| counted(path, u64::from(path)));
-        let paths = Statistics::default().paths(many.collect(), 0);
+        let paths = Statistics::new(0).paths(many.collect(), 0);
         assert_eq!(paths.len(), PATHS_LISTED_MAX);
         assert!(paths.iter().all(|path| path.requests >= 5));
     }

@@ -100,6 +100,7 @@ impl Wire {
         traffic.egress_packets += count(flow.egress);
         traffic.egress_bytes += count(flow.egress) * 100;
         traffic.handshakes_begun += count(flow.begun);
+        traffic.handshakes_elsewhere += count(flow.begun);
         traffic.handshakes_answered += comes_in(flow.answered);
         traffic
     }

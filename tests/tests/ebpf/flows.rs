@@ -75,6 +75,7 @@ fn datagrams_of_sockets_are_counted_to_the_byte_and_probes_are_not() {
                 egress_bytes: OUT * each,
                 handshakes_begun: 0,
                 handshakes_answered: 0,
+                handshakes_elsewhere: 0,
             };
             assert_eq!(traffic, Some(expected), "{receive:?} {there}");
         }

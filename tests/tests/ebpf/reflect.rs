@@ -1,5 +1,6 @@
 //! The reflector's programs on single packets: what goes back, to the byte, and what is left to the kernel untouched.
 
+mod limit;
 mod rig;
 mod wire;
 

@@ -97,6 +97,33 @@ fn handshakes_are_told_by_their_flags() {
 }
 
 #[test]
+fn what_goes_to_another_address_than_the_one_before_is_counted() {
+    for_each(|rig, receiver, is_ipv4| {
+        let elsewhere = |rig: &Rig, last_byte: u8, options: &[u8], flags| {
+            let mut begin = segment(receiver, is_ipv4, flags);
+            begin.destination = match begin.destination {
+                IpAddr::V4(_) => IpAddr::from([203, 0, 113, last_byte]),
+                IpAddr::V6(_) => format!("2001:db8::{last_byte:x}").parse().unwrap(),
+            };
+            begin.options = options.to_vec();
+            let before = counted(rig).handshakes_elsewhere;
+            leaving(rig, receiver, &begin.bytes(), 0);
+            counted(rig).handshakes_elsewhere - before
+        };
+        // The packets with options are read by another way.
+        let options: &[u8] = if is_ipv4 { &[1; 4] } else { &[] };
+        assert_eq!(elsewhere(rig, 1, &[], SYN), 1);
+        for _ in 0..5 {
+            assert_eq!(elsewhere(rig, 1, &[], SYN), 0);
+            assert_eq!(elsewhere(rig, 1, options, SYN), 0);
+            assert_eq!(elsewhere(rig, 2, &[], ACK), 0, "none is begun");
+        }
+        assert_eq!(elsewhere(rig, 2, options, SYN), 1);
+        assert_eq!(elsewhere(rig, 1, &[], SYN), 1);
+    });
+}
+
+#[test]
 fn options_before_a_segment_are_stepped_over() {
     for_each(|rig, receiver, _| {
         for words in 0..=10 {

@@ -38,6 +38,7 @@ mod notifying;
 mod own_drops;
 mod passive;
 mod passive_sockets;
+mod passive_unusual;
 mod pins;
 mod policy;
 mod redistribution;

@@ -16,6 +16,7 @@ use serde_json::Value;
 mod bare;
 mod clsact;
 mod interfaces;
+mod limit;
 mod operator;
 
 const DEADLINE: Duration = Duration::from_secs(60);

@@ -5,10 +5,15 @@ use super::*;
 const ENOUGH: Count = Count {
     begun: 20,
     answered: 20,
+    elsewhere: 20,
 };
 
 fn count(begun: u64, answered: u64) -> Count {
-    Count { begun, answered }
+    Count {
+        begun,
+        answered,
+        elsewhere: begun,
+    }
 }
 
 #[test]
@@ -67,6 +72,7 @@ fn a_portal_is_ten_handshakes_in_ten_seconds_without_an_answer() {
     let passed = |begun, answered| Traffic {
         handshakes_begun: begun,
         handshakes_answered: answered,
+        handshakes_elsewhere: begun,
         ..Traffic::default()
     };
     let found = |unanswered: &Unanswered, s| unanswered.failing_since(Count::default(), at(s));
@@ -84,6 +90,14 @@ fn a_portal_is_ten_handshakes_in_ten_seconds_without_an_answer() {
     assert!(found(&unanswered, 40).is_some());
     unanswered.take(&passed(0, 0), at(20 + 600));
     assert_eq!(found(&unanswered, 620), None, "forgotten");
+    let to_two_addresses = Traffic {
+        handshakes_elsewhere: 2,
+        ..passed(1_000, 0)
+    };
+    unanswered.take(&to_two_addresses, at(700));
+    assert_eq!(found(&unanswered, 720), None, "dead servers");
+    unanswered.take(&passed(1, 0), at(721));
+    assert_eq!(found(&unanswered, 722), Some((at(700), 1_001)));
 }
 
 #[test]
@@ -92,6 +106,7 @@ fn of_many_handshakes_one_in_twenty_may_be_answered() {
     let mut unanswered = Unanswered::default();
     let one = Traffic {
         handshakes_begun: 1,
+        handshakes_elsewhere: 1,
         ..Traffic::default()
     };
     unanswered.take(&one, start);
@@ -103,4 +118,9 @@ fn of_many_handshakes_one_in_twenty_may_be_answered() {
         let found = unanswered.failing_since(minute, start).is_some();
         assert_eq!(found, expected, "{minute:?}");
     }
+    let flood = Count {
+        elsewhere: 120,
+        ..count(6_000, 60)
+    };
+    assert_eq!(unanswered.failing_since(flood, start), None);
 }

@@ -35,7 +35,9 @@ impl Sign {
     pub(crate) fn reason(self) -> Option<String> {
         match self {
             Self::None => None,
-            Self::Kept(Count { begun, answered }) => {
+            Self::Kept(Count {
+                begun, answered, ..
+            }) => {
                 let answered = answered.min(begun);
                 Some(format!(
                     "pings lost, but {answered} of {begun} handshakes succeed"

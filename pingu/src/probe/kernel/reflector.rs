@@ -16,9 +16,9 @@ use ipnet::IpNet;
 use pingu_common::{
     VlanIds,
     reflector::{
-        Counted, CountedKey, MAP_CLOCK, MAP_COUNTED, MAP_FROM, MAP_REFLECT_COUNTERS, MAP_SERVED,
-        PROGRAM_REFLECT_BARE, PROGRAM_REFLECT_ETHERNET, PROGRAM_REFLECT_XDP, REFLECT_COUNTERS,
-        ReflectCounter, Served, ServedKey,
+        Counted, CountedKey, Limit, MAP_CLOCK, MAP_COUNTED, MAP_FROM, MAP_LIMIT,
+        MAP_REFLECT_COUNTERS, MAP_SERVED, PROGRAM_REFLECT_BARE, PROGRAM_REFLECT_ETHERNET,
+        PROGRAM_REFLECT_XDP, REFLECT_COUNTERS, ReflectCounter, Served, ServedKey,
     },
 };
 
@@ -36,6 +36,7 @@ type ServedKeyWords = [u32; size_of::<ServedKey>() / 4];
 type ServedBytes = [u8; size_of::<Served>()];
 type CountedKeyWords = [u32; size_of::<CountedKey>() / 4];
 type CountedWords = [u64; size_of::<Counted>() / 8];
+type LimitWords = [u64; size_of::<Limit>() / 8];
 
 /// The loaded reflector.
 pub struct Reflector {
@@ -78,6 +79,8 @@ pub struct ReflectorCounters {
     pub refused: u64,
     /// Requests left to the kernel because a checksum is wrong.
     pub corrupt: u64,
+    /// Requests left to the kernel because the limit was reached.
+    pub limited: u64,
     /// Requests that could not be rewritten, and were dropped.
     pub dropped: u64,
 }
@@ -98,9 +101,13 @@ pub struct CountedPath {
 }
 
 impl Reflector {
-    /// Loads the programs, which answer requests from these prefixes. They do nothing until one is attached, and [`Self::serve`].
-    /// `clock_begin_ns` is added to every stamp.
-    pub fn load(from: &[IpNet], clock_begin_ns: u64) -> Result<Self, LoadError> {
+    /// Loads the programs, which answer requests from these prefixes, so many a second at most (0: any number). They do nothing until one
+    /// is attached, and [`Self::serve`]. `clock_begin_ns` is added to every stamp.
+    pub fn load(
+        from: &[IpNet],
+        limit_per_second: u32,
+        clock_begin_ns: u64,
+    ) -> Result<Self, LoadError> {
         let object = object::bytes().ok_or(LoadError::NoObject)?;
         let mut ebpf = EbpfLoader::new()
             .btf(None)
@@ -116,6 +123,9 @@ impl Reflector {
         }
         let mut clock: Array<_, u64> = map(&mut ebpf, MAP_CLOCK)?;
         clock.set(0, clock_begin_ns, 0).map_err(map_failed)?;
+        let mut limit: Array<_, LimitWords> = map(&mut ebpf, MAP_LIMIT)?;
+        let words = limit_words(Limit::per_second(limit_per_second));
+        limit.set(0, words, 0).map_err(map_failed)?;
         let sources = Sources::new(map(&mut ebpf, MAP_FROM)?, from).map_err(map_failed)?;
         Ok(Self {
             sources,
@@ -191,6 +201,7 @@ impl Reflector {
             reflected: total(ReflectCounter::Reflected),
             refused: total(ReflectCounter::Refused),
             corrupt: total(ReflectCounter::Corrupt),
+            limited: total(ReflectCounter::Limited),
             dropped: total(ReflectCounter::Dropped),
         })
     }
@@ -227,6 +238,10 @@ where
 
 fn map_failed(error: MapError) -> LoadError {
     LoadError::Fill(io::Error::other(error))
+}
+
+fn limit_words(limit: Limit) -> LimitWords {
+    [limit.interval_ns, limit.tolerance_ns, limit.full_ns]
 }
 
 fn served_key(ifindex: Ifindex, vlan: VlanIds, address: IpAddr) -> ServedKeyWords {

@@ -113,6 +113,9 @@ impl TrafficEntries {
             handshakes_answered: sum
                 .handshakes_answered
                 .wrapping_sub(before.handshakes_answered),
+            handshakes_elsewhere: sum
+                .handshakes_elsewhere
+                .wrapping_sub(before.handshakes_elsewhere),
         })
     }
 
@@ -152,6 +155,10 @@ impl TrafficEntries {
                 add(
                     &mut sum.handshakes_answered,
                     load(&raw mut (*fields).handshakes_answered),
+                );
+                add(
+                    &mut sum.handshakes_elsewhere,
+                    load(&raw mut (*fields).handshakes_elsewhere),
                 );
             }
         }

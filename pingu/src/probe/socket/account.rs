@@ -193,6 +193,7 @@ impl Ledger {
             egress_bytes: passed(now.egress.bytes, begin.egress.bytes, own.sent.bytes),
             handshakes_begun: 0,
             handshakes_answered: 0,
+            handshakes_elsewhere: 0,
         };
         let before = &mut self.traffic;
         before.ingress_packets = before.ingress_packets.max(traffic.ingress_packets);

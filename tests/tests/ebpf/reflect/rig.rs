@@ -56,11 +56,15 @@ pub(super) struct Rig(pub(super) Reflector);
 
 impl Rig {
     pub(super) fn new(from: &[&str]) -> Self {
+        Self::limited(from, 0)
+    }
+
+    pub(super) fn limited(from: &[&str], limit_per_second: u32) -> Self {
         // SAFETY: a plain system call on this thread.
         let unshared = unsafe { libc::unshare(libc::CLONE_NEWNET) };
         assert_eq!(unshared, 0, "{}", std::io::Error::last_os_error());
         let from: Vec<ipnet::IpNet> = from.iter().map(|prefix| prefix.parse().unwrap()).collect();
-        let mut reflector = Reflector::load(&from, CLOCK_BEGIN_NS).unwrap();
+        let mut reflector = Reflector::load(&from, limit_per_second, CLOCK_BEGIN_NS).unwrap();
         for address in [HERE_V4, HERE_V6] {
             for vlan in [VlanIds::default(), VlanIds { outer: 7, inner: 9 }] {
                 reflector

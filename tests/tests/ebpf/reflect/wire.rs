@@ -31,7 +31,7 @@ impl Wire {
         };
         let reflector = device.namespace.run(move || {
             let from = ["0.0.0.0/0", "::/0"].map(|prefix| prefix.parse().unwrap());
-            let mut reflector = Reflector::load(&from, CLOCK_BEGIN_NS).unwrap();
+            let mut reflector = Reflector::load(&from, 0, CLOCK_BEGIN_NS).unwrap();
             for vlan in [VlanIds::default(), VlanIds { outer: 7, inner: 9 }] {
                 for address in [HERE_V4, HERE_V6] {
                     reflector.serve(ifindex, vlan, address, mac).unwrap();

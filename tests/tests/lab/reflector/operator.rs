@@ -103,7 +103,7 @@ fn people_read_a_table_of_what_is_served_and_what_is_not() {
             "one0 by tcx: 10.7.0.1",
             "two0 by tcx: 10.8.0.1",
             "late0: is not there",
-            "0 reflected, 0 refused, 0 corrupt, 0 dropped",
+            "0 reflected, 0 refused, 0 corrupt, 0 beyond the limit, 0 dropped",
         ];
         if lines.iter().all(|line| log.lines().any(|one| one == *line)) {
             Ok(())
