@@ -1,10 +1,10 @@
 //! How many requests are answered in a second: one bucket for all interfaces and processors, kept as the time at which it will be full
 //! again. An empty one refills whatever else happens, and a full one lets through what it holds at once.
 
-use core::arch::asm;
-
 use aya_ebpf::{macros::map, maps::Array};
 use pingu_common::reflector::Limit;
+
+use crate::maps;
 
 /// User space writes it before any program is attached.
 #[map(name = "REFLECT_LIMIT")]
@@ -32,26 +32,9 @@ pub fn take(now_ns: u64) -> bool {
         if before_ns > now_ns + tolerance_ns {
             return false;
         }
-        if exchange(full_ns, before_ns, before_ns.max(now_ns) + interval_ns) {
+        if maps::compare_exchange(full_ns, before_ns, before_ns.max(now_ns) + interval_ns) {
             return true;
         }
     }
     false
-}
-
-/// Whether the value was the one before, and so is the one after.
-#[inline(always)]
-fn exchange(value: *mut u64, before: u64, after: u64) -> bool {
-    let mut found = before;
-    // SAFETY: the pointer is the caller's, into a map. The instruction (Linux 5.12) touches these 8 bytes and r0; it is written out because
-    // the target's `core` has no such operation.
-    unsafe {
-        asm!(
-            "r0 = cmpxchg_64({value} + 0, r0, {after})",
-            value = in(reg) value,
-            after = in(reg) after,
-            inout("r0") found,
-        );
-    }
-    found == before
 }

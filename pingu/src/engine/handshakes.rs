@@ -29,9 +29,6 @@ const RECENT_MIN: u64 = 3;
 const PORTAL_BEGUN: u64 = 10;
 const PORTAL_TIME: Duration = Duration::from_secs(10);
 
-/// To fewer addresses, it is a dead server that somebody asks for again and again.
-const PORTAL_ELSEWHERE: u64 = 3;
-
 /// With so many, each to another address than the one before, one in twenty may be answered.
 const PORTAL_BEGUN_MANY: u64 = 40;
 const PORTAL_ANSWERED_ONE_IN: u64 = 20;
@@ -97,7 +94,6 @@ pub(crate) fn succeed(whole: Count, due: u64, recent: Count, lost_share: f64) ->
 pub(crate) struct Unanswered {
     /// Since the last answer, or the beginning.
     begun: u64,
-    elsewhere: u64,
     since: Option<Instant>,
     last: Option<Instant>,
 }
@@ -115,7 +111,6 @@ impl Unanswered {
             *self = Self::default();
         } else if passed.handshakes_begun > 0 {
             self.begun += passed.handshakes_begun;
-            self.elsewhere += passed.handshakes_elsewhere;
             self.since.get_or_insert(now);
             self.last = Some(now);
         }
@@ -127,7 +122,7 @@ impl Unanswered {
         let long = now >= since + PORTAL_TIME;
         let rare = minute.answered.saturating_mul(PORTAL_ANSWERED_ONE_IN) < minute.elsewhere;
         let many = minute.elsewhere >= PORTAL_BEGUN_MANY && rare;
-        if long && self.begun >= PORTAL_BEGUN && self.elsewhere >= PORTAL_ELSEWHERE {
+        if long && self.begun >= PORTAL_BEGUN {
             Some((since, self.begun))
         } else if many {
             Some((since, minute.begun))
