@@ -192,6 +192,7 @@ mod tests {
             layer: LinkLayer::Bare,
             admin_up: true,
             carrier: true,
+            is_port: false,
             mtu_bytes: 1500,
         };
         assert!(table.ruleset(&[]).contains("\"first-way\" : goto"));

@@ -46,6 +46,8 @@ pub struct Link {
     pub admin_up: bool,
     /// Running: carrier present and operational (`IFF_LOWER_UP` and operstate up or unknown).
     pub carrier: bool,
+    /// A port of a bridge, a bond or the like, which takes what comes in by it (`IFLA_INFO_SLAVE_KIND`); a VRF takes nothing away.
+    pub is_port: bool,
     /// Largest IP packet in bytes.
     pub mtu_bytes: u32,
 }

@@ -180,6 +180,7 @@ mod tests {
             layer: LinkLayer::Bare,
             admin_up: true,
             carrier: true,
+            is_port: false,
             mtu_bytes: 1500,
             alternative_names: Vec::new(),
         };

@@ -148,6 +148,7 @@ mod tests {
             layer: LinkLayer::Ethernet([2; 6]),
             admin_up: true,
             carrier: true,
+            is_port: false,
             mtu_bytes: 1500,
             alternative_names: Vec::new(),
         };

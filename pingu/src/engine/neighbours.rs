@@ -191,6 +191,7 @@ mod tests {
                 layer: LinkLayer::Ethernet([2, 0, 0, 0, 0, 1]),
                 admin_up: true,
                 carrier: true,
+                is_port: false,
                 mtu_bytes: 1500,
             }],
             addresses: vec![Address {

@@ -39,6 +39,7 @@ pub(crate) enum Obstacle {
     AdminDown,
     NoCarrier,
     UnsupportedLink(u16),
+    Port,
     NoGateway,
     NoAddress,
 }
@@ -52,6 +53,9 @@ impl Obstacle {
             Self::NoCarrier => format!("no carrier on {interface}"),
             Self::UnsupportedLink(kind) => {
                 format!("{interface} has link type {kind}, which pingu cannot send on")
+            }
+            Self::Port => {
+                format!("{interface} is a port of a bridge or a bond, which takes what comes in")
             }
             Self::NoGateway => format!("no gateway known on {interface}"),
             Self::NoAddress => format!("no usable address on {interface}"),
@@ -139,6 +143,7 @@ fn usable(link: Option<&Link>) -> Result<&Link, Obstacle> {
             admin_up: false, ..
         } => Err(Obstacle::AdminDown),
         Link { carrier: false, .. } => Err(Obstacle::NoCarrier),
+        Link { is_port: true, .. } => Err(Obstacle::Port),
         link => Ok(link),
     }
 }

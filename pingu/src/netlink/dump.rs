@@ -27,9 +27,11 @@ const RTEXT_FILTER_SKIP_STATS: u32 = 1 << 3;
 const IFLA_OPERSTATE: u16 = 16;
 const IFLA_PROP_LIST: u16 = 52;
 const IFLA_ALT_IFNAME: u16 = 53;
+const IFLA_INFO_SLAVE_KIND: u16 = 4;
 const IF_OPER_UNKNOWN: u8 = 0;
 const IF_OPER_UP: u8 = 6;
 const ARPHRD_RAWIP: u16 = 519;
+const ARPHRD_IP6GRE: u16 = 823;
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
 const IFA_FLAGS: u16 = 8;
@@ -88,7 +90,7 @@ pub(crate) fn link(body: &[u8]) -> Option<Link> {
     let hardware = u16::from_ne_bytes([header[2], header[3]]);
     let flags = number(&header[8..12])?;
     let (mut name, mut mac, mut mtu_bytes, mut operstate) = (None, None, 0, IF_OPER_UNKNOWN);
-    let mut alternative_names = Vec::new();
+    let (mut alternative_names, mut is_port) = (Vec::new(), false);
     for (kind, value) in attributes(body, LINK_HEADER_LEN) {
         match kind {
             libc::IFLA_IFNAME => name = Some(text(value)),
@@ -97,6 +99,10 @@ pub(crate) fn link(body: &[u8]) -> Option<Link> {
             IFLA_PROP_LIST => {
                 let names = attributes(value, 0).filter(|(kind, _)| *kind == IFLA_ALT_IFNAME);
                 alternative_names.extend(names.map(|(_, value)| text(value)));
+            }
+            libc::IFLA_LINKINFO => {
+                let kinds = attributes(value, 0).filter(|(kind, _)| *kind == IFLA_INFO_SLAVE_KIND);
+                is_port |= kinds.into_iter().any(|(_, value)| text(value) != "vrf");
             }
             IFLA_OPERSTATE => operstate = value.first().copied().unwrap_or(IF_OPER_UNKNOWN),
             _ => {}
@@ -111,7 +117,8 @@ pub(crate) fn link(body: &[u8]) -> Option<Link> {
             | libc::ARPHRD_TUNNEL
             | libc::ARPHRD_TUNNEL6
             | libc::ARPHRD_SIT
-            | libc::ARPHRD_IPGRE,
+            | libc::ARPHRD_IPGRE
+            | ARPHRD_IP6GRE,
             _,
         ) => LinkLayer::Bare,
         (other, _) => LinkLayer::Other(other),
@@ -124,6 +131,7 @@ pub(crate) fn link(body: &[u8]) -> Option<Link> {
         admin_up: flags & libc::IFF_UP as u32 != 0,
         carrier: flags & libc::IFF_LOWER_UP as u32 != 0
             && matches!(operstate, IF_OPER_UNKNOWN | IF_OPER_UP),
+        is_port,
         mtu_bytes,
     })
 }

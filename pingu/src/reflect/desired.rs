@@ -93,6 +93,7 @@ mod tests {
             layer,
             admin_up: true,
             carrier: true,
+            is_port: false,
             mtu_bytes: 1500,
         }
     }

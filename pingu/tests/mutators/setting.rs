@@ -68,6 +68,7 @@ pub fn plug(model: &mut FakeKernel, uplink: usize, generation: usize) {
         layer: LinkLayer::Ethernet([2, 0, 0, 0, 0, ifindex.0 as u8]),
         admin_up: false,
         carrier: false,
+        is_port: false,
         mtu_bytes: 1500,
         alternative_names: Vec::new(),
     };

@@ -225,6 +225,7 @@ pub(crate) fn wire(start: Instant, ifindex: u32, name: &str, gateway: IpAddr, le
             layer: LinkLayer::Ethernet([2, 0, 0, 0, 0, ifindex as u8]),
             admin_up: true,
             carrier: true,
+            is_port: false,
             mtu_bytes: 1500,
             alternative_names: Vec::new(),
         },

@@ -278,6 +278,28 @@ fn an_interface_renamed_and_named_back_is_served_again_by_every_engine() {
     }
 }
 
+/// A bridge takes what comes in by its ports: hooks and packet sockets still see the answers, and no traffic would have any.
+#[test]
+fn an_interface_that_a_bridge_takes_is_down_until_it_is_free_with_every_engine() {
+    let _turn = turn::shared();
+    for engine in ENGINES {
+        let site = Plan::new(&["wan1", "wan2"]).build();
+        let (_settings, mut daemon) = start(engine, &site, two_uplinks(Settings::quick()));
+        daemon.wait_until_up(&["fibre", "lte"]);
+        site.router
+            .ip_batch("link add br0 type bridge\nlink set br0 up\nlink set wan1 master br0\n");
+        daemon.wait_for("a port to be no uplink", DEADLINE, |status| {
+            let fibre = status::uplink(status, "fibre");
+            fibre["state"] == "down" && fibre["reason"].to_string().contains("port of a bridge")
+        });
+        route_watch::wait_until_by(&site.router, TARGET, site.ifindex(1), DEADLINE);
+        site.router.ip("link set wan1 nomaster");
+        daemon.wait_until_up(&["fibre"]);
+        route_watch::wait_until_by(&site.router, TARGET, site.ifindex(0), DEADLINE);
+        all_answered(&mut daemon, 0, 12);
+    }
+}
+
 fn rename(router: &Namespace, from: &str, to: &str) {
     router.ip_batch(&format!(
         "link set {from} down\nlink set {from} name {to}\nlink set {to} up\n"

@@ -138,6 +138,7 @@ fn an_extra_route_needs_its_interface_and_finds_the_one_its_gateway_is_behind() 
         layer: LinkLayer::Bare,
         admin_up: true,
         carrier: true,
+        is_port: false,
         mtu_bytes: 1500,
     };
     let address = |ifindex: u32, address: [u8; 4]| Address {

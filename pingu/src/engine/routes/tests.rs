@@ -18,6 +18,7 @@ fn link(ifindex: u32) -> Link {
         layer: LinkLayer::Ethernet([2, 0, 0, 0, 0, 1]),
         admin_up: true,
         carrier: true,
+        is_port: false,
         mtu_bytes: 1500,
         alternative_names: Vec::new(),
     }

@@ -47,6 +47,7 @@ fn snapshot() -> Snapshot {
         layer: LinkLayer::Ethernet([2; 6]),
         admin_up: true,
         carrier: true,
+        is_port: false,
         mtu_bytes: 1500,
         alternative_names: Vec::new(),
     };

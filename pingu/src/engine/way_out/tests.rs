@@ -95,6 +95,7 @@ fn snapshot(routes: Vec<Route>) -> Snapshot {
             layer: LinkLayer::Ethernet([2, 0, 0, 0, 0, 1]),
             admin_up: true,
             carrier: true,
+            is_port: false,
             mtu_bytes: 1500,
             alternative_names: Vec::new(),
         }],
@@ -215,6 +216,8 @@ fn each_obstacle_is_named() {
         ),
         Err(Obstacle::NoAddress)
     );
+    seen.links[0].is_port = true;
+    assert_eq!(auto(&seen, false, None), Err(Obstacle::Port));
     seen.links[0].carrier = false;
     assert_eq!(auto(&seen, false, None), Err(Obstacle::NoCarrier));
     seen.links[0].admin_up = false;

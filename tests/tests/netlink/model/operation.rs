@@ -343,6 +343,7 @@ pub fn add_pair(model: &mut FakeKernel, uplink: usize) {
             layer: LinkLayer::Ethernet([2, 0, 0, 0, 0, ifindex.0 as u8]),
             admin_up: false,
             carrier: false,
+            is_port: false,
             mtu_bytes: 1500,
         };
         model.add_link(link, End::Peer(other));

@@ -23,12 +23,19 @@ use crate::{
 /// enough to stay in the first-level cache.
 pub(super) const BATCH: usize = 64;
 
+/// Whom a frame is for. The kernel refuses a name that is shorter than its device's addresses: those of tunnels over IPv6 have 16 bytes.
+#[repr(C)]
+struct Address {
+    _short: libc::sockaddr_ll,
+    _rest: [u8; 8],
+}
+
 /// Frames on their way to the kernel, in buffers that are allocated once. Batches of larger probes than any before grow
 /// them.
 pub(super) struct Batch {
     frames: Vec<u8>,
     vectors: Vec<libc::iovec>,
-    addresses: Vec<libc::sockaddr_ll>,
+    addresses: Vec<Address>,
     messages: Vec<libc::mmsghdr>,
     /// The order behind each message.
     places: Vec<u32>,
@@ -91,10 +98,10 @@ impl Batch {
                 iov_base: frame.as_mut_ptr().cast(),
                 iov_len: length,
             });
-            self.addresses.push(packet_socket::address(
-                order.ifindex,
-                packet::ether_type(order.target),
-            ));
+            self.addresses.push(Address {
+                _short: packet_socket::address(order.ifindex, packet::ether_type(order.target)),
+                _rest: [0; 8],
+            });
             self.places.push(*place);
         }
         for (vector, address) in self.vectors.iter_mut().zip(&mut self.addresses) {
@@ -104,7 +111,7 @@ impl Batch {
             message.msg_hdr.msg_iovlen = 1;
             if named {
                 message.msg_hdr.msg_name = ptr::from_mut(address).cast();
-                message.msg_hdr.msg_namelen = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
+                message.msg_hdr.msg_namelen = size_of::<Address>() as libc::socklen_t;
             }
             self.messages.push(message);
         }
