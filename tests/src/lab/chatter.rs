@@ -34,17 +34,11 @@ impl Chatter {
         Self { _worker: worker }
     }
 
-    /// Connects to echo servers in turn again and again, whether they answer or not.
-    pub fn connections<const SERVERS: usize>(
-        from: &Namespace,
-        to: [IpAddr; SERVERS],
-        every: Duration,
-    ) -> Self {
+    /// Connects to an echo server again and again, whether it answers or not.
+    pub fn connections(from: &Namespace, to: IpAddr, every: Duration) -> Self {
         let worker = from.worker("connections", move |stop| {
-            let mut servers = to.into_iter().cycle();
+            let to = SocketAddr::new(to, PORT);
             while !stop.is_wanted() {
-                let to = servers.next().expect("there is one");
-                let to = SocketAddr::new(to, PORT);
                 match TcpStream::connect_timeout(&to, CONNECT_TIMEOUT) {
                     Ok(_) => {}
                     Err(error) => assert_ne!(

@@ -51,7 +51,7 @@ fn one_host_that_floods_a_dead_address_makes_no_portal_of_an_uplink_that_others_
     let settings = passive::settings("period = \"500ms\"", "handshakes = \"judge\"");
     let (site, mut daemon) = passive::with_servers(&settings);
     swallow(&site);
-    let user = [SECOND_TARGET.into()];
+    let user = SECOND_TARGET.into();
     let _user = Chatter::connections(&site.lan, user, Duration::from_millis(500));
     daemon.wait_for("handshakes to be answered", DEADLINE, |status| {
         handshakes(status, "answered") >= 2
