@@ -273,7 +273,8 @@ mod tests {
             .enable_all()
             .build()
             .unwrap();
-        runtime.block_on(future)
+        let ended = runtime.block_on(async { timeout(Duration::from_secs(30), future).await });
+        ended.expect("a conversation goes on for ever")
     }
 
     #[test]
