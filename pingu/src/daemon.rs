@@ -17,11 +17,11 @@ use crate::{
         back_off::BackOff,
         budget::{Allowance, WriteBudget},
         checks::{CheckResult, Checks},
-        clearance::Clearance,
         commands::Commands,
         connections::Flows,
         hooks::Hooks,
         instance::Instance,
+        lookout::{Lookout, Sight},
         neighbours::Neighbours,
         notify::Notifier,
         pins::Pins,
@@ -34,7 +34,7 @@ use crate::{
     },
     engine::{Engine, State},
     memory::{Memory, MemoryFile},
-    netlink::{KernelRoutes, NetlinkError, watch::Watch},
+    netlink::{KernelRoutes, watch::Watch},
     network::News,
     probe::{
         kernel::LoadOptions,
@@ -51,12 +51,13 @@ mod back_off;
 mod budget;
 mod checks;
 mod chronicle;
-mod clearance;
 mod commands;
 mod connections;
 mod hooks;
 mod instance;
 mod limits;
+mod looking;
+mod lookout;
 mod neighbours;
 mod news;
 pub(crate) mod notify;
@@ -70,13 +71,6 @@ mod signals;
 mod sticky;
 mod telling;
 mod waiting;
-
-/// Our own changes come back as news, and others' come in heaps: after one look, which takes about a millisecond, the next waits
-/// this long. A carrier that is lost just after a look shall be seen well within 100 ms, on a busy machine too.
-const DEBOUNCE: Duration = Duration::from_millis(20);
-
-/// A look among ten thousand routes takes long itself; the pause grows with it up to this.
-const DEBOUNCE_MAX: Duration = Duration::from_millis(60);
 
 /// Without any news the kernel is looked at again after this long: some deletions are silent.
 const AUDIT_EVERY: Duration = Duration::from_secs(10);
@@ -106,8 +100,8 @@ enum Event {
     News(io::Result<News>),
     Asked(Request),
     Saved(saver::Outcome),
-    /// The kernel may be looked at.
-    Cleared,
+    /// A look at the kernel has ended; nothing if nobody looks any more.
+    Looked(Option<Sight>),
     /// Hooks were attached, or could not be.
     Attached(Option<Made>),
     /// A check has ended.
@@ -148,10 +142,12 @@ struct Daemon {
     flows: Flows,
     back_off: BackOff,
     last_look: Instant,
+    /// When the latest look began.
+    look_began: Instant,
     /// What the last look took.
     look_took: Duration,
     look_at: Instant,
-    clearance: Clearance,
+    lookout: Lookout,
     /// The engine's revision that the kernel was last made to agree with.
     converged: Option<u64>,
     /// When the engine last thought.
@@ -201,6 +197,7 @@ impl Daemon {
         let checks = Checks::start(engine.check_count()).context("cannot start a thread")?;
         let commands = Commands::start(engine.config()).context("cannot start a thread")?;
         let states = vec![State::Unknown; engine.config().uplinks.len()];
+        let own = engine.config().protocol;
         Ok(Self {
             engine,
             transport,
@@ -227,9 +224,10 @@ impl Daemon {
             flows,
             back_off: BackOff::default(),
             last_look: now,
+            look_began: now,
             look_took: Duration::ZERO,
             look_at: now,
-            clearance: Clearance::start().context("cannot start a thread")?,
+            lookout: Lookout::start(own).context("cannot start a thread")?,
             converged: None,
             decided: now,
             states,
@@ -251,8 +249,8 @@ impl Daemon {
             }
             self.follow_script();
             // First of all, routes: traffic waits for them.
-            // Somebody may hold the lock that a write takes, too: it waits for the look, which comes at once otherwise.
-            let is_free = !self.clearance.is_asked();
+            // Somebody may hold the lock that a write takes, too: it waits for a look that is under way.
+            let is_free = !self.lookout.is_under_way();
             if is_free && self.converged != Some(self.engine.revision()) {
                 self.converge().await;
                 self.log_warnings();
@@ -276,7 +274,8 @@ impl Daemon {
             let event = self.next_event().await;
             is_probed = matches!(event, Event::Probed);
             match event {
-                Event::Due | Event::Probed | Event::Cleared => {}
+                Event::Due | Event::Probed => {}
+                Event::Looked(sight) => self.take_look(sight)?,
                 Event::Attached(made) => self.take_hooks(made)?,
                 Event::Checked(result) => self.take_check(result),
                 Event::Ran(ran) => self.commands.take(ran),
@@ -298,9 +297,8 @@ impl Daemon {
     /// What comes before probing: how the kernel is, and hooks where interfaces have come.
     async fn prepare(&mut self) -> anyhow::Result<()> {
         self.notifier.turn(clock());
-        // Without a first look there is nothing to hold up, and nothing to be said.
-        if clock() >= self.look_at && (!self.engine.is_oriented() || self.clearance.take()) {
-            self.look().await?;
+        if clock() >= self.look_at && !self.lookout.is_under_way() {
+            self.begin_look().await?;
         }
         self.hooks_due |= self.hooks.may_be_blind(&self.engine, clock());
         if self.hooks_due {
@@ -315,36 +313,6 @@ impl Daemon {
         let text = serde_json::to_string(&self.engine.knowledge())
             .expect("what is known has only string keys");
         self.printer.print(text);
-    }
-
-    fn look_soon(&mut self) {
-        let pause = self.look_took.clamp(DEBOUNCE, DEBOUNCE_MAX);
-        self.look_at = self.look_at.min(self.last_look + pause);
-    }
-
-    /// Looks at the kernel, and lets hooks follow the interfaces.
-    async fn look(&mut self) -> anyhow::Result<()> {
-        let begin = clock();
-        let snapshot = match self.fresh_snapshot().await {
-            Ok(snapshot) => snapshot,
-            Err(error @ NetlinkError::Closed) => {
-                return Err(error).context("cannot look at the kernel's routes");
-            }
-            Err(error) => {
-                tracing::debug!(%error, "this look failed, another follows");
-                self.last_look = clock();
-                self.look_at = self.last_look + BACK_OFF;
-                return Ok(());
-            }
-        };
-        let now = clock();
-        self.last_look = now;
-        self.look_at = now + AUDIT_EVERY;
-        self.engine.network(snapshot, now);
-        self.look_took = clock().saturating_duration_since(begin);
-        self.flows.observe(&self.engine, now);
-        self.hooks_due = true;
-        Ok(())
     }
 
     fn probe(&mut self) {

@@ -13,7 +13,10 @@ use crate::{
 impl Daemon {
     pub(super) fn take_news(&mut self, news: io::Result<News>) -> anyhow::Result<()> {
         match news {
-            Ok(News::Neighbour(neighbour)) => self.engine.neighbour(&neighbour, clock()),
+            Ok(News::Neighbour(neighbour)) => {
+                self.lookout.note_neighbour(&neighbour);
+                self.engine.neighbour(&neighbour, clock());
+            }
             Ok(News::Changed) => self.look_soon(),
             Ok(News::Interfered(what)) => self.take_interference(&what),
             Ok(News::Overrun) => {

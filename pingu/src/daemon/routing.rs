@@ -6,10 +6,10 @@ use anyhow::{Context, anyhow};
 
 use crate::{
     config::OnExit,
-    daemon::{BACK_OFF, Daemon, clock},
+    daemon::{BACK_OFF, Daemon, clock, lookout::Sight},
     engine::reconcile,
     netlink::{KernelRoutes, NetlinkError, RouteTable},
-    network::{Change, NextHop, Nexthop, NexthopKind, Route, Snapshot},
+    network::{Change, NextHop, Nexthop, NexthopKind, Route},
     units::{Ifindex, NexthopId, TableId},
 };
 
@@ -325,7 +325,7 @@ impl Daemon {
     }
 
     /// Looks at the kernel, over a new connection where the old one has closed.
-    pub(super) async fn fresh_snapshot(&mut self) -> Result<Snapshot, NetlinkError> {
+    pub(super) async fn fresh_snapshot(&mut self) -> Sight {
         match self.routes.snapshot().await {
             Err(NetlinkError::Closed) => {
                 tracing::warn!("the netlink connection closed, opening another");

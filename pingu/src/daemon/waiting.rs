@@ -20,9 +20,9 @@ impl Daemon {
             self.flows.next_wake(),
             self.adviser.next_wake(),
         ];
-        // A look that waits for its clearance is woken for by that.
-        let clearing = self.clearance.is_asked();
-        let look_at = (!clearing).then_some(self.look_at);
+        // A look that is under way wakes the loop by itself.
+        let looking = self.lookout.is_under_way();
+        let look_at = (!looking).then_some(self.look_at);
         let due = wakes.into_iter().chain([look_at]).flatten().min();
         let due = due.unwrap_or(now + AUDIT_EVERY);
         let at_once = self.hooks_due || self.telling.is_due();
@@ -53,7 +53,7 @@ impl Daemon {
                 // Before news, which may come in a flood.
                 request = self.control.next() => Event::Asked(request),
                 news = self.watch.next() => Event::News(news),
-                () = self.clearance.given(), if clearing => Event::Cleared,
+                sight = self.lookout.seen(), if looking => Event::Looked(sight),
                 made = self.hooks.outcome(), if attaching => Event::Attached(made),
                 result = self.checks.next(), if checking => Event::Checked(result),
                 word = self.adviser.next(), if advising => Event::Advised(word),

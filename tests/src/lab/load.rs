@@ -36,7 +36,8 @@ impl Load {
     }
 }
 
-fn stay_on(core: usize) {
+/// Keeps the calling thread, and what it starts from here on, on one core.
+pub fn stay_on(core: usize) {
     // SAFETY: all zeroes is the empty set; the calls read and write only this set.
     let pinned = unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();

@@ -79,7 +79,7 @@ impl Stopwatch {
 }
 
 /// How long a process' first thread has been ready to run and was not running (the second figure of proc's `schedstat`).
-fn waited_to_run(id: u32) -> Duration {
+pub fn waited_to_run(id: u32) -> Duration {
     let path = format!("/proc/{id}/schedstat");
     let text = fs::read_to_string(&path).expect("the process runs");
     let figure = text.split_whitespace().nth(1);

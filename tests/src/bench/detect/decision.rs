@@ -58,7 +58,9 @@ fn ago_us(line: &str) -> Option<u64> {
 pub(super) fn latencies_us(falls: &[Fall], moves: &[Moved]) -> Vec<f64> {
     let of = |moved: &Moved| {
         let since = |fall: &Fall, us: u64| (us + DAY_US - fall.decided_us) % DAY_US;
-        let before = falls.iter().map(|fall| (since(fall, moved.of_day_us), fall));
+        let before = falls
+            .iter()
+            .map(|fall| (since(fall, moved.of_day_us), fall));
         let (latency, fall) = before.min_by_key(|(latency, _)| *latency)?;
         let told = fall.made_us.map(|made_us| since(fall, made_us));
         (latency < APART_US_MAX).then(|| told.map_or(latency, |told| told.min(latency)))
