@@ -267,6 +267,7 @@ impl Rolling {
         now: Instant,
         transport: &impl ProbeTransport,
     ) {
+        let mut answered = Vec::new();
         for number in self.first_pending.max(self.probes.begin())..self.probes.end() {
             let Some(&Probe {
                 sent,
@@ -278,6 +279,9 @@ impl Rolling {
             let stamps = transport.read(slot);
             let fate = if let Some(rtt) = stamps.rtt() {
                 let is_late = rtt > probe.timeout;
+                if !is_late {
+                    answered.push((stamps.received_ns, rtt));
+                }
                 Fate::Received { rtt, is_late }
             } else {
                 let remarks = transport.remarks(slot);
@@ -291,6 +295,10 @@ impl Rolling {
             };
             self.count(record, (number, slot), fate, now);
             self.throttle((number, fate), probe.mode.rolling(), now);
+        }
+        answered.sort_by_key(|(received_ns, _)| *received_ns);
+        for (_, rtt) in answered {
+            record.answered(rtt);
         }
         let is_settled = |number: &u64| {
             let probe = self.probes.get(*number);
@@ -336,7 +344,6 @@ impl Rolling {
                     record.causes.count(CauseKind::Late, Detail::None, 1, now);
                 } else {
                     record.tally.answered += 1;
-                    record.answered(rtt);
                 }
             }
             Fate::Lost(cause) => {
