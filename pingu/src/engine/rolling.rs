@@ -71,6 +71,17 @@ pub(crate) fn slots_needed(probe: &ProbeConfig) -> u32 {
     in_flight + 2 + pace.window_probes().min(LATE_SLOTS_MAX)
 }
 
+/// What it takes of memory: itself, a ring of the probes that count or are on their way, and those lost probes whose late answers would be
+/// noticed. Rings double as they grow.
+pub(crate) fn bytes_needed(probe: &ProbeConfig) -> usize {
+    let slots = slots_needed(probe);
+    let in_flight = slots - probe.mode.rolling().window_probes().min(LATE_SLOTS_MAX);
+    let counting = probe.mode.rolling().window_probes() + in_flight;
+    size_of::<Rolling>()
+        + counting.next_power_of_two() as usize * size_of::<Probe>()
+        + slots.next_power_of_two() as usize * size_of::<(SlotId, u64, CauseId)>()
+}
+
 impl Rolling {
     pub(crate) fn new(phase: Phase) -> Self {
         Self {

@@ -1,4 +1,4 @@
-//! What is told of round-trip times.
+//! What is told of round-trip times, and of memory.
 
 use super::*;
 
@@ -28,5 +28,21 @@ fn jitter_is_reckoned_in_order_of_arrival_whatever_overtakes_what() {
             reckoned > 1000.0 && (told - reckoned).abs() < 1.0,
             "{seed}: {told} {reckoned}"
         );
+    }
+}
+
+#[test]
+fn the_memory_that_is_told_covers_a_full_window_and_is_not_twice_as_much() {
+    for keys in [
+        "",
+        "interval = \"10ms\"\nwindow = \"30s\"",
+        "interval = \"20ms\"\nwindow = \"84s\"",
+    ] {
+        let mut driver = Driver::new(keys);
+        let window = driver.config.probe.mode.rolling().window;
+        driver.run(window + ms(3000), &mut always(ms(900)));
+        let told = bytes_needed(&driver.config.probe);
+        let taken = driver.rolling.probes.bytes();
+        assert!(taken <= told && told < 2 * taken, "{keys}: {told} {taken}");
     }
 }
