@@ -78,7 +78,7 @@ pub use health::State;
 pub use histogram::RttHistogram;
 pub use knowledge::{Families, GatewayKnowledge, Knowledge, Origin};
 pub use memory::GatewayHint;
-pub(crate) use path::{PATH_BYTES, slots_needed};
+pub(crate) use path::{bytes_needed, slots_needed};
 pub use routes::RouteSet;
 pub use signs::{Cause, HandshakeStatus, PassiveStatus, TrafficStatus};
 pub use spending::BudgetHint;

@@ -347,7 +347,9 @@ fn finish(outcome: anyhow::Result<()>) -> ExitCode {
             }
             eprintln!("pingu: {error:#}");
             match error.downcast_ref() {
-                Some(kernel::LoadError::MissingCapability(_)) => ExitCode::from(EXIT_NO_PERMISSION),
+                Some(kernel::LoadError::MissingCapability(_) | kernel::LoadError::Forbidden(_)) => {
+                    ExitCode::from(EXIT_NO_PERMISSION)
+                }
                 Some(_) | None => ExitCode::FAILURE,
             }
         }

@@ -124,7 +124,7 @@ impl Burst {
         self.abandoned = true;
     }
 
-    /// Reads the pending probes' stamps. Returns the round-trip times of those answered since the last look, in order of sending.
+    /// Reads the pending probes' stamps. Returns the round-trip times of those answered since the last look, as their replies came.
     pub(crate) fn collect(
         &mut self,
         causes: &mut Causes,
@@ -143,7 +143,7 @@ impl Burst {
                 *outcome = if rtt > timeout {
                     Outcome::Late(causes.count(CauseKind::Late, Detail::None, 1, now))
                 } else {
-                    answered.push(rtt);
+                    answered.push((stamps.received_ns, rtt));
                     Outcome::Answered(rtt)
                 };
                 continue;
@@ -157,7 +157,8 @@ impl Burst {
                 Some(_) => Outcome::Lost(slot, causes.lose(slot, &remarks, now)),
             };
         }
-        answered
+        answered.sort_by_key(|(received_ns, _)| *received_ns);
+        answered.into_iter().map(|(_, rtt)| rtt).collect()
     }
 
     /// The commonest cause of what was not answered, and how often it is.
@@ -288,7 +289,41 @@ impl Burst {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::LossLimit;
+    use crate::{
+        config::LossLimit,
+        probe::{ProbeOrder, SendResult, Stamps},
+    };
+
+    /// Of each slot's probe when it left and when its reply came, in milliseconds.
+    struct Replied(&'static [(u64, u64)]);
+
+    impl ProbeTransport for Replied {
+        fn send(&mut self, _: &[ProbeOrder], _: &mut Vec<SendResult>) {}
+
+        fn read(&self, slot: SlotId) -> Stamps {
+            let (sent_ms, received_ms) = self.0[slot.0 as usize];
+            Stamps {
+                sent_ns: Some(sent_ms * 1_000_000),
+                received_ns: Some(received_ms * 1_000_000),
+            }
+        }
+    }
+
+    #[test]
+    fn answers_are_told_as_they_came() {
+        let mut burst = burst(3, &[]);
+        let deadline = burst.started + Duration::from_secs(1);
+        let pending = |slot| Outcome::Pending {
+            slot: SlotId(slot),
+            deadline,
+        };
+        burst.outcomes.extend((0..3).map(pending));
+        let replied = Replied(&[(0, 90), (20, 22), (40, 60)]);
+        let timeout = Duration::from_secs(1);
+        let (causes, now) = (&mut Causes::default(), burst.started);
+        let rtts = burst.collect(causes, timeout, now, &replied);
+        assert_eq!(rtts, [2, 20, 90].map(Duration::from_millis));
+    }
 
     const LIMITS: Limits = Limits {
         loss: LossLimit::Probes(2),

@@ -43,7 +43,8 @@ pub enum CauseKind {
     IcmpError,
     /// An answer to a probe that was answered already.
     Duplicate,
-    /// A packet that pretends to be an answer.
+    /// A packet that looks like an answer, and is not one to the probe that its slot holds: forged, another program's, or so late that
+    /// the slot has been used again.
     Forged,
 }
 

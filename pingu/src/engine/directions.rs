@@ -27,6 +27,10 @@ use count::{Base, Count, are_of_one_count};
 /// Probes that are looked back on. Of so many, a share is known to some percent.
 const PROBES: usize = 200;
 
+/// What one path's directions take of memory; a ring doubles as it grows.
+pub(crate) const BYTES: usize =
+    size_of::<Directions>() + (PROBES + 1).next_power_of_two() * size_of::<Probe>();
+
 /// Delays are compared with the lowest of those that are looked back on, as the mean of so many.
 const DELAYS_RECENT: usize = 10;
 

@@ -11,6 +11,7 @@ use crate::{
     config::{HealthConfig, ProbeConfig, ProbeMode},
     engine::{
         bursts::{self, Bursts},
+        directions,
         health::{State, Verdict},
         phase::Phase,
         record::Record,
@@ -44,8 +45,15 @@ enum Course {
 }
 
 /// What one path takes of memory: itself, its place in the tables of the engine, 128 recent round-trip times, a histogram of some twenty
-/// buckets, and its bursts on their way.
-pub(crate) const PATH_BYTES: usize = size_of::<Path>() + 160 + 512 + 192 + 512;
+/// buckets, its bursts on their way or its window, and what a reflector told.
+pub(crate) fn bytes_needed(probe: &ProbeConfig) -> usize {
+    let course = match &probe.mode {
+        ProbeMode::Burst(_) => 512,
+        ProbeMode::Rolling(_) => rolling::bytes_needed(probe),
+    };
+    let directions = if probe.reflect { directions::BYTES } else { 0 };
+    size_of::<Path>() + 160 + 512 + 192 + course + directions
+}
 
 /// How many slots a path needs.
 pub(crate) fn slots_needed(probe: &ProbeConfig) -> u32 {

@@ -127,7 +127,7 @@ impl Record {
         self.readiness == Readiness::Blocked
     }
 
-    /// Takes the round-trip time of an answered probe, in order of sending.
+    /// Takes the round-trip time of an answered probe. Replies are taken as they came: RFC 3550 reckons jitter so, whatever overtakes what.
     pub(crate) fn answered(&mut self, rtt: Duration) {
         self.window.push(rtt);
         self.histogram.push(rtt);

@@ -71,6 +71,17 @@ pub(crate) fn slots_needed(probe: &ProbeConfig) -> u32 {
     in_flight + 2 + pace.window_probes().min(LATE_SLOTS_MAX)
 }
 
+/// What it takes of memory: itself, a ring of the probes that count or are on their way, and those lost probes whose late answers would be
+/// noticed. Rings double as they grow.
+pub(crate) fn bytes_needed(probe: &ProbeConfig) -> usize {
+    let slots = slots_needed(probe);
+    let in_flight = slots - probe.mode.rolling().window_probes().min(LATE_SLOTS_MAX);
+    let counting = probe.mode.rolling().window_probes() + in_flight;
+    size_of::<Rolling>()
+        + counting.next_power_of_two() as usize * size_of::<Probe>()
+        + slots.next_power_of_two() as usize * size_of::<(SlotId, u64, CauseId)>()
+}
+
 impl Rolling {
     pub(crate) fn new(phase: Phase) -> Self {
         Self {
@@ -267,6 +278,7 @@ impl Rolling {
         now: Instant,
         transport: &impl ProbeTransport,
     ) {
+        let mut answered = Vec::new();
         for number in self.first_pending.max(self.probes.begin())..self.probes.end() {
             let Some(&Probe {
                 sent,
@@ -278,6 +290,9 @@ impl Rolling {
             let stamps = transport.read(slot);
             let fate = if let Some(rtt) = stamps.rtt() {
                 let is_late = rtt > probe.timeout;
+                if !is_late {
+                    answered.push((stamps.received_ns, rtt));
+                }
                 Fate::Received { rtt, is_late }
             } else {
                 let remarks = transport.remarks(slot);
@@ -291,6 +306,10 @@ impl Rolling {
             };
             self.count(record, (number, slot), fate, now);
             self.throttle((number, fate), probe.mode.rolling(), now);
+        }
+        answered.sort_by_key(|(received_ns, _)| *received_ns);
+        for (_, rtt) in answered {
+            record.answered(rtt);
         }
         let is_settled = |number: &u64| {
             let probe = self.probes.get(*number);
@@ -336,7 +355,6 @@ impl Rolling {
                     record.causes.count(CauseKind::Late, Detail::None, 1, now);
                 } else {
                     record.tally.answered += 1;
-                    record.answered(rtt);
                 }
             }
             Fate::Lost(cause) => {

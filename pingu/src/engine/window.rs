@@ -62,12 +62,13 @@ pub struct RttSummary {
     pub max: f64,
     /// The arithmetic mean.
     pub mean: f64,
-    /// Interarrival jitter as RFC 3550 section 6.4.1 smooths it, over consecutive answered probes.
+    /// Interarrival jitter as RFC 3550 section 6.4.1 smooths it, from each reply to the one that came next; also from those before the
+    /// window.
     pub jitter: f64,
 }
 
 impl Window {
-    /// Adds the round-trip time of an answered probe, in order of sending.
+    /// Adds the round-trip time of an answered probe, as its reply came.
     pub(crate) fn push(&mut self, rtt: Duration) {
         let rtt_ns = u64::try_from(rtt.as_nanos()).unwrap_or(u64::MAX);
         if !self.samples.is_empty() {

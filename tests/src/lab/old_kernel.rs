@@ -1,4 +1,4 @@
-//! A process, or a thread, for which the kernel is an older one: it refuses what that does not know.
+//! A process, or a thread, for which the kernel is another one: it refuses what an older one does not know, or a container may not.
 
 use std::{io, os::unix::process::CommandExt, process::Command};
 
@@ -25,29 +25,54 @@ pub fn without_tcx_here() {
     refuse_links().expect("root may filter its own system calls");
 }
 
+/// Lets the program have nothing of eBPF, whoever runs it: as the filter of a container does.
+pub fn without_bpf(command: &mut Command) {
+    // SAFETY: the closure makes one system call and allocates nothing.
+    unsafe {
+        command.pre_exec(|| {
+            filter(&mut [
+                statement(LOAD, NUMBER),
+                skip_unless(libc::SYS_bpf as u32, 1),
+                statement(GIVE, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+                statement(GIVE, libc::SECCOMP_RET_ALLOW),
+            ])
+        });
+    }
+}
+
 fn refuse_links() -> io::Result<()> {
-    let statement = |code: u32, k: u32| libc::sock_filter {
+    filter(&mut [
+        statement(LOAD, NUMBER),
+        skip_unless(libc::SYS_bpf as u32, 3),
+        statement(LOAD, FIRST_ARGUMENT),
+        skip_unless(BPF_LINK_CREATE, 1),
+        statement(GIVE, libc::SECCOMP_RET_ERRNO | libc::EINVAL as u32),
+        statement(GIVE, libc::SECCOMP_RET_ALLOW),
+    ])
+}
+
+const LOAD: u32 = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
+const GIVE: u32 = libc::BPF_RET | libc::BPF_K;
+
+fn statement(code: u32, k: u32) -> libc::sock_filter {
+    libc::sock_filter {
         code: code as u16,
         jt: 0,
         jf: 0,
         k,
-    };
-    let skip_unless = |value: u32, skipped: u8| libc::sock_filter {
+    }
+}
+
+fn skip_unless(value: u32, skipped: u8) -> libc::sock_filter {
+    libc::sock_filter {
         code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
         jt: 0,
         jf: skipped,
         k: value,
-    };
-    let load = libc::BPF_LD | libc::BPF_W | libc::BPF_ABS;
-    let give = libc::BPF_RET | libc::BPF_K;
-    let mut rules = [
-        statement(load, NUMBER),
-        skip_unless(libc::SYS_bpf as u32, 3),
-        statement(load, FIRST_ARGUMENT),
-        skip_unless(BPF_LINK_CREATE, 1),
-        statement(give, libc::SECCOMP_RET_ERRNO | libc::EINVAL as u32),
-        statement(give, libc::SECCOMP_RET_ALLOW),
-    ];
+    }
+}
+
+fn filter(rules: &mut [libc::sock_filter]) -> io::Result<()> {
     let program = libc::sock_fprog {
         len: rules.len() as u16,
         filter: rules.as_mut_ptr(),

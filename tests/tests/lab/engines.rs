@@ -6,7 +6,7 @@ use pingu_tests::lab::{
     daemon::{self, Daemon},
     foreign_program::{ForeignProgram, Hook},
     kernel::{classifier_hooks, default_hook},
-    route_watch,
+    old_kernel, route_watch,
     settings::Settings,
     site::{Plan, TARGET},
     status::{self, counter},
@@ -49,6 +49,27 @@ fn a_daemon_that_shall_use_programs_and_may_not_load_them_does_not_start() {
     let finished = daemon::run_to_end_without(&site.router, &arguments, &BPF);
     assert_eq!(finished.status.code(), Some(77), "{}", finished.stderr);
     assert!(finished.stderr.contains("CAP_BPF"), "{}", finished.stderr);
+}
+
+#[test]
+fn a_filter_of_system_calls_is_told_from_a_missing_capability() {
+    let _turn = turn::shared();
+    let site = Plan::new(&["wan1"]).build();
+    let settings = Settings::quick()
+        .top("engine = \"ebpf\"")
+        .uplink("fibre", "wan1", "auto", 88);
+    let mut command = site.router.command("timeout");
+    command.arg(DEADLINE.as_secs().to_string());
+    command.arg(daemon::binary()).arg("--config");
+    command.arg(settings.write()).env("NO_COLOR", "1");
+    old_kernel::without_bpf(&mut command);
+    let output = command.output().expect("coreutils has timeout");
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(77), "{told}");
+    assert!(
+        told.contains("seccomp") && !told.contains("CAP_BPF"),
+        "{told}"
+    );
 }
 
 #[test]

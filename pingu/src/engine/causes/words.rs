@@ -54,7 +54,10 @@ impl CauseKind {
                 "A router on the way, or the target, reported that the probe was not delivered."
             }
             Self::Duplicate => "The target or the network answered a probe more than once.",
-            Self::Forged => "Packets that pretend to be answers came in; they count for nothing.",
+            Self::Forged => {
+                "Packets came in that look like answers, but to no probe that is remembered: they are very late, another pingu's or \
+                 forged, and count for nothing."
+            }
         }
     }
 
@@ -93,7 +96,8 @@ impl CauseKind {
                 "Look for a loop or a mirror in the network; it does no harm to pingu."
             }
             Self::Forged => {
-                "Find out who sends them, if they are many; they cannot change what pingu decides."
+                "If they are many, see whether answers take much longer than `timeout` (a longer one tells), or find out who sends \
+                 them; they cannot change what pingu decides."
             }
         }
     }

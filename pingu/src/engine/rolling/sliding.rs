@@ -248,6 +248,12 @@ impl Sliding {
         row
     }
 
+    /// What its ring takes of memory.
+    #[cfg(test)]
+    pub(crate) fn bytes(&self) -> usize {
+        self.probes.capacity() * size_of::<Probe>()
+    }
+
     fn numbered(&self) -> impl Iterator<Item = (u64, &Probe)> {
         let end = self.end();
         let newest_first = self.newest_first().zip(1_u64..);

@@ -17,6 +17,7 @@ use crate::{
     units::Ifindex,
 };
 
+mod figures;
 mod judging;
 mod pacing;
 mod throttle;

@@ -24,6 +24,12 @@ pub enum LoadError {
         "the kernel refuses eBPF programs to this process: it needs CAP_BPF, CAP_PERFMON and CAP_NET_ADMIN (or root)"
     )]
     MissingCapability(#[source] Box<dyn Error + Send + Sync>),
+    /// The process may, and is refused all the same.
+    #[error(
+        "the kernel refuses eBPF programs to this process, although it has the capabilities: a seccomp filter (a container's, or \
+         SystemCallFilter= of systemd), a security module or a user namespace is in the way"
+    )]
+    Forbidden(#[source] Box<dyn Error + Send + Sync>),
     /// The object was refused.
     #[error("cannot load the eBPF object (Linux 6.1 is the oldest that is tried)")]
     Object(#[source] EbpfError),
@@ -51,7 +57,7 @@ pub enum LoadError {
 impl LoadError {
     pub(super) fn from_object(source: EbpfError) -> Self {
         if is_denied(&source) {
-            Self::MissingCapability(Box::new(source))
+            Self::denied(source)
         } else {
             Self::Object(source)
         }
@@ -59,13 +65,22 @@ impl LoadError {
 
     pub(super) fn from_program(program: &'static str, source: ProgramError) -> Self {
         if is_denied(&source) {
-            Self::MissingCapability(Box::new(source))
-        } else if lacks_perfmon() {
+            Self::denied(source)
+        } else if lacks(&[PERFMON]) {
             // Not the verifier's log, which speaks of pointers: the same program is taken of whoever may.
             let source = io::Error::from_raw_os_error(libc::EACCES);
             Self::MissingCapability(Box::new(source))
         } else {
             Self::Program { program, source }
+        }
+    }
+
+    fn denied(source: impl Error + Send + Sync + 'static) -> Self {
+        let source = Box::new(source);
+        if lacks(&[BPF, PERFMON, NET_ADMIN]) {
+            Self::MissingCapability(source)
+        } else {
+            Self::Forbidden(source)
         }
     }
 }
@@ -125,17 +140,26 @@ impl AttachError {
     }
 }
 
-/// Whether the verifier takes this process for one that may not do with pointers what our programs do. Before Linux 5.8 CAP_SYS_ADMIN
-/// stood for it, and still does.
-fn lacks_perfmon() -> bool {
-    const SYS_ADMIN: u32 = 21;
-    const PERFMON: u32 = 38;
+const NET_ADMIN: u32 = 12;
+const SYS_ADMIN: u32 = 21;
+const PERFMON: u32 = 38;
+const BPF: u32 = 39;
+
+/// Whether this process surely lacks one of these capabilities. Before Linux 5.8 CAP_SYS_ADMIN stood for those of eBPF, and still does:
+/// without CAP_PERFMON the verifier refuses what our programs do with pointers.
+fn lacks(capabilities: &[u32]) -> bool {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix("CapEff:\t"));
     let effective = line.and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok());
-    effective.is_some_and(|bits| bits & (1 << SYS_ADMIN | 1 << PERFMON) == 0)
+    let has = |bits: u64, capability: u32| bits & (1 << capability) != 0;
+    effective.is_some_and(|bits| {
+        let stands_for = |capability| capability >= PERFMON && has(bits, SYS_ADMIN);
+        capabilities
+            .iter()
+            .any(|&capability| !has(bits, capability) && !stands_for(capability))
+    })
 }
 
 /// Whether an error was caused by the kernel's `EPERM`.
