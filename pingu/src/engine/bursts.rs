@@ -345,3 +345,6 @@ impl Bursts {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;
