@@ -138,7 +138,7 @@ impl Bursts {
         now: Instant,
         transport: &impl ProbeTransport,
     ) {
-        self.sweep_late(record, now, transport);
+        self.sweep_late(record, probe.timeout, now, transport);
         record.sweep_slots(self.slots_due(now), transport, now);
         for burst in &mut self.bursts {
             let before = burst.report();
@@ -327,20 +327,24 @@ impl Bursts {
         deadlines.min()
     }
 
-    /// A reply in a slot whose probe counted as lost was late.
-    fn sweep_late(&mut self, record: &mut Record, now: Instant, transport: &impl ProbeTransport) {
-        let before = self.lost.len();
-        let causes = &mut record.causes;
+    /// A reply in a slot whose probe counted as lost was late, or in time although somebody reported that the probe was not delivered.
+    fn sweep_late(
+        &mut self,
+        record: &mut Record,
+        timeout: Duration,
+        now: Instant,
+        transport: &impl ProbeTransport,
+    ) {
         self.lost.retain_mut(|(slot, cause)| {
-            if transport.read(*slot).received_ns.is_some() {
-                causes.turn_late(*cause, now);
+            if let Some(rtt) = transport.read(*slot).rtt() {
+                record.answered_after_all(*cause, (rtt, timeout), now);
                 return false;
             }
-            *cause = causes.amend(*cause, &transport.remarks(*slot), now);
+            *cause = record.causes.amend(*cause, &transport.remarks(*slot), now);
             true
         });
-        let late = (before - self.lost.len()) as u64;
-        record.tally.late += late;
-        record.tally.lost -= late;
     }
 }
+
+#[cfg(test)]
+mod tests;

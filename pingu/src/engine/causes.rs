@@ -221,7 +221,8 @@ impl Causes {
         (most > 0).then_some((id, most))
     }
 
-    fn take_back(&mut self, id: CauseId) {
+    /// A probe that this was counted for was answered in time.
+    pub(crate) fn take_back(&mut self, id: CauseId) {
         if let Some(some) = &mut self.0 {
             some.list[usize::from(id.0)].count -= 1;
         }

@@ -10,11 +10,15 @@ const CLOCK_EVERY: Duration = Duration::from_secs(1);
 /// What was spent is noted for the next start so often: each note is a write to the disk.
 const NOTE_EVERY: Duration = Duration::from_secs(10 * 60);
 
+/// And so often where it is much of a budget.
+const NOTE_MUCH_EVERY: Duration = Duration::from_secs(60);
+
 /// When the clock is read and notes are taken.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     next_clock: Instant,
     next_note: Instant,
+    next_note_of_much: Instant,
     hints: Vec<BudgetHint>,
 }
 
@@ -23,6 +27,7 @@ impl Ledger {
         Self {
             next_clock: now,
             next_note: now + NOTE_EVERY,
+            next_note_of_much: now + NOTE_MUCH_EVERY,
             hints: Vec::new(),
         }
     }
@@ -56,14 +61,15 @@ impl Engine {
             Ok(since) => i64::try_from(since.as_secs()).unwrap_or(i64::MAX),
             Err(_) => 0,
         };
-        let mut began_anew = false;
+        let mut is_worth_a_note = now >= self.ledger.next_note;
         for uplink in &mut self.uplinks {
             if uplink.spending.budget().is_some() {
                 uplink.count_spending(&self.paths);
-                began_anew |= uplink.spending.keep_time(wall_s, now);
+                is_worth_a_note |= uplink.spending.keep_time(wall_s, now)
+                    || now >= self.ledger.next_note_of_much && uplink.spending.is_much_unnoted();
             }
         }
-        if began_anew || now >= self.ledger.next_note {
+        if is_worth_a_note {
             self.note_spending(now);
         }
     }
@@ -71,8 +77,10 @@ impl Engine {
     /// Notes what the next start should know of budgets.
     pub fn note_spending(&mut self, now: Instant) {
         self.ledger.next_note = now + NOTE_EVERY;
+        self.ledger.next_note_of_much = now + NOTE_MUCH_EVERY;
         for uplink in &mut self.uplinks {
             uplink.count_spending(&self.paths);
+            uplink.spending.take_note();
         }
         let both = self.uplinks.iter().zip(&self.config.uplinks);
         let hints = both.filter_map(|(uplink, config)| uplink.spending.hint(&config.name));

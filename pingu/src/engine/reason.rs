@@ -47,7 +47,11 @@ fn cause_of(path: &Path, judged: &Judged, config: &UplinkConfig, links: &[Link])
     let said = judged.cause.map(|(id, count)| (causes.get(id), count));
     if let Some((cause, count)) = said.filter(|(cause, _)| cause.kind != CauseKind::NoReply) {
         let count = count.min(missing);
-        return words::phrase(cause, links, &format!(" {count} of {missing}"));
+        return words::phrase(
+            cause,
+            (links, &config.interface),
+            &format!(" {count} of {missing}"),
+        );
     }
     // A router gives up its own search for the next hop, and says so, seconds after the probes count as lost.
     let since = judged.started.checked_sub(config.probe.mode.period() * 2)?;
@@ -55,7 +59,8 @@ fn cause_of(path: &Path, judged: &Judged, config: &UplinkConfig, links: &[Link])
         cause.kind == CauseKind::IcmpError && cause.count > 0 && cause.last >= since
     });
     let newest = reports.max_by_key(|cause| cause.last)?;
-    (judged.verdict == Verdict::Bad).then(|| words::phrase(newest, links, ""))?
+    (judged.verdict == Verdict::Bad)
+        .then(|| words::phrase(newest, (links, &config.interface), ""))?
 }
 
 /// What was judged, and where it is bad the limit that it broke.
@@ -71,6 +76,10 @@ pub(crate) fn describe(judged: &Judged, config: &UplinkConfig) -> String {
             limits.loss.of(burst.count.into()) * judged_together / u32::from(burst.count)
         }
         ProbeMode::Rolling(_) => limits.loss.of(judged_together),
+    };
+    let limit = match limits.loss {
+        LossLimit::Probes(_) => allowed.to_string(),
+        LossLimit::Percent(_) => limits.loss.to_string(),
     };
     match (missing, report.answered) {
         (0, 0) => match report.errno {
@@ -93,8 +102,7 @@ pub(crate) fn describe(judged: &Judged, config: &UplinkConfig) -> String {
         ),
         (0, _) => format!("answers in {}", rounded(rtt)),
         (_, _) => format!(
-            "{missing} of {judged_together} lost, limit {}{}; mean RTT {}",
-            limits.loss,
+            "{missing} of {judged_together} lost, limit {limit}{}; mean RTT {}",
             to_recover.loss,
             rounded(rtt)
         ),
@@ -188,5 +196,41 @@ fn rounded(rtt: Duration) -> String {
     match rtt.as_micros() {
         us if us < 1000 => format!("{us} us"),
         us => format!("{:.1} ms", us as f64 / 1e3),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        config::Config,
+        engine::{burst::Report, test_clock},
+    };
+
+    #[test]
+    fn of_a_burst_that_is_cut_short_the_limit_is_told_that_it_was_judged_by() {
+        let text =
+            "[probe]\ntargets = [\"192.0.2.9\"]\n[[uplink]]\nname = \"a\"\ninterface = \"wan0\"\n";
+        let (config, _) = Config::parse(text, "f").unwrap_or_else(|problems| panic!("{problems}"));
+        let said = |lost, of| {
+            let report = Report {
+                lost,
+                answered: of - lost,
+                rtt_mean: Duration::from_millis(1),
+                ..Report::default()
+            };
+            let judged = Judged {
+                basis: Basis::Burst,
+                verdict: Verdict::Bad,
+                report,
+                of,
+                was_up: true,
+                cause: None,
+                started: test_clock(),
+            };
+            describe(&judged, &config.uplinks[0])
+        };
+        assert_eq!(said(6, 10), "6 of 10 lost, limit 5; mean RTT 1.0 ms");
+        assert_eq!(said(3, 5), "3 of 5 lost, limit 2; mean RTT 1.0 ms");
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     engine::{
-        causes::{CauseKind, Causes, Detail},
+        causes::{CauseId, CauseKind, Causes, Detail},
         evidence::{Evidence, Judged},
         health::Health,
         histogram::Histogram,
@@ -131,6 +131,27 @@ impl Record {
     pub(crate) fn answered(&mut self, rtt: Duration) {
         self.window.push(rtt);
         self.histogram.push(rtt);
+    }
+
+    /// A probe that counts as lost was answered after all: late, or in time behind the back of somebody who had reported that it was not
+    /// delivered. Whether it was late.
+    pub(crate) fn answered_after_all(
+        &mut self,
+        cause: CauseId,
+        (rtt, timeout): (Duration, Duration),
+        now: Instant,
+    ) -> bool {
+        let is_late = rtt > timeout;
+        self.tally.lost -= 1;
+        if is_late {
+            self.causes.turn_late(cause, now);
+            self.tally.late += 1;
+        } else {
+            self.causes.take_back(cause);
+            self.tally.answered += 1;
+            self.answered(rtt);
+        }
+        is_late
     }
 
     /// Until when what is due waits: as long as hooks are being attached, of which it is told; for the next hop's link-layer address for

@@ -159,7 +159,7 @@ impl Rolling {
         now: Instant,
         transport: &impl ProbeTransport,
     ) {
-        self.sweep_late(record, now, transport);
+        self.sweep_late(record, probe.timeout, now, transport);
         if self.due(record, (probe, health), now) <= now {
             record.sweep_slots(1, transport, now);
         }
@@ -250,25 +250,29 @@ impl Rolling {
         }
     }
 
-    /// An answer in the slot of a lost probe was late: its loss is taken back.
-    fn sweep_late(&mut self, record: &mut Record, now: Instant, transport: &impl ProbeTransport) {
-        let probes = &mut self.probes;
-        let causes = &mut record.causes;
-        let (mut late, estimate) = (0, &mut self.estimate);
+    /// An answer in the slot of a lost probe was late, or in time although somebody reported that the probe was not delivered: its loss
+    /// is taken back.
+    fn sweep_late(
+        &mut self,
+        record: &mut Record,
+        timeout: Duration,
+        now: Instant,
+        transport: &impl ProbeTransport,
+    ) {
+        let (probes, estimate) = (&mut self.probes, &mut self.estimate);
+        let mut answered = 0;
         self.lost.retain_mut(|(slot, number, cause)| {
             let Some(rtt) = transport.read(*slot).rtt() else {
-                *cause = causes.amend(*cause, &transport.remarks(*slot), now);
+                *cause = record.causes.amend(*cause, &transport.remarks(*slot), now);
                 return true;
             };
-            late += 1;
+            answered += 1;
             estimate.push(rtt);
-            causes.turn_late(*cause, now);
-            probes.settle(*number, Fate::Received { rtt, is_late: true });
+            let is_late = record.answered_after_all(*cause, (rtt, timeout), now);
+            probes.settle(*number, Fate::Received { rtt, is_late });
             false
         });
-        record.tally.late += u64::from(late);
-        record.tally.lost -= u64::from(late);
-        self.missed_since_rise = self.missed_since_rise.saturating_sub(late);
+        self.missed_since_rise = self.missed_since_rise.saturating_sub(answered);
     }
 
     fn settle_pending(

@@ -13,6 +13,9 @@ use crate::{
 /// The share of a budget that the regular pace leaves to uplinks that fail: one in ten.
 const RESERVE_ONE_IN: u64 = 10;
 
+/// So large a share of a budget is noted for the next start before it is time to: one in a thousand.
+const MUCH_ONE_IN: u64 = 1000;
+
 /// A clock that shows a time before this has not been set: 2024-01-01.
 const CLOCK_SET_S: i64 = 1_704_067_200;
 
@@ -43,6 +46,8 @@ pub(crate) struct Spending {
     /// What the checks cost in a second at the pace that they are to have.
     pub(crate) check_bytes_per_s: f64,
     spent: u64,
+    /// What of that the next run will be told if this one crashes.
+    noted: u64,
     counted: Packets,
     /// The budget's time; none while nobody knows what day it is.
     span: Option<Span>,
@@ -60,6 +65,7 @@ impl Spending {
             header_bytes: 0,
             check_bytes_per_s: 0.0,
             spent: 0,
+            noted: 0,
             counted: [0; 2],
             span: None,
             before: None,
@@ -132,7 +138,20 @@ impl Spending {
         if let Some(budget) = self.budget {
             self.span = Span::around(budget.per, hint.since_s);
             self.spent = hint.spent_bytes;
+            self.noted = self.spent;
         }
+    }
+
+    /// A crash would make the next run forget much of its budget.
+    pub(crate) fn is_much_unnoted(&self) -> bool {
+        let unnoted = self.spent.saturating_sub(self.noted);
+        self.budget
+            .is_some_and(|budget| unnoted > budget.bytes / MUCH_ONE_IN)
+    }
+
+    /// What was spent is noted.
+    pub(crate) fn take_note(&mut self) {
+        self.noted = self.spent;
     }
 
     /// What the next run should know.

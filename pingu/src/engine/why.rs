@@ -158,7 +158,7 @@ impl Engine {
         let path = &self.paths[id.index()];
         let record = &path.record;
         let links = &self.snapshot.links;
-        let causes = statuses(&record.causes, links, clock);
+        let causes = statuses(&record.causes, (links, &config.interface), clock);
         let explained = |cause: CauseStatus| WhyCause {
             meaning: cause.cause.meaning().to_owned(),
             remedy: cause.cause.remedy().to_owned(),

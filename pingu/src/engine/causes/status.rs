@@ -23,17 +23,17 @@ pub struct CauseStatus {
     pub last: String,
 }
 
-/// The causes of a path, the commonest first.
+/// The causes of a path, the commonest first. `own` is the name of the interface that its probes leave by.
 pub(crate) fn statuses(
     causes: &Causes,
-    links: &[Link],
+    (links, own): (&[Link], &str),
     (now, wall): (Instant, SystemTime),
 ) -> Vec<CauseStatus> {
     let counted = causes.list().iter().filter(|cause| cause.count > 0);
     let mut statuses: Vec<CauseStatus> = counted
         .map(|cause| CauseStatus {
             cause: cause.kind,
-            detail: words::detail(cause, links),
+            detail: words::detail(cause, (links, own)),
             count: cause.count,
             last: time_of(cause.last, (now, wall)),
         })

@@ -103,9 +103,10 @@ impl CauseKind {
     }
 }
 
-/// What a cause came to, with how many (" 3 of 10", or nothing); none of silence, which says nothing.
-pub(crate) fn phrase(cause: &Cause, links: &[Link], of: &str) -> Option<String> {
-    let detail = detail(cause, links);
+/// What a cause came to, with how many (" 3 of 10", or nothing); none of silence, which says nothing. `own` is the name of the interface
+/// that the probes leave by.
+pub(crate) fn phrase(cause: &Cause, (links, own): (&[Link], &str), of: &str) -> Option<String> {
+    let detail = detail(cause, (links, own));
     let by = || {
         detail
             .clone()
@@ -148,11 +149,18 @@ pub(crate) fn phrase(cause: &Cause, links: &[Link], of: &str) -> Option<String> 
 }
 
 /// What tells a cause from others of its kind, for people.
-pub(crate) fn detail(cause: &Cause, links: &[Link]) -> Option<String> {
+pub(crate) fn detail(cause: &Cause, (links, own): (&[Link], &str)) -> Option<String> {
     Some(match cause.detail {
         Detail::None => return None,
         Detail::Errno(errno) => io::Error::from_raw_os_error(errno).to_string(),
-        Detail::Interface(ifindex) => interface(ifindex, links),
+        Detail::Interface(ifindex) => {
+            let name = interface(ifindex, links);
+            if cause.kind == CauseKind::WrongUplink && name == own {
+                format!("another VLAN of {name}")
+            } else {
+                name
+            }
+        }
         Detail::Icmp(error) => format!("{}: {}", error.from, icmp(&error)),
         Detail::Other => "other".to_owned(),
     })
@@ -265,6 +273,22 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn answers_by_the_own_interface_came_by_another_vlan() {
+        let ifindex = Ifindex(7);
+        let cause = |kind| Cause {
+            kind,
+            detail: Detail::Interface(ifindex),
+            count: 1,
+            last: crate::engine::test_clock(),
+        };
+        let told = |kind, own| detail(&cause(kind), (&[], own)).expect("there is one");
+        let wrong = CauseKind::WrongUplink;
+        assert_eq!(told(wrong, "wan0"), "interface 7");
+        assert_eq!(told(wrong, "interface 7"), "another VLAN of interface 7");
+        assert_eq!(told(CauseKind::WrongInterface, "wan0"), "interface 7");
     }
 
     #[test]

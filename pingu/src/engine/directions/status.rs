@@ -77,12 +77,13 @@ impl Engine {
     /// A path's target, with what is known of directions.
     pub(crate) fn path_status(&self, id: PathId, clock: (Instant, SystemTime)) -> TargetStatus {
         let path = &self.paths[id.index()];
-        let probe = &self.config.uplinks[path.uplink.index()].probe;
+        let config = &self.config.uplinks[path.uplink.index()];
+        let probe = &config.probe;
         TargetStatus {
             directions: self.directions_status(id, clock.0),
             rate_limited: path.rate_limit(probe),
             rate_limited_interval_ms: path.slowed_to(probe).map(|time| time.as_secs_f64() * 1e3),
-            ..target_status(path, &self.snapshot.links, clock)
+            ..target_status(path, (&self.snapshot.links, &config.interface), clock)
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::{
         test_clock,
         way_out::Readiness,
     },
-    probe::{LinkHeader, Stamps},
+    probe::{IcmpError, LinkHeader, Remarks, Stamps},
     units::Ifindex,
 };
 
@@ -37,6 +37,8 @@ struct Wire {
     log: Vec<Seen>,
     /// The errno of every sending, while there is one.
     errno: Option<i32>,
+    /// A router reports each probe as not delivered, at once, whether it is or not.
+    is_slandered: bool,
 }
 
 impl ProbeTransport for Wire {
@@ -57,6 +59,18 @@ impl ProbeTransport for Wire {
         Stamps {
             sent_ns: Some(ns(seen.sent)),
             received_ns: reply.filter(|&at| at <= self.now).map(ns),
+        }
+    }
+
+    fn remarks(&self, _slot: SlotId) -> Remarks {
+        let host_unreachable = IcmpError {
+            from: IpAddr::from([192, 0, 2, 1]),
+            kind: 3,
+            code: 1,
+        };
+        Remarks {
+            error: self.is_slandered.then_some(host_unreachable),
+            ..Remarks::default()
         }
     }
 }
@@ -98,6 +112,7 @@ impl Driver {
                 slots: RefCell::default(),
                 log: Vec::new(),
                 errno: None,
+                is_slandered: false,
             },
             wake: Some(start),
             orders: Vec::new(),

@@ -42,6 +42,27 @@ fn packets_of_both_families_are_counted_with_their_headers() {
 }
 
 #[test]
+fn a_thousandth_of_a_budget_is_much_until_it_is_noted() {
+    let mut spending = spending(MONTHLY);
+    spending.take([50_000 / PACKET, 0]);
+    assert!(!spending.is_much_unnoted());
+    spending.take([50_000 / PACKET + 1, 0]);
+    assert!(spending.is_much_unnoted());
+    spending.take_note();
+    assert!(!spending.is_much_unnoted());
+    // What an earlier run noted is no news.
+    let hint = spending.hint("a");
+    assert_eq!(hint, None, "nobody knows what day it is");
+    let mut next = self::spending(MONTHLY);
+    next.remember(&BudgetHint {
+        uplink: "a".to_owned(),
+        since_s: second("2026-11-01T00:00:00Z"),
+        spent_bytes: 40_000_000,
+    });
+    assert!(!next.is_much_unnoted());
+}
+
+#[test]
 fn checks_are_charged_with_link_headers_and_share_what_is_left() {
     let (now, probe) = (
         crate::engine::test_clock(),

@@ -114,7 +114,7 @@ impl Engine {
 /// What is known of a path but for its directions.
 pub(in crate::engine) fn target_status(
     path: &Path,
-    links: &[Link],
+    (links, own): (&[Link], &str),
     clock: (Instant, SystemTime),
 ) -> TargetStatus {
     let tally = path.record.tally;
@@ -135,6 +135,6 @@ pub(in crate::engine) fn target_status(
         skipped: path.record.skipped,
         rate_limited: None,
         rate_limited_interval_ms: None,
-        causes: statuses(&path.record.causes, links, clock),
+        causes: statuses(&path.record.causes, (links, own), clock),
     }
 }

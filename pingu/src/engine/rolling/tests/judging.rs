@@ -57,6 +57,22 @@ fn a_late_answer_takes_its_loss_back_while_it_is_in_the_window() {
 }
 
 #[test]
+fn an_answer_in_time_is_not_late_although_a_router_reported_otherwise() {
+    let mut driver = Driver::new("interval = \"100ms\"\ntimeout = \"500ms\"\nwindow = \"10s\"");
+    driver.run(ms(1000), &mut always(ms(150)));
+    driver.wire.is_slandered = true;
+    driver.run(ms(1000), &mut always(ms(150)));
+    assert!(driver.record.tally.lost > 0, "the router is believed first");
+    driver.wire.is_slandered = false;
+    driver.run(ms(1000), &mut always(ms(150)));
+    let tally = driver.record.tally;
+    assert_eq!((tally.lost, tally.late), (0, 0), "{tally:?}");
+    let causes = driver.record.causes.list();
+    assert!(causes.iter().all(|cause| cause.count == 0), "{causes:?}");
+    assert!(driver.tally_adds_up(), "{tally:?}");
+}
+
+#[test]
 fn a_row_of_misses_is_taken_back_by_late_answers_too() {
     let mut driver =
         Driver::new("interval = \"100ms\"\ntimeout = \"100ms\"\nfall = 4\nmax_delay = \"1s\"");
