@@ -151,6 +151,8 @@ struct Daemon {
     /// What the last look took.
     look_took: Duration,
     look_at: Instant,
+    /// Looks that have failed since the last one that did not.
+    looks_failed: u32,
     clearance: Clearance,
     /// The engine's revision that the kernel was last made to agree with.
     converged: Option<u64>,
@@ -229,6 +231,7 @@ impl Daemon {
             last_look: now,
             look_took: Duration::ZERO,
             look_at: now,
+            looks_failed: 0,
             clearance: Clearance::start().context("cannot start a thread")?,
             converged: None,
             decided: now,
@@ -331,14 +334,13 @@ impl Daemon {
                 return Err(error).context("cannot look at the kernel's routes");
             }
             Err(error) => {
-                tracing::debug!(%error, "this look failed, another follows");
-                self.last_look = clock();
-                self.look_at = self.last_look + BACK_OFF;
+                self.look_failed(&error);
                 return Ok(());
             }
         };
         let now = clock();
         self.last_look = now;
+        self.look_succeeded();
         self.look_at = now + AUDIT_EVERY;
         self.engine.network(snapshot, now);
         self.look_took = clock().saturating_duration_since(begin);

@@ -25,6 +25,9 @@ const CHANGES_SEEN_MAX: usize = 512;
 /// Refusals that status shows at once: ten thousand for the same reason say no more than a few.
 const REFUSALS_MAX: usize = 16;
 
+/// So many looks that fail in a row are said aloud: one or two may meet a table that changes too fast.
+const LOOKS_FAILED_TOLD: u32 = 3;
+
 /// What became of one attempt to make the kernel agree.
 #[derive(Debug, Default)]
 struct Round {
@@ -334,6 +337,26 @@ impl Daemon {
                 self.routes.snapshot().await
             }
             other => other,
+        }
+    }
+}
+
+impl Daemon {
+    /// Another look follows, after a while.
+    pub(super) fn look_failed(&mut self, error: &NetlinkError) {
+        self.looks_failed += 1;
+        if self.looks_failed == LOOKS_FAILED_TOLD {
+            tracing::warn!(%error, "the kernel's routes cannot be seen: nothing follows them until they can");
+        } else {
+            tracing::debug!(%error, "this look failed, another follows");
+        }
+        self.last_look = clock();
+        self.look_at = self.last_look + BACK_OFF;
+    }
+
+    pub(super) fn look_succeeded(&mut self) {
+        if std::mem::take(&mut self.looks_failed) >= LOOKS_FAILED_TOLD {
+            tracing::info!("the kernel's routes can be seen again");
         }
     }
 }
