@@ -147,6 +147,8 @@ struct Daemon {
     /// What the last look took.
     look_took: Duration,
     look_at: Instant,
+    /// Looks that have failed since the last one that did not.
+    looks_failed: u32,
     lookout: Lookout,
     /// The engine's revision that the kernel was last made to agree with.
     converged: Option<u64>,
@@ -227,6 +229,7 @@ impl Daemon {
             look_began: now,
             look_took: Duration::ZERO,
             look_at: now,
+            looks_failed: 0,
             lookout: Lookout::start(own).context("cannot start a thread")?,
             converged: None,
             decided: now,

@@ -2,8 +2,8 @@
 //!
 //! Modules in reading order: numbers that mean something; what is configured; what the kernel knows; what is probed; what is
 //! thought and decided, without a clock or a socket; how the kernel is read and written; which marks a firewall table of pingu's own
-//! sets; what survives a crash; how a running daemon is asked; what is installed; the loop that joins them; the other end of a probe;
-//! scripts; what other systems' configurations become.
+//! sets; what survives a crash; what is said aloud; how a running daemon is asked; what is installed; the loop that joins them; the
+//! other end of a probe; scripts; what other systems' configurations become.
 
 pub mod units;
 
@@ -26,6 +26,8 @@ mod process;
 pub mod adopted;
 
 pub mod memory;
+
+pub mod log;
 
 pub mod control;
 

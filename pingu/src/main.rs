@@ -14,6 +14,7 @@ use pingu::{
     config::{Config, LoadError},
     control, daemon, import,
     install::{self, service_manager::Wish},
+    log::{Log, say},
     probe::kernel,
     reflect::{self, HookChoice},
     script::failoverd,
@@ -190,7 +191,7 @@ fn main() -> ExitCode {
         }
         (None, Some(config)) => run(&config, cli.daemon.socket),
         (None, None) => {
-            eprintln!("pingu: give a configuration with --config FILE, or a verb; see --help");
+            say("pingu: give a configuration with --config FILE, or a verb; see --help");
             ExitCode::from(2)
         }
     }
@@ -212,8 +213,9 @@ fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     tracing_subscriber::fmt()
         .with_env_filter(filter)
-        .with_writer(io::stderr)
+        .with_writer(Log::new(io::stderr()))
         .with_ansi(io::stderr().is_terminal())
+        .log_internal_errors(false)
         .init();
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -251,7 +253,7 @@ fn load(path: &Path) -> Result<Config, ExitCode> {
     match Config::load(path) {
         Ok((config, warnings)) => {
             for warning in warnings {
-                eprintln!("{warning}");
+                say(warning);
             }
             Ok(config)
         }
@@ -267,7 +269,7 @@ fn report(error: &LoadError) {
         LoadError::Wrong(problems) if io::stderr().is_terminal() => problems.render(),
         other => other.to_string(),
     };
-    eprintln!("{}", text.trim_end());
+    say(text.trim_end());
 }
 
 fn why(uplink: Option<&str>, json: bool, socket: &Path) -> anyhow::Result<()> {
@@ -291,7 +293,7 @@ fn status(json: bool, socket: &Path) -> anyhow::Result<()> {
 fn pin(name: Option<&str>, socket: &Path) -> anyhow::Result<()> {
     let answer = control::client::pin(socket, name)?;
     for note in answer.notes {
-        eprintln!("pingu: {note}");
+        say(format_args!("pingu: {note}"));
     }
     print(&match answer.pinned {
         Some(name) => format!("{name} is pinned\n"),
@@ -342,10 +344,10 @@ fn finish(outcome: anyhow::Result<()>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             if import::is_about_the_file(&error) {
-                eprintln!("{error}");
+                say(&error);
                 return ExitCode::from(EXIT_CONFIG);
             }
-            eprintln!("pingu: {error:#}");
+            say(format_args!("pingu: {error:#}"));
             match error.downcast_ref() {
                 Some(kernel::LoadError::MissingCapability(_) | kernel::LoadError::Forbidden(_)) => {
                     ExitCode::from(EXIT_NO_PERMISSION)

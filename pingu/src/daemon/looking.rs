@@ -19,6 +19,9 @@ const DEBOUNCE: Duration = Duration::from_millis(20);
 /// A look among ten thousand routes takes long itself; the pause grows with it up to this.
 const DEBOUNCE_MAX: Duration = Duration::from_millis(60);
 
+/// So many looks that fail in a row are said aloud: one or two may meet a table that changes too fast.
+const LOOKS_FAILED_TOLD: u32 = 3;
+
 impl Daemon {
     pub(super) fn look_soon(&mut self) {
         if !self.lookout.note_change() {
@@ -57,14 +60,13 @@ impl Daemon {
                 return Err(error).context("cannot look at the kernel's routes");
             }
             Err(error) => {
-                tracing::debug!(%error, "this look failed, another follows");
-                self.last_look = clock();
-                self.look_at = self.last_look + BACK_OFF;
+                self.look_failed(&error);
                 return Ok(());
             }
         };
         let now = clock();
         self.last_look = now;
+        self.look_succeeded();
         self.engine.network(snapshot, now);
         for neighbour in meanwhile.neighbours() {
             self.engine.neighbour(neighbour, now);
@@ -84,5 +86,23 @@ impl Daemon {
     /// How long the kernel is left alone after a look.
     fn pause(&self) -> Duration {
         self.look_took.clamp(DEBOUNCE, DEBOUNCE_MAX)
+    }
+
+    /// Another look follows, after a while.
+    fn look_failed(&mut self, error: &NetlinkError) {
+        self.looks_failed += 1;
+        if self.looks_failed == LOOKS_FAILED_TOLD {
+            tracing::warn!(%error, "the kernel's routes cannot be seen: nothing follows them until they can");
+        } else {
+            tracing::debug!(%error, "this look failed, another follows");
+        }
+        self.last_look = clock();
+        self.look_at = self.last_look + BACK_OFF;
+    }
+
+    fn look_succeeded(&mut self) {
+        if std::mem::take(&mut self.looks_failed) >= LOOKS_FAILED_TOLD {
+            tracing::info!("the kernel's routes can be seen again");
+        }
     }
 }

@@ -70,7 +70,7 @@ impl Uplink {
             paths,
             quorum: config.health.quorum,
             census: UplinkCensus::default(),
-            ways: [Err(Obstacle::NoInterface); 2],
+            ways: [Err(Obstacle::Unseen); 2],
             ways_before: [None; 2],
             hook: HookState::Detached,
             engine_reason: None,

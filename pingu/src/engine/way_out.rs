@@ -35,6 +35,8 @@ pub(crate) enum Readiness {
 /// Why an uplink cannot be left by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Obstacle {
+    /// Nobody has looked yet.
+    Unseen,
     NoInterface,
     AdminDown,
     NoCarrier,
@@ -48,6 +50,7 @@ impl Obstacle {
     /// What a person is told; `interface` is the configured name.
     pub(crate) fn reason(self, interface: &str) -> String {
         match self {
+            Self::Unseen => format!("the kernel has not told of {interface} yet"),
             Self::NoInterface => format!("there is no interface {interface}"),
             Self::AdminDown => format!("{interface} is set down"),
             Self::NoCarrier => format!("no carrier on {interface}"),
@@ -209,8 +212,11 @@ pub(crate) fn find(
     let given = uplink.source.of(ipv6);
     let source = match given {
         // Where the user names an address, another is no substitute: it may belong to another uplink on this wire.
-        Some(given) => is_usable(link.ifindex, given, &snapshot.addresses).then_some(given),
-        None => source(link.ifindex, ipv6, &hop, uplink, &snapshot.addresses),
+        Some(given) => is_source(link.ifindex, given, &snapshot.addresses).then_some(given),
+        None => source(link.ifindex, ipv6, &hop, uplink, &snapshot.addresses).or_else(|| {
+            let named = hop.preferred_source?;
+            is_source(link.ifindex, named, &snapshot.addresses).then_some(named)
+        }),
     };
     let source = source.ok_or(Obstacle::NoAddress)?;
     Ok(WayOut {
@@ -228,6 +234,16 @@ fn is_usable(ifindex: Ifindex, own: IpAddr, addresses: &[Address]) -> bool {
     addresses
         .iter()
         .any(|a| a.ifindex == ifindex && a.address == own && a.usable)
+}
+
+/// Whether an address that somebody names may be the source of what leaves by an interface: one of its own, or, where the interface has no
+/// such address (it is unnumbered, or its network is delegated to others), one of this machine's elsewhere.
+fn is_source(ifindex: Ifindex, own: IpAddr, addresses: &[Address]) -> bool {
+    let named = || addresses.iter().filter(|a| a.address == own);
+    if named().any(|a| a.ifindex == ifindex) {
+        return is_usable(ifindex, own, addresses);
+    }
+    !is_link_local(own) && named().any(|a| a.usable)
 }
 
 /// Whether the kernel asks for no IPv6 neighbour on a link yet: its own link-local address there is not yet known to be unique.

@@ -14,7 +14,7 @@ use std::{
 use anyhow::{Context, bail};
 
 use super::{ImportError, Kind, load_file};
-use crate::config::Config;
+use crate::{config::Config, log::say};
 
 /// What `pingu import` was told.
 #[derive(Clone, Debug, clap::Args)]
@@ -43,7 +43,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let imported = load_file(&options.file, options.from, options.network.as_deref())?;
     let file = options.file.display().to_string();
     for note in &imported.notes {
-        eprintln!("{}", note.in_file(&file));
+        say(note.in_file(&file));
     }
     let output = options.output.as_ref();
     match output.filter(|path| *path != Path::new("-")) {
@@ -59,7 +59,11 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
                 imported.toml.as_bytes(),
                 options.force,
             )?;
-            eprintln!("wrote {}, from {}", output.display(), imported.kind.title());
+            say(format_args!(
+                "wrote {}, from {}",
+                output.display(),
+                imported.kind.title()
+            ));
             Ok(())
         }
     }
@@ -73,7 +77,7 @@ pub fn load_py_pingu(path: &Path) -> anyhow::Result<Config> {
     let imported = load_file(path, Some(Kind::PyPingu), None)?;
     let file = path.display().to_string();
     for note in &imported.notes {
-        eprintln!("{}", note.in_file(&file));
+        say(note.in_file(&file));
     }
     Ok(imported.config)
 }

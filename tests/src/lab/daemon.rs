@@ -67,6 +67,15 @@ impl Daemon {
         Self::spawn(command, settings.socket())
     }
 
+    /// Starts pingu with a log on a disk that is full.
+    #[track_caller]
+    pub fn start_with_full_log(namespace: &Namespace, settings: &Settings) -> Self {
+        let mut command = namespace.command("sh");
+        command.args(["-c", "exec \"$@\" 2>/dev/full", "sh"]);
+        command.arg(binary()).arg("--config").arg(settings.write());
+        Self::spawn(command, settings.socket())
+    }
+
     /// Starts pingu without some capabilities, which are named as `setpriv` names them.
     #[track_caller]
     pub fn start_without(

@@ -140,3 +140,27 @@ fn wait_for_own(namespace: &Namespace) -> String {
         }
     })
 }
+
+#[test]
+fn an_uplink_without_an_address_of_its_own_takes_one_that_is_named() {
+    let _turn = turn::shared();
+    let site = Plan::new(&["wan1"]).build();
+    let tun = Tun::start(&site.router, "tun0");
+    site.router.ip("address add 10.99.0.2/32 dev lo");
+    let settings =
+        Settings::quick().uplink_with("fibre", "tun0", "none", 10, "source = \"10.99.0.2\"");
+    let mut daemon = Daemon::start(&site.router, &settings);
+    daemon.wait_until_up(&["fibre"]);
+    wait_until("its route", DEADLINE, || {
+        let own = routes::own(&site.router);
+        match own
+            .iter()
+            .any(|line| line.contains("dev tun0") && line.contains("src 10.99.0.2"))
+        {
+            true => Ok(()),
+            false => Err(format!("{own:?}")),
+        }
+    });
+    tun.set_silent(true);
+    daemon.wait_until_down("fibre");
+}

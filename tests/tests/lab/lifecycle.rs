@@ -44,6 +44,17 @@ fn sigterm_and_sigint_withdraw_the_own_routes() {
 }
 
 #[test]
+fn a_log_that_cannot_be_written_ends_nothing() {
+    let _turn = turn::shared();
+    let settings = two_uplinks(Settings::quick());
+    let site = Plan::new(&["wan1", "wan2"]).build();
+    let mut daemon = Daemon::start_with_full_log(&site.router, &settings);
+    daemon.wait_until_up(&["fibre", "lte"]);
+    assert_eq!(daemon.stop().code(), Some(0));
+    assert_eq!(routes::own(&site.router), Vec::<String>::new());
+}
+
+#[test]
 fn on_exit_keep_leaves_the_own_routes() {
     let _turn = turn::shared();
     let settings = two_uplinks(Settings::quick().top("on_exit = \"keep\""));

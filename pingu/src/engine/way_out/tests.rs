@@ -12,6 +12,7 @@ use crate::{
 use std::time::Duration;
 
 mod hints;
+mod unnumbered;
 
 const LIMITS: Limits = Limits {
     loss: LossLimit::Probes(0),
