@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::engine::{State, Why, WhyCause, WhyTarget, WhyUplink};
+use crate::engine::{CheckStatus, State, Why, WhyCause, WhyTarget, WhyUplink};
 
 const INFALLIBLE: &str = "a string takes all text";
 
@@ -35,6 +35,35 @@ fn write_uplink(text: &mut String, uplink: &WhyUplink) {
     writeln!(text, "  Routes: {}.", uplink.routes).expect(INFALLIBLE);
     for target in &uplink.targets {
         write_target(text, target);
+    }
+    for check in &uplink.checks {
+        write_check(text, check);
+    }
+}
+
+fn write_check(text: &mut String, check: &CheckStatus) {
+    let last = match (&check.last, &check.took_ms) {
+        (Some(last), Some(took_ms)) => format!("its last run, of {took_ms:.0} ms: {last}"),
+        _ => "it has not run yet".to_owned(),
+    };
+    writeln!(
+        text,
+        "  Check {} (kind {}) is {} since {}; {last}.",
+        check.name,
+        check.kind,
+        word(check.state),
+        check.since
+    )
+    .expect(INFALLIBLE);
+    if !check.required {
+        writeln!(text, "    It is not required: it takes no uplink down.").expect(INFALLIBLE);
+    }
+    if check.left_out {
+        writeln!(
+            text,
+            "    It is left out: it fails over every uplink, so its far end is taken to be dead."
+        )
+        .expect(INFALLIBLE);
     }
 }
 
@@ -125,6 +154,43 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+
+    fn told_of_check(check: serde_json::Value) -> String {
+        let why = json!({
+            "warnings": [],
+            "uplinks": [{
+                "name": "fibre", "interface": "wan1", "state": "up", "since": "2026-11-21T00:00:00Z", "reason": "probes are answered",
+                "active": true, "routes": "traffic leaves by it", "targets": [], "checks": [check],
+            }],
+        });
+        render(&serde_json::from_value(why).unwrap())
+    }
+
+    #[test]
+    fn checks_are_told_with_what_their_last_run_came_to() {
+        let failed = told_of_check(json!({
+            "name": "web", "kind": "http", "required": false, "state": "down", "since": "2026-11-21T00:00:00Z",
+            "last": "captive portal: 302", "cause": "portal", "left_out": true, "took_ms": 12.3,
+        }));
+        assert!(
+            failed.contains(
+                "  Check web (kind http) is down since 2026-11-21T00:00:00Z; its last run, of 12 ms: captive portal: 302.\n"
+            ),
+            "{failed}"
+        );
+        assert!(
+            failed.contains("It is not required") && failed.contains("It is left out"),
+            "{failed}"
+        );
+        let new = told_of_check(json!({
+            "name": "tcp", "kind": "tcp", "required": true, "state": "unknown", "since": "2026-11-21T00:00:00Z",
+            "last": null, "cause": null, "took_ms": null,
+        }));
+        assert!(
+            new.ends_with("is unknown since 2026-11-21T00:00:00Z; it has not run yet.\n"),
+            "{new}"
+        );
+    }
 
     fn told_of(directions: serde_json::Value) -> String {
         let why = json!({

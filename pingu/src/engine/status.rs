@@ -237,16 +237,23 @@ impl Engine {
             engine_reason: uplink.engine_reason.clone(),
             metric: config.metric,
             targets: Vec::new(),
-            checks: self
-                .checks
-                .of(id)
-                .iter()
-                .map(|check| check.status(|then| time_of(then, (now, wall))))
-                .collect(),
+            checks: self.checks_status(id, (now, wall)),
             preferred: self.rankings[config.group.index()].preferred == Some(id),
             damping,
             passive,
         }
+    }
+
+    /// What is published of an uplink's checks.
+    pub(super) fn checks_status(
+        &self,
+        id: UplinkId,
+        clock: (Instant, SystemTime),
+    ) -> Vec<CheckStatus> {
+        let checks = self.checks.of(id).iter();
+        checks
+            .map(|check| check.status(|then| time_of(then, clock)))
+            .collect()
     }
 
     pub(super) fn damping_status(&self, id: UplinkId, now: Instant) -> Option<DampingStatus> {

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     config::UplinkConfig,
     engine::{
-        CauseStatus, DampingStatus, DirectionsStatus, Engine, PassiveStatus, State,
+        CauseStatus, CheckStatus, DampingStatus, DirectionsStatus, Engine, PassiveStatus, State,
         causes::status::{statuses, time_of},
         reason,
     },
@@ -46,6 +46,9 @@ pub struct WhyUplink {
     pub routes: String,
     /// Its targets.
     pub targets: Vec<WhyTarget>,
+    /// Its checks, as in the status.
+    #[serde(default)]
+    pub checks: Vec<CheckStatus>,
     /// What traffic says of it, and what probing it costs.
     #[serde(flatten)]
     pub passive: PassiveStatus,
@@ -145,6 +148,7 @@ impl Engine {
                 .clone()
                 .map(|index| self.why_target(PathId(index as u32), config, clock))
                 .collect(),
+            checks: self.checks_status(id, clock),
             passive: self.passive_status(id, clock.0),
         }
     }

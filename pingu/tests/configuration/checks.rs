@@ -76,6 +76,7 @@ fn each_kind_reads_back_as_it_is_written() {
     assert_eq!(dns.record, RecordKind::Aaaa);
     assert_eq!(dns.expect, ["2001:db8::1".parse::<IpAddr>().unwrap()]);
     only("kind = \"dns\"\nresolver = \"192.0.2.53\"\nquery = \"_sip.example\"\ntype = \"TXT\"");
+    only("kind = \"dns\"\nresolver = \"192.0.2.53\"\nquery = \".\"\ntype = \"NS\"");
     only("kind = \"exec\"\ncommand = [\"/bin/sh\", \"-c\", \"echo \\\"$PINGU_UPLINK\\\" 'x'\"]");
     only("kind = \"mtu\"\ntarget = \"192.0.2.1\"");
     let check = only("kind = \"mtu\"\ntarget = \"192.0.2.1\"\nwhen_all_fail = \"fall\"");
@@ -176,7 +177,9 @@ fn every_problem_of_a_check_is_said() {
             "kind = \"dns\"\nquery = \"a..b\"",
             vec![
                 "f:6:1: error: `uplink[1].check[1].resolver` is needed: the address of the resolver that is asked".to_owned(),
-                "f:8:9: error: `uplink[1].check[1].query` must be the name that is asked for, not \"a..b\"".to_owned(),
+                "f:8:9: error: `uplink[1].check[1].query` must be the name that is asked for, such as \"example.com\", or \".\" for \
+                 the root, not \"a..b\""
+                    .to_owned(),
             ],
         ),
         (

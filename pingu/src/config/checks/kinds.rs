@@ -27,6 +27,9 @@ const SIZE_BYTES_MIN_V6: u16 = 1280;
 const RESOLVERS_MAX: usize = 4;
 const EXPECT_MAX: usize = 64;
 const STATUS_MAX: usize = 16;
+/// The name of the root, whose name servers every resolver knows.
+const ROOT: &str = ".";
+
 const BODY_BYTES_MAX: usize = 1024;
 
 const KEYS: [&str; 14] = [
@@ -241,12 +244,12 @@ fn trust(reader: &mut Reader<'_, '_, '_>) -> Option<(Option<PathBuf>, bool)> {
 
 fn dns(reader: &mut Reader<'_, '_, '_>) -> Option<DnsCheck> {
     const RESOLVER: &str = "the address of the resolver that is asked";
-    const NAME: &str = "the name that is asked for";
+    const NAME: &str = "the name that is asked for, such as \"example.com\", or \".\" for the root";
     needed(reader, "resolver", RESOLVER);
     let resolver = address(reader, "resolver");
     needed(reader, "query", NAME);
     let name = reader.string("query").and_then(|found| {
-        if is_host_name(&found.value) {
+        if is_host_name(&found.value) || found.value == ROOT {
             Some(found.value)
         } else {
             reader.wrong("query", found.span, NAME)

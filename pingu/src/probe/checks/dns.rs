@@ -2,6 +2,7 @@
 
 use std::{
     net::{IpAddr, SocketAddr},
+    ops::Range,
     time::{Duration, Instant},
 };
 
@@ -26,11 +27,14 @@ const PORT: u16 = 53;
 /// A datagram may be lost without the uplink being to blame: the question is repeated after this.
 const REPEAT_AFTER: Duration = Duration::from_secs(1);
 
-/// With several resolvers, the next one is asked after this.
+/// With several resolvers, the next one is asked after this at the latest.
 const NEXT_RESOLVER_AFTER: Duration = Duration::from_millis(2500);
 
 /// What any answer without EDNS fits in is 512 (RFC 1035 section 2.3.4); some resolvers send more.
 const DATAGRAM_BYTES: usize = 4096;
+
+/// Where a message says how many records follow its questions (RFC 1035 section 4.1.1).
+const RECORD_COUNTS: Range<usize> = 6..12;
 
 /// Strange datagrams are skipped, but not for ever.
 const STRANGERS_MAX: usize = 64;
@@ -75,34 +79,17 @@ pub(super) async fn resolve(
     name: &str,
     deadline: Instant,
 ) -> Result<Vec<IpAddr>, Failure> {
-    let kinds = [(way.v4, RecordType::A), (way.v6, RecordType::AAAA)];
-    let kinds = kinds.iter().filter(|(exit, _)| exit.is_some());
+    let usable = resolvers
+        .iter()
+        .filter(|resolver| way.exit(resolver.is_ipv6()).is_some());
+    let mut left = usable.clone().count() as u32;
     let mut last = Failure::local("no resolver", &way.interface);
-    for (index, resolver) in resolvers.iter().enumerate() {
-        if way.exit(resolver.is_ipv6()).is_none() {
-            continue;
-        }
-        let is_last = index + 1 == resolvers.len();
-        for (_, kind) in kinds.clone() {
-            let asked = ask(way, *resolver, name, *kind, deadline);
-            let outcome = if is_last {
-                asked.await
-            } else {
-                // The next one needs time, too.
-                let in_time = tokio::time::timeout(NEXT_RESOLVER_AFTER, asked).await;
-                in_time.unwrap_or_else(|_| {
-                    let text = format!("resolver {resolver} does not answer");
-                    Err(Failure::new(Cause::Timeout, text))
-                })
-            };
-            match outcome {
-                Ok(answer) => {
-                    let mut addresses = answer.addresses();
-                    addresses.truncate(ADDRESSES_MAX);
-                    return Ok(addresses);
-                }
-                Err(failure) => last = failure,
-            }
+    for resolver in usable {
+        let until = turn(tokio::time::Instant::now().into(), left, deadline);
+        left -= 1;
+        match addresses_of(way, *resolver, name, until).await {
+            Ok(addresses) => return Ok(addresses),
+            Err(failure) => last = failure,
         }
     }
     let text = format!("{name} cannot be resolved: {last}");
@@ -111,6 +98,49 @@ pub(super) async fn resolve(
         _ => Cause::Resolve,
     };
     Err(Failure::new(cause, text))
+}
+
+/// Until when a resolver is waited for, with whom so many are left: each of these needs time, and so does what the address is for.
+fn turn(now: Instant, left: u32, deadline: Instant) -> Instant {
+    if left <= 1 {
+        return deadline;
+    }
+    let share = deadline.saturating_duration_since(now) / (left + 1);
+    now + share.min(NEXT_RESOLVER_AFTER)
+}
+
+/// What one resolver says: the addresses of the first family that a host has any of.
+async fn addresses_of(
+    way: &Line<'_>,
+    resolver: IpAddr,
+    name: &str,
+    until: Instant,
+) -> Result<Vec<IpAddr>, Failure> {
+    let kinds = [(way.v4, RecordType::A), (way.v6, RecordType::AAAA)];
+    let kinds = kinds.iter().filter(|(exit, _)| exit.is_some());
+    let mut told: Option<Failure> = None;
+    for (_, kind) in kinds {
+        let failure = match ask(way, resolver, name, *kind, until).await {
+            Ok(answer) => {
+                let mut addresses = answer.addresses();
+                addresses.truncate(ADDRESSES_MAX);
+                return Ok(addresses);
+            }
+            Err(failure) => failure,
+        };
+        let has_answered = matches!(
+            failure.cause,
+            Cause::Dns | Cause::Nxdomain | Cause::Servfail
+        );
+        // That there are no addresses of the other family explains nothing.
+        told = told
+            .filter(|_| failure.cause == Cause::Dns)
+            .or(Some(failure));
+        if !has_answered {
+            break;
+        }
+    }
+    Err(told.unwrap_or_else(|| Failure::local("no address", &way.interface)))
 }
 
 /// An answer without error that has records of the kind that was asked for.
@@ -148,11 +178,18 @@ async fn ask(
         .to_vec()
         .map_err(|error| Failure::local(name, error))?;
     let doing = format!("resolver {resolver} does not answer");
+    let mut strangers = 0;
     let by_datagram = async {
         let socket = bound::datagrams(way, peer).await?;
-        repeat(&socket, resolver, &question, &bytes).await
+        repeat(&socket, resolver, &question, &bytes, &mut strangers).await
     };
-    let mut answer = step(deadline, &doing, by_datagram).await?;
+    let outcome = step(deadline, &doing, by_datagram).await;
+    let mut answer = outcome.map_err(|mut failure| {
+        if failure.cause == Cause::Timeout && strangers > 0 {
+            failure.text += &format!(" the question (of what it sent, {strangers} are no answer)");
+        }
+        failure
+    })?;
     if answer.metadata.truncation {
         let doing = format!("resolver {resolver} does not answer by TCP");
         let by_stream = by_stream(way, peer, &question, &bytes, deadline);
@@ -177,6 +214,7 @@ async fn repeat(
     resolver: IpAddr,
     question: &Message,
     bytes: &[u8],
+    strangers: &mut usize,
 ) -> Result<Message, Failure> {
     let failed = |error| bound::failure(format!("cannot ask resolver {resolver}"), &error);
     loop {
@@ -188,6 +226,7 @@ async fn repeat(
                 if let Some(answer) = answer_to(question, &datagram[..count]) {
                     return Ok(answer);
                 }
+                *strangers += 1;
             }
             let text = format!("resolver {resolver} answers what was not asked");
             Err(Failure::new(Cause::Dns, text))
@@ -222,18 +261,34 @@ async fn by_stream(
 
 /// The message, if it answers the question.
 fn answer_to(question: &Message, bytes: &[u8]) -> Option<Message> {
-    let answer = Message::from_vec(bytes).ok()?;
+    let answer = message(bytes)?;
     let asked = question.queries.first()?;
-    let [repeated] = answer.queries.as_slice() else {
-        return None;
+    let is_asked = match answer.queries.as_slice() {
+        [repeated] => {
+            repeated.name().eq_ignore_root(asked.name())
+                && repeated.query_type() == asked.query_type()
+                && repeated.query_class() == DNSClass::IN
+        }
+        // Who refuses may leave the question out.
+        [] => answer.metadata.response_code != ResponseCode::NoError,
+        _ => false,
     };
-    let is_it = answer.metadata.id == question.metadata.id
+    let is_it = is_asked
+        && answer.metadata.id == question.metadata.id
         && answer.metadata.message_type == MessageType::Response
-        && answer.metadata.op_code == OpCode::Query
-        && repeated.name().eq_ignore_root(asked.name())
-        && repeated.query_type() == asked.query_type()
-        && repeated.query_class() == DNSClass::IN;
+        && answer.metadata.op_code == OpCode::Query;
     is_it.then_some(answer)
+}
+
+/// Reads a message. Of one that says it is cut short, and was cut amid its records, only the question counts.
+fn message(bytes: &[u8]) -> Option<Message> {
+    if let Ok(message) = Message::from_vec(bytes) {
+        return Some(message);
+    }
+    let mut beginning = bytes.to_vec();
+    beginning.get_mut(RECORD_COUNTS)?.fill(0);
+    let message = Message::from_vec(&beginning).ok()?;
+    message.metadata.truncation.then_some(message)
 }
 
 fn judge(

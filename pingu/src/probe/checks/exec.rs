@@ -8,8 +8,11 @@ use crate::{
     process::{Group, Program, described},
 };
 
-/// So much of the output is kept; the rest is read and forgotten.
+/// So much of the output's end is kept; the rest is read and forgotten.
 const OUTPUT_BYTES_MAX: usize = 4096;
+
+/// A program that has ended leaves no more than this unread (pipe(7), "Pipe capacity").
+const PIPE_BYTES: usize = 65_536;
 
 /// So much of its last line is told.
 const LINE_CHARS_MAX: usize = 200;
@@ -24,10 +27,10 @@ pub(super) async fn run(order: &CheckOrder, check: &ExecCheck, deadline: Instant
         input: Stdio::null(),
     })
     .map_err(failed)?;
-    let mut kept = Vec::new();
+    let mut kept: Vec<u8> = Vec::new();
     let mut keep = |bytes: &[u8]| {
-        let room = OUTPUT_BYTES_MAX - kept.len();
-        kept.extend_from_slice(&bytes[..bytes.len().min(room)]);
+        kept.extend_from_slice(bytes);
+        kept.drain(..kept.len().saturating_sub(OUTPUT_BYTES_MAX));
     };
     let ended = loop {
         tokio::select! {
@@ -42,7 +45,7 @@ pub(super) async fn run(order: &CheckOrder, check: &ExecCheck, deadline: Instant
         }
     };
     if ended {
-        output.read_rest(&mut keep, OUTPUT_BYTES_MAX);
+        output.read_rest(&mut keep, PIPE_BYTES);
     }
     let status = group.finish().await.filter(|_| ended);
     let text = text_of(&kept);

@@ -1,7 +1,7 @@
 //! TLS of HTTPS checks: whom to trust.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::Read,
     path::{Path, PathBuf},
     sync::{Arc, OnceLock},
@@ -50,6 +50,11 @@ pub(super) async fn config(check: &HttpCheck) -> Result<Arc<ClientConfig>, Failu
 
 fn roots_of(path: &Path) -> Result<RootCertStore, String> {
     let mut text = Vec::new();
+    // A pipe would never end.
+    let metadata = fs::metadata(path).map_err(|error| error.to_string())?;
+    if !metadata.is_file() {
+        return Err("it is no file".to_owned());
+    }
     let file = File::open(path).map_err(|error| error.to_string())?;
     file.take(CA_FILE_BYTES_MAX)
         .read_to_end(&mut text)

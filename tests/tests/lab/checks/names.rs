@@ -122,9 +122,10 @@ fn a_server_s_name_is_resolved_over_its_uplink() {
     let site = Plan::new(&["wan1", "wan2"]).build();
     let names = name_server(&site);
     let server = http_server(&site, NO_CONTENT);
-    // The first resolver is dead.
-    let lines = "url = \"http://alias.example/\"\nstatus = \"2xx\"\nresolver = [\"192.0.2.99\", \"8.8.8.8\"]";
-    let lines = check("http", lines)
+    // All resolvers but the last are dead.
+    let resolvers = "resolver = [\"192.0.2.97\", \"192.0.2.98\", \"192.0.2.99\", \"8.8.8.8\"]";
+    let lines = format!("url = \"http://alias.example/\"\nstatus = \"2xx\"\n{resolvers}");
+    let lines = check("http", &lines)
         .replace("300ms", "4s")
         .replace("250ms", "4s");
     let settings = with_check(&lines);

@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 
 use pingu_tests::lab::{
-    daemon::Daemon,
+    daemon::{self, Daemon},
     route_watch,
     server::HttpServer,
     settings::Settings,
@@ -43,6 +43,13 @@ fn a_portal_that_answers_pings_is_found_and_its_uplink_is_down_until_it_lets_thr
     });
     daemon.wait_until_up(&["lte"]);
     route_watch::wait_until_by(&site.router, TARGET, site.ifindex(1), DEADLINE);
+    let socket = settings.socket().display().to_string();
+    let told = daemon::run_to_end(&site.router, &["why", "fibre", "--socket", &socket]).stdout;
+    assert!(
+        told.contains("  Check web (kind http) is down since ")
+            && told.contains(": captive portal: 302 to http://login.example/.\n"),
+        "{told}"
+    );
     let asked = portal.requests();
     assert!(
         asked[0].head.starts_with("GET /generate_204 HTTP/1.1\r\n"),

@@ -128,6 +128,11 @@ fn a_program_s_failures_have_their_words() {
             "command = [\"/nonexistent/program\"]\nname = \"none\"",
         ),
         exec("head -c 10000000 /dev/zero | tr '\\0' x", "name = \"loud\""),
+        // More than a page waits in the pipe when it has ended.
+        exec(
+            "seq 10000; echo the end",
+            "name = \"long\"\nrequired = false",
+        ),
     ];
     let (_site, _settings, mut daemon) = started(&checks.concat());
     for (index, state, cause, says) in [
@@ -141,6 +146,7 @@ fn a_program_s_failures_have_their_words() {
             "cannot run /nonexistent/program",
         ),
         (3, "up", None, "xxx"),
+        (4, "up", None, "the end"),
     ] {
         let status = daemon.wait_for(
             &format!("check {index} to be {state}"),

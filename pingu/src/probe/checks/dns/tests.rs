@@ -36,6 +36,10 @@ fn only_an_answer_to_the_very_question_counts() {
     assert!(!with(|m| m.metadata.message_type = MessageType::Query));
     assert!(!with(|m| m.metadata.op_code = OpCode::Status));
     assert!(!with(|m| m.queries.clear()));
+    assert!(with(|m| {
+        m.queries.clear();
+        m.metadata.response_code = ResponseCode::Refused;
+    }));
     assert!(!with(|m| ask_for(m, "web.example.org.", RecordType::A)));
     assert!(!with(|m| ask_for(m, "web.example.", RecordType::AAAA)));
     assert!(!with(|m| m.queries.push(m.queries[0].clone())));
@@ -99,4 +103,41 @@ fn records_of_other_names_answer_nothing_unless_an_alias_leads_there() {
     assert_eq!(judged(&[("b.example.", None), second, first]), 1);
     assert_eq!(judged(&[("b.example.", None), second]), 0);
     assert_eq!(judged(&[("web.example.", Some("web.example."))]), 0);
+}
+
+#[test]
+fn an_answer_that_is_cut_amid_a_record_is_known_to_be_cut_short() {
+    let asked = asked();
+    let cut = |truncation| {
+        let mut bytes = answer(|message| {
+            message.metadata.id = asked.metadata.id;
+            message.metadata.truncation = truncation;
+            let name = Name::from_ascii("web.example.").unwrap();
+            let address = "192.0.2.1".parse().unwrap();
+            message.add_answer(Record::from_rdata(name, 1, RData::A(address)));
+        });
+        bytes.truncate(bytes.len() - 2);
+        answer_to(&asked, &bytes)
+    };
+    let heard = cut(true).expect("it has the question");
+    assert!(heard.metadata.truncation && heard.answers.is_empty());
+    assert!(cut(false).is_none());
+}
+
+#[test]
+#[expect(clippy::disallowed_methods, reason = "any instant will do")]
+fn every_resolver_has_its_turn_in_the_time_that_there_is() {
+    let begin = Instant::now();
+    for (seconds, resolvers) in [(1, 2), (5, 2), (5, 4), (60, 4)] {
+        let deadline = begin + Duration::from_secs(seconds);
+        let mut now = begin;
+        for left in (1..=resolvers).rev() {
+            assert!(now < deadline, "{left} of {resolvers} in {seconds} s");
+            let until = turn(now, left, deadline);
+            assert!(until > now && until <= deadline);
+            assert!(left == 1 || until - now <= NEXT_RESOLVER_AFTER);
+            now = until;
+        }
+        assert_eq!(now, deadline);
+    }
 }
