@@ -22,7 +22,7 @@ const DEADLINE: Duration = Duration::from_secs(20);
 /// The lock is taken so many times, with next to nothing in between: who gets it once does not get it a second time at once.
 const GROUPS: std::ops::Range<u32> = 7..10;
 
-/// In each group. Each is a pair of devices with so many queues that its removal takes the kernel some 100 ms, all of which it holds the lock.
+/// In each group. Each is a pair of devices with so many queues that its removal takes the kernel some 100 ms, with the lock in its hand.
 const HEAVY_PAIRS: u32 = 12;
 
 /// Less would not tell a loop that waits from a machine that is busy.
