@@ -148,7 +148,7 @@ const BPF: u32 = 39;
 /// Whether this process surely lacks one of these capabilities. Before Linux 5.8 CAP_SYS_ADMIN stood for those of eBPF, and still does:
 /// without CAP_PERFMON the verifier refuses what our programs do with pointers.
 fn lacks(capabilities: &[u32]) -> bool {
-    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let status = fs::read_to_string("/proc/thread-self/status").unwrap_or_default();
     let line = status
         .lines()
         .find_map(|line| line.strip_prefix("CapEff:\t"));
