@@ -17,6 +17,8 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 const ALARM: &str = "#!/bin/sh\necho \"$PINGU_UPLINK $PINGU_EVENT\" >> /etc/alarms\n";
 
+const UPLINKS: [&str; 2] = ["WAN_DHCP", "OPT1_DHCP"];
+
 fn leased() -> Site {
     Plan::new(&["wan1", "wan2"]).build()
 }
@@ -27,8 +29,15 @@ fn name_interfaces(text: String) -> String {
         .replace("interface = \"OPT1_DHCP\"", "interface = \"wan2\"")
 }
 
-/// Where the alert command writes.
-fn install_alarm(moved: &Moved) -> PathBuf {
+/// Where the alert command writes, once those that were run because the uplinks came up have ended: they were run for nothing.
+fn install_alarm(moved: &mut Moved) -> PathBuf {
+    moved
+        .daemon
+        .wait_for("the first alarms", DEADLINE, |status| {
+            let hooks = status["hooks"].as_array().into_iter().flatten();
+            let ended: u64 = hooks.filter_map(|hook| hook["runs"].as_u64()).sum();
+            ended == UPLINKS.len() as u64
+        });
     let command = moved.daemon.path("/etc/rc.gateway_alarm");
     fs::write(&command, ALARM)
         .and_then(|()| fs::set_permissions(&command, fs::Permissions::from_mode(0o755)))
@@ -55,9 +64,8 @@ fn wait_for_alarms(file: &PathBuf, expected: &str) {
 #[test]
 fn dpinger_s_command_lines_imported_run_the_alert_command_and_move_nobody_s_traffic() {
     let _turn = turn::shared();
-    let uplinks = ["WAN_DHCP", "OPT1_DHCP"];
-    let moved = Moved::import_and_edit("gateways.sh", leased(), &uplinks, name_interfaces);
-    let alarms = install_alarm(&moved);
+    let mut moved = Moved::import_and_edit("gateways.sh", leased(), &UPLINKS, name_interfaces);
+    let alarms = install_alarm(&mut moved);
     let learned = routes::foreign(&moved.site.router);
     moved.site.providers[0].black_hole();
     wait_for_alarms(&alarms, "WAN_DHCP down\n");
@@ -85,9 +93,8 @@ fn dpinger_s_command_lines_with_metrics_of_their_own_choose_the_way() {
             .replace("metric = 50000", "metric = 10")
             .replace("metric = 50001", "metric = 20")
     };
-    let uplinks = ["WAN_DHCP", "OPT1_DHCP"];
-    let moved = Moved::import_and_edit("gateways.sh", leased(), &uplinks, edit);
-    install_alarm(&moved);
+    let mut moved = Moved::import_and_edit("gateways.sh", leased(), &UPLINKS, edit);
+    install_alarm(&mut moved);
     traffic_leaves_by(&moved, 0);
     let watch = moved.watch();
     moved.site.providers[0].black_hole();
