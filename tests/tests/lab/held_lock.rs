@@ -68,7 +68,7 @@ fn an_interface_that_comes_while_somebody_holds_the_lock_delays_no_probe_of_anot
         .collect();
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
-        // Whoever looks at every change does so between one hold and the next as well. Linux takes no such lock for IPv6 routes since 6.15.
+        // Whoever looks at every change does so between one hold and the next as well. Linux 6.18 takes no such lock for IPv6 routes.
         scope.spawn(|| {
             while !is_over.load(Ordering::Relaxed) {
                 let route = "blackhole ::/0 metric 9999\n";

@@ -27,10 +27,10 @@ const SIZE_BYTES_MIN_V6: u16 = 1280;
 const RESOLVERS_MAX: usize = 4;
 const EXPECT_MAX: usize = 64;
 const STATUS_MAX: usize = 16;
+const BODY_BYTES_MAX: usize = 1024;
+
 /// The name of the root, whose name servers every resolver knows.
 const ROOT: &str = ".";
-
-const BODY_BYTES_MAX: usize = 1024;
 
 const KEYS: [&str; 14] = [
     "address", "url", "status", "body", "resolver", "ca_file", "verify", "name", "type", "expect",
